@@ -1,0 +1,271 @@
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static hn_status open_regular(const char *path, int *fd, size_t *size, hn_error *err) {
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return hn_fail_errno(err, "%s", path);
+    struct stat info;
+    if (fstat(*fd, &info)) {
+        hn_status status = hn_fail_errno(err, "%s", path);
+        close(*fd);
+        return status;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        close(*fd);
+        return hn_fail(err, HN_BAD_INPUT, "%s: not a regular file%s", path,
+                       S_ISDIR(info.st_mode) ? " but a directory" : "");
+    }
+    *size = (size_t)info.st_size;
+    return HN_OK;
+}
+
+hn_status hn_map_open(hn_map *map, const char *path, hn_error *err) {
+    int fd;
+    size_t size;
+    HN_TRY(open_regular(path, &fd, &size, err));
+    void *data = NULL;
+    if (size) {
+        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            hn_status status = hn_fail_errno(err, "%s: mapping %zu bytes", path, size);
+            close(fd);
+            return status;
+        }
+    }
+    close(fd);
+    *map = (hn_map){.data = data, .size = size};
+    return HN_OK;
+}
+
+void hn_map_close(hn_map *map) {
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size);
+    *map = (hn_map){0};
+}
+
+hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
+                       hn_error *err) {
+    int fd;
+    size_t total, used = 0;
+    HN_TRY(open_regular(path, &fd, &total, err));
+    hn_status status = HN_OK;
+    char *data = NULL;
+    if (total > max_bytes) {
+        status = hn_fail(err, HN_BAD_INPUT, "%s: %zu bytes, but at most %zu are read", path, total,
+                         max_bytes);
+        goto done;
+    }
+    data = hn_malloc(total + 1);
+    if (!data) {
+        status = hn_fail_no_memory(err, total + 1);
+        goto done;
+    }
+    while (used < total) {
+        ssize_t n = read(fd, data + used, total - used);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            status = hn_fail_errno(err, "%s", path);
+            goto done;
+        }
+        if (n == 0)
+            break;
+        used += (size_t)n;
+    }
+    data[used] = 0;
+    *text = data;
+    if (size)
+        *size = used;
+    data = NULL;
+done:
+    hn_free(data);
+    close(fd);
+    return status;
+}
+
+hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
+    *out = (hn_out){0};
+    size_t length = strlen(path) + 32;
+    out->path = hn_strdup(path);
+    out->temporary = hn_malloc(length);
+    if (!out->path || !out->temporary) {
+        hn_out_abort(out);
+        return hn_fail_no_memory(err, length);
+    }
+    snprintf(out->temporary, length, "%s.tmp-%ld", path, (long)getpid());
+    out->file = fopen(out->temporary, "wbe");
+    if (!out->file) {
+        hn_status status = hn_fail_errno(err, "%s", path);
+        hn_out_abort(out);
+        return status;
+    }
+    return HN_OK;
+}
+
+bool hn_out_write(hn_out *out, const void *data, size_t n_bytes) {
+    if (out->error)
+        return false;
+    if (n_bytes && fwrite(data, 1, n_bytes, out->file) != n_bytes) {
+        out->error = errno ? errno : EIO;
+        return false;
+    }
+    out->size += n_bytes;
+    return true;
+}
+
+bool hn_out_printf(hn_out *out, const char *fmt, ...) {
+    if (out->error)
+        return false;
+    va_list args;
+    va_start(args, fmt);
+    int n = vfprintf(out->file, fmt, args);
+    va_end(args);
+    if (n < 0) {
+        out->error = errno ? errno : EIO;
+        return false;
+    }
+    out->size += (uint64_t)n;
+    return true;
+}
+
+bool hn_out_pad(hn_out *out, size_t align) {
+    static const char zeros[64];
+    size_t missing = (align - out->size % align) % align;
+    while (missing) {
+        size_t n = missing < sizeof zeros ? missing : sizeof zeros;
+        if (!hn_out_write(out, zeros, n))
+            return false;
+        missing -= n;
+    }
+    return true;
+}
+
+/* After a rename the folder's own entry must reach the disk too. */
+static void sync_parent(const char *path) {
+    char *dir = hn_path_dir(path);
+    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+    hn_free(dir);
+}
+
+hn_status hn_out_commit(hn_out *out, hn_error *err) {
+    int problem = out->error;
+    if (!problem && (fflush(out->file) || fsync(fileno(out->file))))
+        problem = errno;
+    if (fclose(out->file) && !problem)
+        problem = errno;
+    out->file = NULL;
+    if (!problem && rename(out->temporary, out->path))
+        problem = errno;
+    hn_status status = HN_OK;
+    if (problem) {
+        errno = problem;
+        status = hn_fail_errno(err, "%s: nothing was written", out->path);
+    } else {
+        sync_parent(out->path);
+        hn_free(out->temporary);
+        out->temporary = NULL;
+    }
+    hn_out_abort(out);
+    return status;
+}
+
+void hn_out_abort(hn_out *out) {
+    if (out->file)
+        fclose(out->file);
+    if (out->temporary)
+        unlink(out->temporary);
+    hn_free(out->temporary);
+    hn_free(out->path);
+    *out = (hn_out){0};
+}
+
+hn_status hn_file_write(const char *path, const void *data, size_t n_bytes, hn_error *err) {
+    hn_out out;
+    HN_TRY(hn_out_open(&out, path, err));
+    hn_out_write(&out, data, n_bytes);
+    return hn_out_commit(&out, err);
+}
+
+hn_status hn_dir_make(const char *path, hn_error *err) {
+    char *copy = hn_strdup(path);
+    if (!copy)
+        return hn_fail_no_memory(err, strlen(path));
+    hn_status status = HN_OK;
+    for (char *p = copy + 1; status == HN_OK && *copy; p++) {
+        char c = *p;
+        if (c && c != '/')
+            continue;
+        *p = 0;
+        if (mkdir(copy, 0777) && errno != EEXIST)
+            status = hn_fail_errno(err, "%s", copy);
+        *p = c;
+        if (!c)
+            break;
+    }
+    if (status == HN_OK && !hn_path_is_dir(path))
+        status = hn_fail(err, HN_IO, "%s: exists and is not a directory", path);
+    hn_free(copy);
+    return status;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+hn_status hn_path_remove(const char *path, hn_error *err) {
+    struct stat info;
+    if (lstat(path, &info))
+        return errno == ENOENT ? HN_OK : hn_fail_errno(err, "%s", path);
+    enum { MAX_OPEN_DIRS = 16 };
+    if (nftw(path, remove_entry, MAX_OPEN_DIRS, FTW_DEPTH | FTW_PHYS))
+        return hn_fail_errno(err, "%s: could not be removed", path);
+    return HN_OK;
+}
+
+bool hn_path_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+bool hn_path_is_dir(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+char *hn_path_join(const char *dir, const char *name) {
+    if (name[0] == '/' || !dir[0])
+        return hn_strdup(name);
+    size_t n_dir = strlen(dir), n_name = strlen(name);
+    while (n_dir > 1 && dir[n_dir - 1] == '/')
+        n_dir--;
+    char *path = hn_malloc(n_dir + n_name + 2);
+    if (!path)
+        return NULL;
+    memcpy(path, dir, n_dir);
+    path[n_dir] = '/';
+    memcpy(path + n_dir + 1, name, n_name + 1);
+    return path;
+}
+
+char *hn_path_dir(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return hn_strdup(".");
+    return hn_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}

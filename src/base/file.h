@@ -1,0 +1,55 @@
+/* Files: read-only maps, whole reads, and writes that leave either the old file or the new one. */
+#pragma once
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* A read-only map of a whole file. An empty file maps to data = NULL, size = 0. */
+typedef struct hn_map {
+    const uint8_t *data;
+    size_t size;
+} hn_map;
+
+HN_MUST_CHECK hn_status hn_map_open(hn_map *map, const char *path, hn_error *err);
+void hn_map_close(hn_map *map);
+
+/* Reads a whole file, at most max_bytes; *text is NUL-terminated and freed with hn_free. */
+HN_MUST_CHECK hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
+                                     hn_error *err);
+
+/* Output that appears at `path` only when hn_out_commit has flushed, fsynced and renamed it.
+ * Every failed write is remembered, so callers may ignore hn_out_write's result until commit. */
+typedef struct hn_out {
+    FILE *file;
+    char *path;
+    char *temporary; /* path + ".tmp-<pid>" in the same folder */
+    int error;       /* errno of the first failed write */
+    uint64_t size;   /* bytes written so far */
+} hn_out;
+
+HN_MUST_CHECK hn_status hn_out_open(hn_out *out, const char *path, hn_error *err);
+bool hn_out_write(hn_out *out, const void *data, size_t n_bytes);
+bool hn_out_printf(hn_out *out, const char *fmt, ...) HN_PRINTF(2, 3);
+/* Zero bytes up to the next multiple of `align`. */
+bool hn_out_pad(hn_out *out, size_t align);
+/* Publishes the file, or removes the temporary one and reports why. Ends the hn_out either way. */
+HN_MUST_CHECK hn_status hn_out_commit(hn_out *out, hn_error *err);
+/* Removes the temporary file. Harmless after commit. */
+void hn_out_abort(hn_out *out);
+
+HN_MUST_CHECK hn_status hn_file_write(const char *path, const void *data, size_t n_bytes,
+                                      hn_error *err);
+/* Makes a directory and its missing parents. */
+HN_MUST_CHECK hn_status hn_dir_make(const char *path, hn_error *err);
+/* Removes a file or a whole directory tree; nothing there is no error. Links aren't followed. */
+HN_MUST_CHECK hn_status hn_path_remove(const char *path, hn_error *err);
+bool hn_path_exists(const char *path);
+bool hn_path_is_dir(const char *path);
+/* "dir/name", or name when it is absolute or dir is empty; freed with hn_free, NULL = no memory. */
+char *hn_path_join(const char *dir, const char *name);
+/* The folder part of `path` ("." when there is none); freed with hn_free. */
+char *hn_path_dir(const char *path);

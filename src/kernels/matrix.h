@@ -1,0 +1,95 @@
+/* Weight matrices in hone's own packed layout, and products with them. One storage serves decode,
+ * prefill and training (forward and transposed); see DESIGN.md items 2, 4 and 6.
+ *
+ * A matrix W has `rows` outputs and `cols` inputs; a linear layer is Y = X W^T with X (n, cols) and
+ * Y (n, rows), all row-major f32. A row of Y depends on its row of X and on W alone: never on n, on
+ * the number of threads, or on its place in the batch. */
+#pragma once
+
+#include "base/cpu.h"
+#include "base/dtype.h"
+#include "base/pool.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hn_kernels hn_kernels; /* table of functions, kernels.h */
+
+/* Everything a computation needs from its surroundings. One per engine; a hn_compute runs one call
+ * at a time. */
+typedef struct hn_compute hn_compute;
+
+HN_MUST_CHECK hn_status hn_compute_new(hn_compute **out, hn_isa isa, int n_threads, hn_error *err);
+void hn_compute_free(hn_compute *compute);
+hn_pool *hn_compute_pool(hn_compute *compute);
+const hn_kernels *hn_compute_kernels(const hn_compute *compute);
+hn_isa hn_compute_isa(const hn_compute *compute);
+
+/* What the products are computed in. F32: dequantised weights, f32 activations, f32 sums (what
+ * PyTorch computes on the dequantised model). INT8: activations rounded to int8 a block of 32,
+ * integer dot products, f32 sums over blocks (what llama.cpp computes); a matrix of float type is
+ * computed in f32 either way. */
+typedef enum hn_numerics { HN_NUMERICS_F32, HN_NUMERICS_INT8 } hn_numerics;
+
+typedef struct hn_matrix {
+    hn_dtype dtype; /* of the file */
+    int64_t rows;   /* outputs */
+    int64_t cols;   /* inputs */
+    void *packed;   /* owned; the layout is private to kernels/ */
+    size_t packed_bytes;
+} hn_matrix;
+
+/* Packs rows x cols values of `dtype`, row after row as in GGUF and safetensors, at `data` (not
+ * kept). Non-finite scales or values are HN_BAD_INPUT. Freed with hn_matrix_done. */
+HN_MUST_CHECK hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype,
+                                       int64_t rows, int64_t cols, const void *data, hn_error *err);
+void hn_matrix_done(hn_matrix *matrix);
+
+/* Dequantises row `row` into out (cols). For embeddings, merges and tests. */
+void hn_matrix_row(const hn_matrix *matrix, int64_t row, float *out);
+
+enum { HN_LINEAR_MAX_OUTPUTS = 3 };
+
+/* One step of a model: up to three matrices over the same input, with what comes just before and
+ * after fused in. Y_i = norm(X) W_i^T (+ bias_i) (+ Y_i). */
+typedef struct hn_linear {
+    const float *x; /* (n, cols), row stride x_stride floats */
+    int64_t n;
+    int64_t x_stride;
+    const float *norm; /* (cols) RMS-norm weight applied to x first; NULL = none */
+    float norm_eps;
+    int n_outputs;
+    struct {
+        const hn_matrix *w;
+        const float *bias; /* (rows) or NULL */
+        float *y;          /* (n, rows), row stride y_stride floats; must not alias x */
+        int64_t y_stride;
+        bool accumulate; /* add to y instead of setting it */
+    } output[HN_LINEAR_MAX_OUTPUTS];
+    hn_numerics numerics;
+} hn_linear;
+
+/* Scratch is kept inside `compute` and grows as needed: HN_NO_MEMORY is the only failure. */
+HN_MUST_CHECK hn_status hn_linear_run(hn_compute *compute, const hn_linear *linear, hn_error *err);
+
+/* dX (n, cols) (+)= dY (n, rows) W, in f32 over dequantised weights: the backward pass. */
+HN_MUST_CHECK hn_status hn_matrix_backward(hn_compute *compute, const hn_matrix *w, const float *dy,
+                                           int64_t n, int64_t dy_stride, float *dx,
+                                           int64_t dx_stride, bool accumulate, hn_error *err);
+
+/* General small f32 products for adapters and their gradients, row-major with strides:
+ * C (m, n) = alpha * op(A) op(B) + beta * C, op being the transpose where the flag says so.
+ * Sums run over k in ascending order whatever m, n and the thread count. */
+typedef struct hn_gemm {
+    int64_t m, n, k;
+    bool a_transposed, b_transposed; /* stored A is (k, m), stored B is (n, k) */
+    const float *a, *b;
+    float *c;
+    int64_t a_stride, b_stride, c_stride;
+    float alpha, beta;
+} hn_gemm;
+HN_MUST_CHECK hn_status hn_gemm_run(hn_compute *compute, const hn_gemm *gemm, hn_error *err);
+
+/* Blocks as they lie in files: dequantise n values (a multiple of the block). Scalar, exact. */
+void hn_blocks_dequantise(hn_dtype dtype, const void *blocks, int64_t n, float *out);

@@ -1,0 +1,53 @@
+/* A LoRA adapter bound to a model's matrices, for inference and for training. */
+#pragma once
+
+#include "base/status.h"
+#include "formats/adapter_file.h"
+#include "model/arch.h"
+
+#include <stdint.h>
+
+/* The linear layers of a block, in the order of the model's own plan. */
+typedef enum hn_module {
+    HN_MODULE_Q,
+    HN_MODULE_K,
+    HN_MODULE_V,
+    HN_MODULE_O,
+    HN_MODULE_GATE,
+    HN_MODULE_UP,
+    HN_MODULE_DOWN,
+    HN_MODULE_COUNT,
+} hn_module;
+
+/* "q_proj", ... as PEFT names them. */
+const char *hn_module_name(hn_module module);
+
+/* y += scale * (x A^T) B^T. Rows of B follow the model's own row order (rope style). */
+typedef struct hn_lora {
+    int r; /* 0 = this layer isn't adapted */
+    float scale;
+    int64_t in, out;
+    float *a; /* (r, in) */
+    float *b; /* (out, r) */
+} hn_lora;
+
+typedef struct hn_adapter {
+    char *name;
+    int n_layer;
+    float alpha, dropout;
+    int r;
+    hn_lora (*layers)[HN_MODULE_COUNT]; /* [n_layer] */
+    char *base_model;                   /* may be NULL */
+} hn_adapter;
+
+/* Reads either file format and binds it; shapes that don't fit the model are HN_BAD_INPUT. */
+HN_MUST_CHECK hn_status hn_adapter_open(hn_adapter **out, const char *path, const hn_arch *arch,
+                                        hn_error *err);
+/* A fresh adapter on the modules of `module_mask` (bit i = hn_module i): A ~ U(-1/sqrt(in),
+ * 1/sqrt(in)), B = 0 (spec/training.md). */
+HN_MUST_CHECK hn_status hn_adapter_new(hn_adapter **out, const hn_arch *arch, unsigned module_mask,
+                                       int r, float alpha, uint64_t seed, hn_error *err);
+/* As a PEFT folder (dir) or GGUF file (path ends in .gguf). */
+HN_MUST_CHECK hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch,
+                                        const char *path, hn_error *err);
+void hn_adapter_free(hn_adapter *adapter);

@@ -1,0 +1,46 @@
+/* What a model family is: a description, not a code path (DESIGN.md, "Models"). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum hn_rope_style {
+    HN_ROPE_PAIRS,  /* dimensions 2i and 2i + 1 turn together: llama in GGUF */
+    HN_ROPE_HALVES, /* i and i + d/2: Hugging Face, and qwen and gemma in GGUF */
+} hn_rope_style;
+
+typedef enum hn_rope_scaling { HN_ROPE_PLAIN, HN_ROPE_LINEAR, HN_ROPE_LLAMA3 } hn_rope_scaling;
+typedef enum hn_activation { HN_ACT_SILU, HN_ACT_GELU_TANH } hn_activation;
+
+enum { HN_ARCH_MAX_LAYERS = 512 };
+
+typedef struct hn_arch {
+    char family[16]; /* GGUF's name: "llama", "qwen2", "qwen3", "gemma3" */
+    int32_t n_layer, n_embd, n_ff, n_head, n_head_kv, head_dim, n_vocab, n_ctx_train;
+    float rms_eps;
+
+    hn_rope_style rope_style;
+    hn_rope_scaling rope_scaling;
+    int32_t rope_dim;
+    float rope_theta, rope_factor;
+    float rope_low_freq, rope_high_freq; /* HN_ROPE_LLAMA3 */
+    int32_t rope_original_ctx;
+    const float *rope_factors; /* (rope_dim / 2) divisors from rope_freqs.weight, or NULL */
+
+    bool qkv_bias, o_bias; /* qwen2: q, k and v */
+    bool qk_norm;          /* qwen3, gemma3: RMS norm over each head of q and k */
+    bool post_norms;       /* gemma3: norms after attention and after the MLP */
+    bool tied_head;        /* output head = embedding */
+    hn_activation activation;
+    float embd_scale; /* gemma3: sqrt(n_embd); otherwise 1 */
+    float attn_scale; /* multiplies q k^T, usually 1 / sqrt(head_dim) */
+
+    int32_t sliding_window; /* keys a local layer sees, itself included; 0 = no local layers */
+    int32_t global_every;   /* gemma3: each 6th layer is global */
+    float rope_theta_local; /* theta of local layers */
+} hn_arch;
+
+/* True when layer `layer` sees only the last sliding_window positions. */
+static inline bool hn_arch_layer_is_local(const hn_arch *arch, int layer) {
+    return arch->sliding_window > 0 && (layer + 1) % arch->global_every != 0;
+}

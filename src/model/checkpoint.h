@@ -1,0 +1,44 @@
+/* A model on disk, GGUF file or Hugging Face folder, seen through one pair of glasses: GGUF's
+ * tensor names, an architecture, a tokenizer and a chat template. Nothing is computed here. */
+#pragma once
+
+#include "base/dtype.h"
+#include "base/status.h"
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+#include "model/arch.h"
+#include "template/template.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stdbool.h>
+
+typedef struct hn_tensor {
+    const char *name;        /* as GGUF names it: "blk.0.attn_q.weight" */
+    const char *source_name; /* as the file names it */
+    hn_dtype dtype;
+    int64_t rows, cols; /* a vector is (1, cols) */
+    const void *data;   /* row-major in the map, unaligned */
+    uint64_t size_bytes;
+    float add; /* to be added to each value on load: 1 for gemma norms of a Hugging Face folder */
+} hn_tensor;
+
+typedef struct hn_checkpoint {
+    char *path;
+    bool is_gguf;
+    hn_gguf gguf;      /* when is_gguf */
+    hn_safetensors st; /* otherwise */
+    json_t *config;    /* config.json, otherwise NULL */
+    hn_arch arch;
+    hn_tensor *tensors;
+    size_t n_tensors;
+    hn_tokenizer *tokenizer;
+    hn_template *chat_template; /* NULL when the model has none */
+    char *chat_template_source; /* NUL-terminated, or NULL */
+} hn_checkpoint;
+
+/* `path` is a .gguf file or a folder with config.json, *.safetensors and tokenizer.json. */
+HN_MUST_CHECK hn_status hn_checkpoint_open(hn_checkpoint *ckpt, const char *path, hn_error *err);
+void hn_checkpoint_close(hn_checkpoint *ckpt);
+const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
+/* Dequantises the whole tensor into out (rows * cols), `add` applied. */
+void hn_tensor_values(const hn_tensor *tensor, float *out);

@@ -1,0 +1,78 @@
+/* A loaded model and its forward pass over one ragged batch (DESIGN.md items 1 to 4). */
+#pragma once
+
+#include "base/progress.h"
+#include "base/status.h"
+#include "kernels/matrix.h"
+#include "model/adapter.h"
+#include "model/arch.h"
+#include "model/checkpoint.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hn_layer {
+    hn_matrix w[HN_MODULE_COUNT];
+    float *bias[HN_MODULE_COUNT];          /* NULL where there is none */
+    float *attn_norm, *ffn_norm;           /* (n_embd) */
+    float *q_norm, *k_norm;                /* (head_dim) or NULL */
+    float *post_attn_norm, *post_ffn_norm; /* (n_embd) or NULL */
+} hn_layer;
+
+typedef struct hn_model {
+    hn_arch arch;
+    hn_checkpoint ckpt;
+    hn_compute *compute;
+    hn_layer *layers;
+    float *output_norm; /* (n_embd) */
+    hn_matrix embed;    /* (n_vocab, n_embd) */
+    hn_matrix head;     /* the same, when the head isn't tied */
+    hn_numerics numerics;
+    float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2) */
+} hn_model;
+
+typedef struct hn_model_options {
+    int n_threads;        /* 0 = hn_cpu_default_threads() */
+    const char *isa;      /* NULL = HONE_ISA or the best */
+    hn_numerics numerics; /* default HN_NUMERICS_F32 (0); chat, eval and serve use INT8 */
+} hn_model_options;
+
+HN_MUST_CHECK hn_status hn_model_open(hn_model **out, const char *path,
+                                      const hn_model_options *options, hn_error *err);
+void hn_model_free(hn_model *model);
+static inline const hn_matrix *hn_model_head(const hn_model *model) {
+    return model->arch.tied_head ? &model->embed : &model->head;
+}
+/* Bytes of KV cache one position takes. */
+uint64_t hn_model_kv_bytes_per_token(const hn_model *model);
+
+/* A paged KV cache: sequences share blocks by reference, so that a common beginning is held and
+ * computed once. */
+typedef struct hn_kv hn_kv;
+/* Room for n_positions over all sequences together and at most n_seqs sequences. */
+HN_MUST_CHECK hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs,
+                                  int64_t n_positions, hn_error *err);
+void hn_kv_free(hn_kv *kv);
+int32_t hn_kv_length(const hn_kv *kv, int seq);
+/* Cuts sequence `seq` to `length` positions (0 = empties it). */
+void hn_kv_truncate(hn_kv *kv, int seq, int32_t length);
+/* Makes `to` (emptied first) begin with the first `length` positions of `from`, without copying
+ * more than the last, partly filled block. */
+HN_MUST_CHECK hn_status hn_kv_fork(hn_kv *kv, int from, int to, int32_t length, hn_error *err);
+
+/* One row of a batch appends one token to a sequence; rows of one sequence are in order. */
+typedef struct hn_batch_row {
+    int32_t token;
+    int32_t seq;
+    int32_t adapter; /* index into hn_forward's adapters, -1 = the base alone */
+    bool wants_logits;
+} hn_batch_row;
+
+/* Runs the rows (positions follow from each sequence's length) and appends them to the cache.
+ * logits: (rows that want them, n_vocab), in batch order; may be NULL when none does.
+ * hidden: (rows that want logits, n_embd) after the last norm, or NULL.
+ * On failure the cache is as before. HN_BAD_INPUT: bad token id or sequence; HN_NO_MEMORY: the
+ * cache is full. */
+HN_MUST_CHECK hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
+                                   int n_adapters, const hn_batch_row *rows, int n_rows,
+                                   float *logits, float *hidden, hn_error *err);

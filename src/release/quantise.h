@@ -1,0 +1,59 @@
+/* Float model in, quantised GGUF out: llama.cpp's types, mixes and fallbacks, with scales that are
+ * searched instead of rounded. */
+#pragma once
+
+#include "base/progress.h"
+#include "model/adapter.h"
+#include "model/checkpoint.h"
+
+typedef enum hn_ftype {
+    HN_FTYPE_F32,
+    HN_FTYPE_F16,
+    HN_FTYPE_BF16,
+    HN_FTYPE_Q8_0,
+    HN_FTYPE_Q4_0,
+    HN_FTYPE_Q4_1,
+    HN_FTYPE_Q5_0,
+    HN_FTYPE_Q5_1,
+    HN_FTYPE_Q4_K_S,
+    HN_FTYPE_Q4_K_M,
+    HN_FTYPE_Q5_K_M,
+    HN_FTYPE_Q6_K,
+    HN_FTYPE_COUNT,
+} hn_ftype;
+const char *hn_ftype_name(hn_ftype ftype);
+bool hn_ftype_from_name(const char *name, hn_ftype *ftype);
+/* The type that `ftype` gives a tensor, mixes and fallbacks included (llama.cpp's rules). */
+hn_dtype hn_ftype_tensor_dtype(hn_ftype ftype, const hn_arch *arch, const char *tensor_name,
+                               int64_t rows, int64_t cols);
+
+/* Quantises n_rows rows of cols values; importance (cols) weighs the error, or NULL. */
+HN_MUST_CHECK hn_status hn_blocks_quantise(hn_dtype dtype, const float *values, int64_t n_rows,
+                                           int64_t cols, const float *importance, void *blocks,
+                                           hn_error *err);
+
+typedef struct hn_quantise_options {
+    hn_ftype ftype;
+    const char *calibration_text; /* importance from this text, or NULL */
+    bool allow_lost_adapter;      /* write the file although the adapter didn't survive */
+    int n_threads;
+} hn_quantise_options;
+
+typedef struct hn_quantise_report {
+    uint64_t size_bytes;
+    /* With an adapter merged in: the realised change of the weights against the wanted one, over
+     * all adapted matrices. 1 and 1 = it survived whole. NaN without an adapter. */
+    double adapter_cosine, adapter_norm_ratio;
+} hn_quantise_report;
+
+/* Writes `path` from the checkpoint's weights with `adapter` (may be NULL) merged in f32.
+ * HN_FAILED when the adapter is lost and allow_lost_adapter is false. */
+HN_MUST_CHECK hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter,
+                                    const char *path, const hn_quantise_options *options,
+                                    const hn_progress *progress, hn_quantise_report *report,
+                                    hn_error *err);
+
+/* Merges in f32 and writes a Hugging Face folder (bf16, f16 or f32). */
+HN_MUST_CHECK hn_status hn_merge_to_hf(const hn_checkpoint *ckpt, const hn_adapter *adapter,
+                                       const char *dir, hn_dtype dtype, const hn_progress *progress,
+                                       hn_error *err);

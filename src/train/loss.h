@@ -1,0 +1,15 @@
+/* A loss is a function of the logits at supervised positions: it returns its value and leaves the
+ * gradient in place of the logits. One file each: loss_sft.c, later loss_kd.c, loss_dpo.c. */
+#pragma once
+
+#include <stdint.h>
+
+typedef struct hn_loss_rows {
+    float *logits; /* (n, n_vocab): in the logits, out d loss / d logits */
+    int32_t n, n_vocab;
+    const int32_t *labels; /* (n) */
+    float weight;          /* each row's share, e.g. 1 / supervised tokens of the whole step */
+} hn_loss_rows;
+
+/* Cross-entropy: weight * sum of -log p(label); returns the weighted sum in double. */
+double hn_loss_sft(const hn_loss_rows *rows, double *n_correct);

@@ -1,0 +1,52 @@
+/* LoRA training over a frozen packed base: hand-derived backward over the same layers that the
+ * forward pass runs (DESIGN.md items 5 and 6, spec/training.md). */
+#pragma once
+
+#include "base/progress.h"
+#include "data/records.h"
+#include "model/model.h"
+#include "train/loss.h"
+
+typedef enum hn_schedule {
+    HN_SCHEDULE_LINEAR,
+    HN_SCHEDULE_COSINE,
+    HN_SCHEDULE_CONSTANT
+} hn_schedule;
+
+typedef struct hn_train_options {
+    int r;
+    float alpha, dropout;
+    unsigned module_mask; /* bit i = hn_module i; default all seven */
+    float learning_rate, weight_decay, beta1, beta2, adam_eps, max_grad_norm;
+    hn_schedule schedule;
+    float warmup_ratio; /* of all steps; warmup_steps wins when > 0 */
+    int warmup_steps;
+    float epochs;
+    int max_steps;  /* 0 = from epochs */
+    int batch_rows; /* documents a step */
+    int max_length;
+    uint64_t seed;
+    int eval_every, save_every; /* steps; 0 = once an epoch */
+    int early_stop_evals;     /* stop after this many evaluations without improvement; 0 = never */
+    const char *init_adapter; /* start from this adapter instead of a fresh one; NULL = fresh */
+    const char *out_dir;      /* adapter/, checkpoint/, metrics.jsonl */
+    bool resume;              /* continue from out_dir/checkpoint when it is there */
+    bool shuffle;             /* false: rows in file order (parity tests) */
+} hn_train_options;
+
+hn_train_options hn_train_options_default(void);
+
+typedef struct hn_train_result {
+    int steps, best_step;
+    double final_loss, best_eval_loss;
+    uint64_t tokens, supervised;
+    double seconds;
+    uint64_t peak_resident_bytes;
+} hn_train_result;
+
+/* Supervised fine-tuning. `eval` may be NULL. Ctrl-C (progress->cancel) writes a checkpoint and
+ * returns HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
+HN_MUST_CHECK hn_status hn_train_sft(hn_model *model, const hn_documents *docs,
+                                     const hn_documents *eval, const hn_train_options *options,
+                                     const hn_progress *progress, hn_train_result *result,
+                                     hn_error *err);

@@ -1,0 +1,136 @@
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "base/text.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_half_round_trip(void **state) {
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        float value = hn_f16_to_f32((uint16_t)h);
+        if (isnan(value))
+            assert_true(isnan(hn_f16_to_f32(hn_f32_to_f16(value))));
+        else
+            assert_int_equal(hn_f32_to_f16(value), h);
+    }
+    assert_int_equal(hn_f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(hn_f32_to_f16(65519.0f), 0x7bff);
+}
+
+static void test_buf_limit(void **state) {
+    (void)state;
+    hn_buf buf = {.max = 4};
+    assert_true(hn_buf_puts(&buf, "abcd"));
+    assert_false(hn_buf_putc(&buf, 'e'));
+    hn_error err;
+    assert_int_equal(hn_buf_check(&buf, &err), HN_NO_MEMORY);
+    hn_buf_done(&buf);
+}
+
+static void test_out_is_atomic(void **state) {
+    (void)state;
+    char path[] = "/tmp/hone-test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    hn_error err;
+    assert_int_equal(hn_file_write(path, "old", 3, &err), HN_OK);
+    hn_out out;
+    assert_int_equal(hn_out_open(&out, path, &err), HN_OK);
+    hn_out_write(&out, "new", 3);
+    hn_out_abort(&out);
+    char *text;
+    assert_int_equal(hn_file_read(path, 100, &text, NULL, &err), HN_OK);
+    assert_string_equal(text, "old");
+    hn_free(text);
+    unlink(path);
+}
+
+static void count_in(void *arg, int thread, int n_threads) {
+    (void)thread, (void)n_threads;
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+static void test_pool(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 8; threads *= 2) {
+        hn_pool *pool;
+        hn_error err;
+        assert_int_equal(hn_pool_new(&pool, threads, &err), HN_OK);
+        _Atomic int count = 0;
+        for (int i = 0; i < 1000; i++)
+            hn_pool_run(pool, count_in, &count);
+        assert_int_equal(count, 1000 * threads);
+        hn_pool_free(pool);
+    }
+}
+
+/* Known answers of Philox-4x32-10 for counter 0, key 0 (Random123's kat_vectors). */
+static void test_philox(void **state) {
+    (void)state;
+    static const uint32_t WANTED[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    hn_rng rng = hn_rng_new(0, 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(hn_rng_u32(&rng), WANTED[i]);
+}
+
+static void test_utf8(void **state) {
+    (void)state;
+    assert_true(hn_utf8_valid("h\xc3\xa9\xf0\x9f\x98\x80", 7));
+    assert_false(hn_utf8_valid("\xed\xa0\x80", 3));
+    assert_false(hn_utf8_valid("\xc0\x80", 2));
+    assert_int_equal(hn_utf8_complete_prefix("ab\xf0\x9f\x98", 5), 2);
+    assert_int_equal(hn_utf8_complete_prefix("ab\xc3\xa9", 4), 4);
+    static const char *const KEYS[] = {"learning_rate", "epochs"};
+    assert_string_equal(hn_text_nearest("learnig_rate", KEYS, 2), "learning_rate");
+    assert_null(hn_text_nearest("zzzzzz", KEYS, 2));
+}
+
+static void test_sha256(void **state) {
+    (void)state;
+    char hex[HN_SHA256_HEX];
+    hn_error err;
+    assert_int_equal(hn_sha256_data("abc", 3, hex, &err), HN_OK);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void test_arena(void **state) {
+    (void)state;
+    hn_arena arena = {0};
+    for (size_t n = 1; n < 200000; n = n * 3 + 1) {
+        unsigned char *p = hn_arena_alloc(&arena, n, 64);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % 64, 0);
+        memset(p, 0xff, n);
+    }
+    hn_arena_reset(&arena);
+    unsigned char *p = hn_arena_alloc(&arena, 100, 1);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(p[i], 0);
+    hn_arena_done(&arena);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_round_trip), cmocka_unit_test(test_buf_limit),
+        cmocka_unit_test(test_out_is_atomic),   cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_philox),          cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_sha256),          cmocka_unit_test(test_arena),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,7 +1,6 @@
 /* hone: the program. */
-#include <stdio.h>
+#include "cli/cli.h"
 
-int main(void) {
-    fputs("usage: hone COMMAND\n", stderr);
-    return 2;
+int main(int argc, char **argv) {
+    return hn_cli_main(argc, argv);
 }

@@ -1,0 +1,50 @@
+# Shared by the scripts: Debian packages, the cache folder, messages. Source it; it changes to the
+# repository's root. Installing touches Debian packages and the cache folder only.
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+export HONE_CACHE=${HONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hone}
+export HONE_SHARED=${HONE_SHARED:-$PWD/../shared}
+
+BUILD_PACKAGES=(build-essential pkg-config meson ninja-build libjansson-dev libssl-dev
+                libcurl4-openssl-dev libyaml-dev libpcre2-dev libutf8proc-dev)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# need_packages NAME...: installs the missing ones, as root or with sudo.
+need_packages() {
+    local missing=() name as=()
+    for name in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
+            missing+=("$name")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    command -v apt-get >/dev/null || die "missing, and no apt-get to install them: ${missing[*]}"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die "run as root, or install: apt-get install ${missing[*]}"
+        as=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    local log
+    log=$(mktemp)
+    { "${as[@]}" apt-get update -qq &&
+        "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+        { tail -n 20 "$log" >&2; die "could not install ${missing[*]}"; }
+    rm -f "$log"
+}
+
+# build FOLDER [meson option...]: sets up once and builds; quiet unless it fails.
+build() {
+    local folder=$1 log
+    shift
+    log=$(mktemp)
+    if [ ! -f "$folder/build.ninja" ]; then
+        # A folder left half set up is of no use.
+        rm -rf "$folder"
+        say "setting up $folder"
+        meson setup "$folder" "$@" >"$log" 2>&1 || { tail -n 30 "$log" >&2; rm -f "$log"; return 1; }
+    fi
+    say "building $folder"
+    ninja -C "$folder" >"$log" 2>&1 || { tail -n 40 "$log" >&2; rm -f "$log"; return 1; }
+    rm -f "$log"
+}

@@ -1,0 +1,30 @@
+/* Fills the tables: scalar code first, then each level over it up to the one asked for. */
+#include "kernels/kernels.h"
+
+#include <pthread.h>
+
+static hn_kernels g_tables[HN_ISA_COUNT];
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+
+static void fill_table(hn_kernels *table, hn_isa isa) {
+    hn_k_f32_init_ref(table);
+    hn_k_unpack_init_ref(table);
+#if defined(__x86_64__)
+    if (isa == HN_ISA_SCALAR || isa > HN_ISA_AVX512VNNI)
+        return;
+    hn_k_f32_init_avx2(table);
+    hn_k_unpack_init_avx2(table);
+#else
+    (void)isa;
+#endif
+}
+
+static void fill_tables(void) {
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++)
+        fill_table(&g_tables[isa], (hn_isa)isa);
+}
+
+const hn_kernels *hn_kernels_get(hn_isa isa) {
+    pthread_once(&g_once, fill_tables);
+    return &g_tables[isa];
+}

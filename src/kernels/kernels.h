@@ -1,0 +1,67 @@
+/* The table of kernels. Each is declared once, in the lists below; scalar C in ref/ implements all
+ * of them and is the oracle, the folders of instruction sets replace what they can do better.
+ * hn_kernels_get fills a table from the bottom up. Lengths are in values, strides too.
+ *
+ * Kernels read and write what their arguments span and nothing else, unless said otherwise. */
+#pragma once
+
+#include "base/cpu.h"
+#include "kernels/layout.h"
+
+enum {
+    /* Columns of a unit are summed in chunks of this many in f32 products; one value for all
+     * levels, so that scratch is laid out alike. A panel of 16 x 256 f32 takes half an L1 cache. */
+    HN_F32_CHUNK = 256,
+};
+
+/* X(return type, name, arguments) */
+#define HN_KERNEL_LIST(X)                                                                          \
+    /* C (m, width) = alpha * A B + beta * C; beta 0 doesn't read C. A's element (i, k) is at      \
+     * a[i * a_row + k * a_k]. B is in panels of 16 columns: element (k, j) at                     \
+     * b[j / 16 * b_panel + k * 16 + j % 16], 64-byte aligned, readable to the end of its last     \
+     * panel. Each element is one chain of fused multiply-adds in ascending k. */                  \
+    X(void, gemm_f32,                                                                              \
+      (int64_t m, int64_t width, int64_t k, const float *a, int64_t a_row, int64_t a_k,            \
+       const float *b, int64_t b_panel, float *c, int64_t c_stride, float alpha, float beta))      \
+    /* A panel of B for gemm_f32 from a plain matrix: out[k * 16 + j] = src[k * stride + j], with  \
+     * zeros from column `width` on. */                                                            \
+    X(void, panel_copy, (int64_t k, int64_t width, const float *src, int64_t stride, float *out))  \
+    /* The same from the transpose: out[k * 16 + j] = src[j * stride + k]. */                      \
+    X(void, panel_transpose,                                                                       \
+      (int64_t k, int64_t width, const float *src, int64_t stride, float *out))                    \
+    /* out = x * weight / sqrt(mean(x^2) + eps); out may be x. */                                  \
+    X(void, rms_norm, (int64_t n, const float *x, const float *weight, float eps, float *out))
+
+/* X(return type, name, arguments): one function a dtype. */
+#define HN_KERNEL_DTYPE_LIST(X)                                                                    \
+    /* Values of n_units units of a group, as a panel of B for Y = X W^T:                          \
+     * out[k * 16 + r], k from 0 to 64 * n_units - 1. NULL for f32, which lies like that. */       \
+    X(void, unpack_f32, (const void *units, int64_t n_units, float *out))                          \
+    /* Values of block `block` (0, 1) of one unit, transposed, as two panels for dX = dY W:        \
+     * out[c / 16 * out_panel + r * 16 + c % 16], c from 0 to 31. */                               \
+    X(void, unpack_f32_t, (const void *unit, int block, float *out, int64_t out_panel))
+
+#define X(ret, name, args) typedef ret hn_k_##name##_fn args;
+HN_KERNEL_LIST(X)
+HN_KERNEL_DTYPE_LIST(X)
+#undef X
+
+typedef struct hn_kernels {
+#define X(ret, name, args) hn_k_##name##_fn *name;
+    HN_KERNEL_LIST(X)
+#undef X
+#define X(ret, name, args) hn_k_##name##_fn *name[HN_DTYPE_COUNT];
+    HN_KERNEL_DTYPE_LIST(X)
+#undef X
+} hn_kernels;
+
+/* The table of a level that this machine supports; static storage, safe from any thread. */
+const hn_kernels *hn_kernels_get(hn_isa isa);
+
+/* Each family of kernels of a level puts itself into the table. */
+void hn_k_f32_init_ref(hn_kernels *table);
+void hn_k_unpack_init_ref(hn_kernels *table);
+#if defined(__x86_64__)
+void hn_k_f32_init_avx2(hn_kernels *table);
+void hn_k_unpack_init_avx2(hn_kernels *table);
+#endif

@@ -1,0 +1,69 @@
+/* Loads from the packed layout (layout.h) with AVX2. The layout is always a constant where these
+ * are called, so that each dtype gets straight code. */
+#pragma once
+
+#include "kernels/layout.h"
+
+#include <immintrin.h>
+
+#define HN_INLINE static inline __attribute__((always_inline))
+
+/* Codes of 8 rows (half 0: rows 0 to 7) of one block of 32 columns: dword lane r of v[q] holds
+ * columns 4q to 4q + 3 of row r, unsigned bytes. */
+HN_INLINE void hn_avx2_codes(hn_layout l, const uint8_t *unit, int block, int half, __m256i v[8]) {
+    const uint8_t *codes = unit + hn_layout_codes_offset(l) +
+                           (size_t)block * hn_layout_block_bytes(l) + (size_t)half * 32;
+    if (l.code_bits == 8) {
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++)
+            v[q] = _mm256_load_si256((const __m256i *)(codes + q * 64));
+        return;
+    }
+    const __m256i low = _mm256_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m256i x = _mm256_load_si256((const __m256i *)(codes + j * 64));
+        v[j] = _mm256_and_si256(x, low);
+        v[4 + j] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
+    }
+    if (l.code_bits == 5) {
+        const uint8_t *high = unit + hn_layout_high_offset(l) + block * 64 + half * 32;
+        const __m256i bit = _mm256_set1_epi8(16);
+        __m256i h = _mm256_load_si256((const __m256i *)high);
+        /* Bit q of each byte belongs to v[q]; shifts may cross bytes, the mask drops the rest. */
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+            __m256i moved = q < 4 ? _mm256_slli_epi16(h, 4 - q) : _mm256_srli_epi16(h, q - 4);
+            v[q] = _mm256_or_si256(v[q], _mm256_and_si256(moved, bit));
+        }
+    }
+}
+
+HN_INLINE __m256 hn_avx2_scales_at(hn_layout l, const uint8_t *scales, int sub, int half) {
+    const uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + half * 8) * l.scale_bytes;
+    if (l.scale_bytes == 2)
+        return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p));
+    return _mm256_load_ps((const float *)(const void *)p);
+}
+
+/* Scales of 8 rows for sub-block `sub` (0 to sub_blocks - 1) of a unit. */
+HN_INLINE __m256 hn_avx2_scales(hn_layout l, const uint8_t *unit, int sub, int half) {
+    return hn_avx2_scales_at(l, unit, sub, half);
+}
+
+/* The minima; only where the layout has them. */
+HN_INLINE __m256 hn_avx2_mins(hn_layout l, const uint8_t *unit, int sub, int half) {
+    return hn_avx2_scales_at(l, unit + hn_layout_scales_bytes(l), sub, half);
+}
+
+/* What to add to scale * code: the minimum, or -offset * scale (exact). */
+HN_INLINE __m256 hn_avx2_biases(hn_layout l, const uint8_t *unit, int sub, int half, __m256 scale) {
+    if (l.has_min)
+        return hn_avx2_mins(l, unit, sub, half);
+    return _mm256_mul_ps(scale, _mm256_set1_ps(-(float)l.offset));
+}
+
+/* Sub-block of a unit that columns 4q to 4q + 3 of a block belong to. */
+HN_INLINE int hn_avx2_sub(hn_layout l, int block, int q) {
+    return l.sub_blocks == 4 ? block * 2 + q / 4 : block;
+}

@@ -1,0 +1,313 @@
+/* Packed matrices against plain loops in double: every dtype, odd shapes, every level this machine
+ * executes; and blocks against golden values of the gguf package. */
+#include "base/mem.h"
+#include "base/rng.h"
+#include "kernels/kernels.h"
+#include "kernels/matrix.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static size_t from_hex(const char *text, uint8_t *out, size_t max) {
+    size_t n = 0;
+    for (; text[0] && text[1] && n < max; text += 2) {
+        unsigned byte;
+        if (sscanf(text, "%2x", &byte) != 1)
+            break;
+        out[n++] = (uint8_t)byte;
+    }
+    return n;
+}
+
+static void test_blocks_golden(void **state) {
+    (void)state;
+    FILE *file = fopen(HN_TEST_ROOT "/golden/blocks.txt", "r");
+    assert_non_null(file);
+    static char name[16], blocks_hex[4096], values_hex[8192];
+    int seen = 0;
+    while (fscanf(file, "%15s %4095s %8191s", name, blocks_hex, values_hex) == 3) {
+        hn_dtype dtype;
+        assert_true(hn_dtype_from_name(name, &dtype));
+        uint8_t blocks[2048];
+        float expected[1024], got[1024];
+        from_hex(blocks_hex, blocks, sizeof blocks);
+        size_t n = from_hex(values_hex, (uint8_t *)expected, sizeof expected) / sizeof *expected;
+        hn_blocks_dequantise(dtype, blocks, (int64_t)n, got);
+        for (size_t i = 0; i < n; i++)
+            if (got[i] != expected[i])
+                fail_msg("%s value %zu is %.9g, expected %.9g", name, i, (double)got[i],
+                         (double)expected[i]);
+        seen++;
+    }
+    fclose(file);
+    assert_int_equal(seen, HN_DTYPE_COUNT - 3); /* all but the floats */
+}
+
+/* Random bytes as blocks whose f16 scales are small and finite. */
+static uint8_t *random_rows(hn_rng *rng, hn_dtype dtype, int64_t rows, int64_t cols) {
+    size_t bytes = hn_dtype_row_bytes(dtype, (uint64_t)cols) * (size_t)rows;
+    uint8_t *data = malloc(bytes);
+    assert_non_null(data);
+    if (dtype == HN_F32) {
+        for (size_t i = 0; i < bytes / 4; i++)
+            ((float *)(void *)data)[i] = hn_rng_float(rng) - 0.5f;
+        return data;
+    }
+    if (dtype == HN_F16 || dtype == HN_BF16) {
+        for (size_t i = 0; i < bytes / 2; i++) {
+            float value = hn_rng_float(rng) - 0.5f;
+            ((uint16_t *)(void *)data)[i] =
+                dtype == HN_F16 ? hn_f32_to_f16(value) : hn_f32_to_bf16(value);
+        }
+        return data;
+    }
+    for (size_t i = 0; i < bytes; i++)
+        data[i] = (uint8_t)hn_rng_u64(rng);
+    const hn_dtype_info *info = hn_dtype_get(dtype);
+    int at[2] = {0, -1};
+    if (dtype == HN_Q4_1 || dtype == HN_Q5_1 || dtype == HN_Q4_K || dtype == HN_Q5_K)
+        at[1] = 2;
+    if (dtype == HN_Q2_K)
+        at[0] = 80, at[1] = 82;
+    if (dtype == HN_Q3_K)
+        at[0] = 108;
+    if (dtype == HN_Q6_K)
+        at[0] = 208;
+    for (uint8_t *b = data; b < data + bytes; b += info->block_bytes)
+        for (int i = 0; i < 2 && at[i] >= 0; i++) {
+            uint16_t half = hn_f32_to_f16((hn_rng_float(rng) - 0.5f) / 8);
+            memcpy(b + at[i], &half, 2);
+        }
+    return data;
+}
+
+typedef struct fixture {
+    hn_compute *compute;
+    hn_rng rng;
+} fixture;
+
+static float *random_floats(hn_rng *rng, int64_t n) {
+    float *x = malloc((size_t)n * sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = 2 * hn_rng_float(rng) - 1;
+    return x;
+}
+
+/* |got - expected| within 1e-5 of the sum of magnitudes. */
+static void assert_close(double got, double expected, double magnitude, const char *what) {
+    if (!(fabs(got - expected) <= 1e-6 * magnitude + 1e-30))
+        fail_msg("%s: %.9g instead of %.9g (magnitude %g)", what, got, expected, magnitude);
+}
+
+static void check_matrix(fixture *f, hn_dtype dtype, int64_t rows, int64_t cols, int64_t n) {
+    hn_error err;
+    uint8_t *data = random_rows(&f->rng, dtype, rows, cols);
+    float *values = malloc((size_t)(rows * cols) * sizeof *values);
+    hn_blocks_dequantise(dtype, data, rows * cols, values);
+    hn_matrix w;
+    assert_int_equal(hn_matrix_pack(f->compute, &w, dtype, rows, cols, data, &err), HN_OK);
+    free(data); /* isn't kept */
+    float *row = malloc((size_t)cols * sizeof *row);
+    for (int64_t r = 0; r < rows; r++) {
+        hn_matrix_row(&w, r, row);
+        for (int64_t c = 0; c < cols; c++)
+            assert_true(row[c] == values[r * cols + c]);
+    }
+    float *x = random_floats(&f->rng, n * (cols + 3)), *norm = random_floats(&f->rng, cols);
+    float *bias = random_floats(&f->rng, rows), *y = random_floats(&f->rng, n * (rows + 5));
+    float *y0 = malloc((size_t)(n * (rows + 5)) * sizeof *y0);
+    for (int variant = 0; variant < 4; variant++) {
+        memcpy(y0, y, (size_t)(n * (rows + 5)) * sizeof *y0);
+        hn_linear linear = {.x = x, .n = n, .x_stride = cols + 3, .n_outputs = 1};
+        linear.output[0].w = &w;
+        linear.output[0].y = y;
+        linear.output[0].y_stride = rows + 5;
+        linear.output[0].bias = variant & 1 ? bias : NULL;
+        linear.output[0].accumulate = variant & 2;
+        linear.norm = variant == 3 ? norm : NULL;
+        linear.norm_eps = 1e-5f;
+        assert_int_equal(hn_linear_run(f->compute, &linear, &err), HN_OK);
+        for (int64_t i = 0; i < n; i++) {
+            double scale = 0;
+            for (int64_t c = 0; c < cols; c++)
+                scale += (double)x[i * (cols + 3) + c] * x[i * (cols + 3) + c];
+            scale = 1 / sqrt(scale / (double)cols + 1e-5);
+            for (int64_t r = 0; r < rows; r++) {
+                double sum = 0, magnitude = 0;
+                for (int64_t c = 0; c < cols; c++) {
+                    double value = x[i * (cols + 3) + c];
+                    if (variant == 3)
+                        value *= scale * norm[c];
+                    sum += value * values[r * cols + c];
+                    magnitude += fabs(value * values[r * cols + c]);
+                }
+                if (variant & 1)
+                    sum += bias[r];
+                if (variant & 2)
+                    sum += y0[i * (rows + 5) + r];
+                assert_close(y[i * (rows + 5) + r], sum, magnitude + 2, hn_dtype_name(dtype));
+            }
+            for (int64_t r = rows; r < rows + 5; r++) /* between the rows */
+                assert_true(y[i * (rows + 5) + r] == y0[i * (rows + 5) + r]);
+        }
+    }
+    float *dx = random_floats(&f->rng, n * (cols + 1)), *dx0 = random_floats(&f->rng, n * cols);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        for (int64_t i = 0; i < n; i++)
+            memcpy(dx0 + i * cols, dx + i * (cols + 1), (size_t)cols * sizeof *dx);
+        assert_int_equal(
+            hn_matrix_backward(f->compute, &w, y, n, rows + 5, dx, cols + 1, accumulate, &err),
+            HN_OK);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < cols; c++) {
+                double sum = accumulate ? (double)dx0[i * cols + c] : 0, magnitude = fabs(sum);
+                for (int64_t r = 0; r < rows; r++) {
+                    double term = (double)y[i * (rows + 5) + r] * values[r * cols + c];
+                    sum += term;
+                    magnitude += fabs(term);
+                }
+                assert_close(dx[i * (cols + 1) + c], sum, magnitude, "dx");
+            }
+    }
+    free(dx);
+    free(dx0);
+    free(x);
+    free(y);
+    free(y0);
+    free(norm);
+    free(bias);
+    free(row);
+    free(values);
+    hn_matrix_done(&w);
+}
+
+static void test_every_dtype(void **state) {
+    (void)state;
+    static const int64_t SHAPES[][3] = {{16, 256, 1}, {40, 512, 7}, {17, 768, 13}};
+    static const int64_t SMALL_BLOCKS[][3] = {{33, 96, 5}, {64, 576, 2}, {5, 32, 3}};
+    static const int64_t FLOATS[][3] = {{64, 64, 6}, {64, 172, 9}, {172, 64, 1}, {3, 5, 4}};
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++) {
+        if (!hn_cpu_supports((hn_isa)isa))
+            continue;
+        for (int threads = 1; threads <= 3; threads += 2) {
+            fixture f;
+            hn_error err;
+            f.rng = hn_rng_new(7, 0);
+            assert_int_equal(hn_compute_new(&f.compute, (hn_isa)isa, threads, &err), HN_OK);
+            for (int t = 0; t < HN_DTYPE_COUNT; t++) {
+                hn_dtype dtype = (hn_dtype)t;
+                for (int s = 0; s < 3; s++) {
+                    check_matrix(&f, dtype, SHAPES[s][0], SHAPES[s][1], SHAPES[s][2]);
+                    if (hn_dtype_get(dtype)->block_values <= 32)
+                        check_matrix(&f, dtype, SMALL_BLOCKS[s][0], SMALL_BLOCKS[s][1],
+                                     SMALL_BLOCKS[s][2]);
+                }
+                for (int s = 0; s < 4 && !hn_dtype_is_quantised(dtype); s++)
+                    check_matrix(&f, dtype, FLOATS[s][0], FLOATS[s][1], FLOATS[s][2]);
+            }
+            hn_compute_free(f.compute);
+        }
+    }
+}
+
+static void check_gemm(fixture *f, int64_t m, int64_t n, int64_t k, bool at, bool bt, float alpha,
+                       float beta) {
+    int64_t as = (at ? m : k) + 1, bs = (bt ? k : n) + 2, cs = n + 3;
+    float *a = random_floats(&f->rng, (at ? k : m) * as + 1);
+    float *b = random_floats(&f->rng, (bt ? n : k) * bs + 1);
+    float *c = random_floats(&f->rng, m * cs), *c0 = malloc((size_t)(m * cs) * sizeof *c0);
+    memcpy(c0, c, (size_t)(m * cs) * sizeof *c0);
+    hn_gemm g = {.m = m,
+                 .n = n,
+                 .k = k,
+                 .a_transposed = at,
+                 .b_transposed = bt,
+                 .a = a,
+                 .b = b,
+                 .c = c,
+                 .a_stride = as,
+                 .b_stride = bs,
+                 .c_stride = cs,
+                 .alpha = alpha,
+                 .beta = beta};
+    hn_error err;
+    assert_int_equal(hn_gemm_run(f->compute, &g, &err), HN_OK);
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0, magnitude = 0;
+            for (int64_t p = 0; p < k; p++) {
+                double term = (double)(at ? a[p * as + i] : a[i * as + p]) *
+                              (double)(bt ? b[j * bs + p] : b[p * bs + j]);
+                sum += term;
+                magnitude += fabs(term);
+            }
+            double expected = (double)alpha * sum + (double)beta * (double)c0[i * cs + j];
+            assert_close(c[i * cs + j], expected, fabs((double)alpha) * magnitude + 2, "gemm");
+        }
+        for (int64_t j = n; j < cs; j++)
+            assert_true(c[i * cs + j] == c0[i * cs + j]);
+    }
+    free(a);
+    free(b);
+    free(c);
+    free(c0);
+}
+
+static void test_gemm(void **state) {
+    (void)state;
+    static const int64_t SHAPES[][3] = {{1, 1, 1},    {7, 16, 300}, {16, 70, 33}, {130, 16, 64},
+                                        {6, 8, 1000}, {16, 200, 9}, {3, 5, 0}};
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++) {
+        if (!hn_cpu_supports((hn_isa)isa))
+            continue;
+        fixture f;
+        hn_error err;
+        f.rng = hn_rng_new(9, 0);
+        assert_int_equal(hn_compute_new(&f.compute, (hn_isa)isa, 2, &err), HN_OK);
+        for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++)
+            for (int flags = 0; flags < 8; flags++)
+                check_gemm(&f, SHAPES[s][0], SHAPES[s][1], SHAPES[s][2], flags & 1, flags & 2, 0.5f,
+                           flags & 4 ? 1.5f : 0);
+        hn_compute_free(f.compute);
+    }
+}
+
+/* Bad scales say where they stand. */
+static void test_damaged_scale(void **state) {
+    (void)state;
+    hn_rng rng;
+    rng = hn_rng_new(3, 0);
+    hn_compute *compute;
+    hn_error err;
+    assert_int_equal(hn_compute_new(&compute, hn_cpu_best_isa(), 2, &err), HN_OK);
+    hn_matrix w;
+    uint8_t *data = random_rows(&rng, HN_Q4_1, 40, 128);
+    data[37 * 80 + 2 * 20 + 1] = 0x7c; /* row 37, third block: the scale becomes inf or NaN */
+    data[37 * 80 + 3 * 20 + 3] = 0x7c; /* and the next one's minimum */
+    assert_int_equal(hn_matrix_pack(compute, &w, HN_Q4_1, 40, 128, data, &err), HN_BAD_INPUT);
+    assert_non_null(strstr(err.message, "row 37, column 64"));
+    free(data);
+    float nan_value[4] = {0, 1, NAN, 2};
+    assert_int_equal(hn_matrix_pack(compute, &w, HN_F32, 2, 2, nan_value, &err), HN_BAD_INPUT);
+    assert_non_null(strstr(err.message, "row 1, column 0"));
+    assert_int_equal(hn_matrix_pack(compute, &w, HN_Q8_0, 2, 33, nan_value, &err), HN_BAD_INPUT);
+    hn_compute_free(compute);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks_golden),
+        cmocka_unit_test(test_every_dtype),
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_damaged_scale),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

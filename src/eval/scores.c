@@ -183,7 +183,7 @@ static hn_status sample_read(hn_sample *sample, const json_t *row, const char *w
     if (!id || strlen(id) >= sizeof sample->id || !sample->slice || !hash || passed < 0 ||
         !(sample->score >= 0 && sample->score <= 1) || !(sample->weight > 0))
         return hn_fail(err, HN_BAD_INPUT, "%s: not a sample that hone eval wrote", where);
-    strcpy(sample->id, id);
+    memcpy(sample->id, id, strlen(id) + 1);
     sample->passed = passed;
     sample->answer_hash = strtoull(hash, NULL, 16);
     sample->acc = (int8_t)(acc > 0 ? 1 : acc);

@@ -289,7 +289,7 @@ static void test_summary(void **state) {
     hn_flips flips;
     assert_int_equal(hn_scores_compare(&scores, &other, &flips, &err), HN_OK);
     assert_true(flips.lost == 1 && flips.won == 1 && flips.changed == 1 && flips.n == 3);
-    strcpy(other.samples[2].id, "9");
+    other.samples[2].id[0] = '9';
     assert_int_equal(hn_scores_compare(&scores, &other, &flips, &err), HN_USAGE);
     hn_scores_done(&scores);
     hn_scores_done(&other);

@@ -1,0 +1,163 @@
+/* The export gate: the worked example of the shared folder, and each verdict at its border. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "release/gate.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static hn_error err;
+
+/* n rows of which the first n_right are right but for `lost` of them, made up for by `won` of the
+ * wrong ones; latencies rise evenly so that p95 is p95_ms. */
+static hn_scores make(size_t n, size_t n_right, size_t lost, size_t won, double p95_ms) {
+    hn_scores scores = {.n = n, .samples = hn_calloc(n, sizeof *scores.samples)};
+    assert_non_null(scores.samples);
+    for (size_t i = 0; i < n; i++) {
+        hn_sample *sample = &scores.samples[i];
+        snprintf(sample->id, sizeof sample->id, "%zu", i);
+        sample->slice = "all";
+        sample->weight = 1;
+        sample->passed = i < n_right ? i >= lost : i - n_right < won;
+        sample->score = sample->passed;
+        sample->latency_ms = p95_ms * (0.5 + 0.5 * (double)i / (0.95 * (double)(n - 1)));
+        sample->first_token_ms = sample->latency_ms / 2;
+    }
+    return scores;
+}
+
+static hn_verdict gate(hn_scores *baseline, hn_scores *candidate, const hn_gate_options *options,
+                       json_t **report) {
+    hn_verdict verdict;
+    json_t *own = NULL;
+    hn_status status = hn_gate_export(baseline, candidate, options, "00", &verdict, &own, &err);
+    if (status != HN_OK)
+        fail_msg("%s", err.message);
+    if (report)
+        *report = own;
+    else
+        json_decref(own);
+    hn_scores_done(baseline);
+    hn_scores_done(candidate);
+    return verdict;
+}
+
+/* Float student 0.94: int8 (0.938, p95 104 ms) passes, int4 (0.887, 71 ms) fails. */
+static void test_worked_example(void **state) {
+    (void)state;
+    const char *shared = getenv("HONE_SHARED");
+    char path[512];
+    snprintf(path, sizeof path, "%s/data/worked_examples.json",
+             shared ? shared : HN_TEST_ROOT "/../../shared");
+    if (!hn_path_exists(path)) {
+        print_message("skipped: %s isn't there (HONE_SHARED)\n", path);
+        skip();
+    }
+    json_t *all, *export;
+    size_t i;
+    assert_int_equal(hn_json_read(path, 1 << 20, &all, &err), HN_OK);
+    const json_t *example = json_object_get(all, "export_gate");
+    const double N = 1000;
+    double base = json_number_value(json_object_get(example, "baseline_quality"));
+    hn_gate_options options = {
+        .max_quality_drop = json_number_value(json_object_get(example, "max_quality_drop")),
+        .max_p95_ms = json_number_value(json_object_get(example, "max_p95_ms"))};
+    json_array_foreach (json_object_get(example, "exports"), i, export) {
+        size_t right = (size_t)lround(N * base);
+        size_t now = (size_t)lround(N * json_number_value(json_object_get(export, "quality")));
+        double p95 = json_number_value(json_object_get(export, "p95_ms"));
+        hn_scores baseline = make((size_t)N, right, 0, 0, p95);
+        hn_scores candidate = make((size_t)N, right, right - now + 3, 3, p95);
+        bool approved = false;
+        size_t k;
+        json_t *name;
+        json_array_foreach (json_object_get(example, "approved"), k, name)
+            approved = approved || json_equal(name, json_object_get(export, "name"));
+        assert_int_equal(gate(&baseline, &candidate, &options, NULL),
+                         approved ? HN_VERDICT_PASS : HN_VERDICT_FAIL);
+    }
+    assert_int_equal(i, 2);
+    json_decref(all);
+}
+
+static void test_too_few_rows(void **state) {
+    (void)state;
+    hn_gate_options options = {.max_quality_drop = 0.02};
+    /* No flip at all: 100 rows can't exclude a drop of 0.02, 134 can (z^2 / (n + z^2)). */
+    hn_scores a = make(100, 94, 0, 0, 50), b = make(100, 94, 0, 0, 50);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_INCONCLUSIVE);
+    a = make(134, 120, 0, 0, 50), b = make(134, 120, 0, 0, 50);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_PASS);
+    /* A drop of 0.03 on 200 rows: neither safe nor proven. */
+    a = make(200, 180, 0, 0, 50), b = make(200, 180, 6, 0, 50);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_INCONCLUSIVE);
+    options.max_p95_ms = 100;
+    options.max_quality_drop = 1;
+    a = make(58, 50, 0, 0, 10), b = make(58, 50, 0, 0, 10);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_INCONCLUSIVE);
+    a = make(59, 50, 0, 0, 10), b = make(59, 50, 0, 0, 10);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_PASS);
+}
+
+static void test_latency_and_quality(void **state) {
+    (void)state;
+    hn_gate_options options = {.max_quality_drop = 0.02, .max_p95_ms = 120};
+    hn_scores a = make(1000, 940, 0, 0, 100), b = make(1000, 940, 2, 2, 200);
+    json_t *report;
+    assert_int_equal(gate(&a, &b, &options, &report), HN_VERDICT_FAIL);
+    const json_t *slow = json_array_get(json_object_get(report, "checks"), 1);
+    assert_string_equal(json_string_value(json_object_get(slow, "metric")),
+                        "p95_whole_response_ms");
+    assert_string_equal(json_string_value(json_object_get(slow, "verdict")), "fail");
+    assert_int_equal(json_integer_value(json_object_get(report, "flips")), 4);
+    assert_true(json_number_value(json_object_get(report, "mcnemar_p")) == 1);
+    json_decref(report);
+
+    options.latency_is_first_token = true;
+    a = make(1000, 940, 0, 0, 100), b = make(1000, 940, 2, 2, 200);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_PASS);
+    options.min_quality = 0.9;
+    a = make(1000, 940, 0, 0, 100), b = make(1000, 940, 2, 2, 200);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_PASS);
+    options.min_quality = 0.94;
+    a = make(1000, 940, 0, 0, 100), b = make(1000, 940, 2, 2, 200);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_INCONCLUSIVE);
+    options.min_quality = 0.99;
+    a = make(1000, 940, 0, 0, 100), b = make(1000, 940, 2, 2, 200);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_FAIL);
+}
+
+static void test_misuse(void **state) {
+    (void)state;
+    hn_gate_options options = {.max_quality_drop = 0.02};
+    hn_scores a = make(10, 5, 0, 0, 1), b = make(11, 5, 0, 0, 1), none = {0};
+    hn_verdict verdict;
+    json_t *report = NULL;
+    assert_int_equal(hn_gate_export(&a, &b, &options, NULL, &verdict, &report, &err), HN_USAGE);
+    assert_int_equal(hn_gate_export(&none, &none, &options, NULL, &verdict, &report, &err),
+                     HN_USAGE);
+    hn_scores_done(&b);
+    b = make(10, 5, 0, 0, 0);
+    options.max_p95_ms = 10;
+    assert_int_equal(hn_gate_export(&a, &b, &options, NULL, &verdict, &report, &err), HN_USAGE);
+    assert_null(report);
+    hn_scores_done(&a);
+    hn_scores_done(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_worked_example),
+        cmocka_unit_test(test_too_few_rows),
+        cmocka_unit_test(test_latency_and_quality),
+        cmocka_unit_test(test_misuse),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

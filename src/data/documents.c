@@ -1,0 +1,213 @@
+/* Rows to labelled token sequences: rendered with the model's own chat template, supervised by the
+ * common-prefix rule of spec/training.md, cut at the end, checked. */
+#include "data/records.h"
+
+#include "base/mem.h"
+#include "model/generate.h"
+
+#include <string.h>
+
+typedef struct builder {
+    const hn_checkpoint *ckpt;
+    const char *path;
+    hn_supervise supervise;
+    int max_length;
+    hn_ids full, part, prompt; /* scratch, reused from row to row */
+    bool *supervised;          /* (capacity), whether full.data[i] is to be learned */
+    size_t capacity;
+} builder;
+
+static size_t common_prefix(const hn_ids *a, const hn_ids *b) {
+    size_t n = a->size < b->size ? a->size : b->size, i = 0;
+    while (i < n && a->data[i] == b->data[i])
+        i++;
+    return i;
+}
+
+/* The first n messages, borrowed items in a new list. */
+static json_t *head_of(const json_t *messages, size_t n) {
+    json_t *head = json_array();
+    for (size_t i = 0; head && i < n; i++)
+        if (json_array_append(head, json_array_get(messages, i))) {
+            json_decref(head);
+            return NULL;
+        }
+    return head;
+}
+
+/* A model without a chat template is taught plain text: the turns as they are, then EOS. */
+static hn_status encode_plain(const hn_checkpoint *ckpt, const json_t *messages, bool complete,
+                              hn_ids *ids, hn_error *err) {
+    size_t i;
+    json_t *message;
+    int flags = HN_ENCODE_ADD_SPECIAL;
+    hn_buf text = {0};
+    json_array_foreach(messages, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        hn_buf_append(&text, json_string_value(content), json_string_length(content));
+    }
+    hn_status status = hn_buf_check(&text, err);
+    if (status == HN_OK)
+        status = hn_encode(ckpt->tokenizer, hn_buf_text(&text), text.size, flags, ids, err);
+    hn_buf_done(&text);
+    int32_t eos = hn_tokenizer_eos(ckpt->tokenizer);
+    if (status == HN_OK && complete && eos >= 0 &&
+        (ids->size == 0 || ids->data[ids->size - 1] != eos))
+        status = hn_ids_push(ids, eos, err);
+    return status;
+}
+
+static hn_status encode(const builder *b, const json_t *messages, const json_t *tools, bool prompt,
+                        hn_ids *ids, hn_error *err) {
+    ids->size = 0;
+    if (!b->ckpt->chat_template)
+        return encode_plain(b->ckpt, messages, !prompt, ids, err);
+    return hn_checkpoint_chat_encode(b->ckpt, messages, tools, prompt, ids, err);
+}
+
+static hn_status encode_head(const builder *b, const json_t *messages, size_t n,
+                             const json_t *tools, bool prompt, hn_ids *ids, hn_error *err) {
+    json_t *head = head_of(messages, n);
+    if (!head)
+        return hn_fail_no_memory(err, n * sizeof(json_t *));
+    hn_status status = encode(b, head, tools, prompt, ids, err);
+    json_decref(head);
+    return status;
+}
+
+static hn_status grow_marks(builder *b, hn_error *err) {
+    if (b->capacity >= b->full.size)
+        return HN_OK;
+    bool *grown = hn_reallocarray(b->supervised, b->full.size, sizeof *grown);
+    if (!grown)
+        return hn_fail_no_memory(err, b->full.size * sizeof *grown);
+    b->supervised = grown;
+    b->capacity = b->full.size;
+    return HN_OK;
+}
+
+static bool is_assistant(const json_t *message) {
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role && strcmp(role, "assistant") == 0;
+}
+
+/* Marks the tokens of turn `turn`: from where the prompt with its generation prompt ends to where
+ * the conversation so far ends, so that the turn's stop token is always learned. */
+static hn_status mark_turn(builder *b, const json_t *messages, size_t turn, const json_t *tools,
+                           hn_error *err) {
+    HN_TRY(encode_head(b, messages, turn, tools, true, &b->prompt, err));
+    size_t end = b->full.size;
+    const hn_ids *whole = &b->full;
+    if (turn + 1 < json_array_size(messages)) {
+        HN_TRY(encode_head(b, messages, turn + 1, tools, false, &b->part, err));
+        end = common_prefix(&b->part, &b->full);
+        whole = &b->part;
+    }
+    for (size_t i = common_prefix(&b->prompt, whole); i < end; i++)
+        b->supervised[i] = true;
+    return HN_OK;
+}
+
+/* Fills b->full and b->supervised from one conversation. */
+static hn_status mark(builder *b, const json_t *messages, const json_t *tools, hn_error *err) {
+    HN_TRY(encode(b, messages, tools, false, &b->full, err));
+    HN_TRY(grow_marks(b, err));
+    size_t n = json_array_size(messages);
+    memset(b->supervised, b->supervise == HN_SUPERVISE_ALL, b->full.size * sizeof *b->supervised);
+    if (b->supervise == HN_SUPERVISE_COMPLETION)
+        return mark_turn(b, messages, n - 1, tools, err);
+    for (size_t i = 0; b->supervise == HN_SUPERVISE_ASSISTANT && i < n; i++)
+        if (is_assistant(json_array_get(messages, i)))
+            HN_TRY(mark_turn(b, messages, i, tools, err));
+    return HN_OK;
+}
+
+static hn_status check_bos(const builder *b, hn_error *err) {
+    int32_t bos = hn_tokenizer_bos(b->ckpt->tokenizer);
+    /* Where one token both begins texts and turns (SmolLM2's <|im_start|>), two in a row can only
+     * come from template and tokenizer both writing it. */
+    if (bos >= 0 && b->full.size >= 2 && b->full.data[0] == bos && b->full.data[1] == bos)
+        return hn_fail(err, HN_BAD_INPUT,
+                       "the tokens begin with BOS twice: the chat template and the tokenizer both "
+                       "add it, or the row's text spells it out; take one away");
+    return HN_OK;
+}
+
+static hn_status take_document(const builder *b, hn_documents *docs, uint64_t line, hn_error *err) {
+    size_t n = b->full.size;
+    bool cut = n > (size_t)b->max_length;
+    if (cut)
+        n = (size_t)b->max_length;
+    int32_t n_supervised = 0;
+    for (size_t i = 1; i < n; i++)
+        n_supervised += b->supervised[i];
+    if (n_supervised == 0) {
+        docs->n_dropped++;
+        return HN_OK;
+    }
+    hn_document doc = {.n = (int32_t)n, .n_supervised = n_supervised, .line = line};
+    doc.ids = hn_malloc(2 * n * sizeof *doc.ids);
+    if (!doc.ids)
+        return hn_fail_no_memory(err, 2 * n * sizeof *doc.ids);
+    doc.labels = doc.ids + n;
+    memcpy(doc.ids, b->full.data, n * sizeof *doc.ids);
+    for (size_t i = 0; i < n; i++)
+        doc.labels[i] = i + 1 < n && b->supervised[i + 1] ? doc.ids[i + 1] : -1;
+    docs->items[docs->n++] = doc;
+    docs->n_truncated += cut;
+    docs->n_tokens += n;
+    docs->n_supervised += (uint64_t)n_supervised;
+    return HN_OK;
+}
+
+static hn_status build_row(builder *b, hn_documents *docs, const hn_record *record,
+                           const char *system, hn_error *err) {
+    json_t *messages = hn_record_messages(record, system, true);
+    if (!messages)
+        return hn_fail_no_memory(err, json_object_size(record->row));
+    hn_status status = mark(b, messages, json_object_get(record->row, "tools"), err);
+    json_decref(messages);
+    if (status == HN_OK)
+        status = check_bos(b, err);
+    if (status == HN_OK)
+        return take_document(b, docs, record->line, err);
+    return hn_error_prefix(err, "%s:%llu", b->path, (unsigned long long)record->line);
+}
+
+hn_status hn_documents_build(hn_documents *out, const hn_records *records,
+                             const hn_checkpoint *ckpt, const char *system, hn_supervise supervise,
+                             int max_length, hn_error *err) {
+    if (max_length < 2)
+        return hn_fail(err, HN_USAGE, "max_length %d: a row needs at least 2 tokens", max_length);
+    hn_documents docs = {.path = hn_strdup(records->path),
+                         .items = hn_calloc(records->n, sizeof *docs.items)};
+    builder b = {
+        .ckpt = ckpt, .path = records->path, .supervise = supervise, .max_length = max_length};
+    hn_status status = HN_OK;
+    if (!docs.path || !docs.items)
+        HN_GO(hn_fail_no_memory(err, records->n * sizeof *docs.items));
+    for (size_t i = 0; i < records->n; i++)
+        HN_GO(build_row(&b, &docs, &records->items[i], system, err));
+    if (docs.n == 0)
+        HN_GO(hn_fail(err, HN_BAD_INPUT,
+                      "%s: no token would be learned: all %zu rows lose their completion when cut "
+                      "to %d tokens; raise max_length",
+                      records->path, records->n, max_length));
+    *out = docs;
+    docs = (hn_documents){0};
+done:
+    hn_ids_done(&b.full);
+    hn_ids_done(&b.part);
+    hn_ids_done(&b.prompt);
+    hn_free(b.supervised);
+    hn_documents_done(&docs);
+    return status;
+}
+
+void hn_documents_done(hn_documents *docs) {
+    for (size_t i = 0; docs->items && i < docs->n; i++)
+        hn_free(docs->items[i].ids);
+    hn_free(docs->items);
+    hn_free(docs->path);
+    *docs = (hn_documents){0};
+}

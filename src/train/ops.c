@@ -1,0 +1,12 @@
+#include "train/ops.h"
+
+const hn_train_ops *hn_train_ops_get(hn_isa isa) {
+#if defined(__x86_64__)
+    if (isa == HN_ISA_AVX512VNNI)
+        return &hn_train_ops_avx512;
+    if (isa == HN_ISA_AVX2 || isa == HN_ISA_AVXVNNI)
+        return &hn_train_ops_avx2;
+#endif
+    (void)isa;
+    return &hn_train_ops_base;
+}

@@ -42,7 +42,7 @@ static hn_status encode_plain(const hn_checkpoint *ckpt, const json_t *messages,
     json_t *message;
     int flags = HN_ENCODE_ADD_SPECIAL;
     hn_buf text = {0};
-    json_array_foreach(messages, i, message) {
+    json_array_foreach (messages, i, message) {
         const json_t *content = json_object_get(message, "content");
         hn_buf_append(&text, json_string_value(content), json_string_length(content));
     }

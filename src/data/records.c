@@ -45,7 +45,7 @@ static hn_status unknown_shape(const char *path, uint64_t line, json_t *row, hn_
     hn_buf keys = {.max = 200};
     const char *key, *typo = NULL, *meant = NULL;
     json_t *value;
-    json_object_foreach(row, key, value) {
+    json_object_foreach (row, key, value) {
         hn_buf_printf(&keys, "%s%s", keys.size ? ", " : "", key);
         const char *nearest = hn_text_nearest(key, KNOWN_KEYS, N_KNOWN_KEYS);
         if (!meant && nearest && strcmp(nearest, key) != 0 && !json_object_get(row, nearest)) {
@@ -84,8 +84,8 @@ static hn_status check_role(const char *role, const char *where, hn_error *err) 
     static const char *const ROLES[] = {"system", "developer", "user", "assistant", "tool"};
     static const struct {
         const char *foreign, *ours;
-    } OTHER_NAMES[] = {{"human", "user"},    {"gpt", "assistant"}, {"bot", "assistant"},
-                       {"model", "assistant"}, {"ai", "assistant"}, {"function", "tool"}};
+    } OTHER_NAMES[] = {{"human", "user"},      {"gpt", "assistant"}, {"bot", "assistant"},
+                       {"model", "assistant"}, {"ai", "assistant"},  {"function", "tool"}};
     enum { N_ROLES = sizeof ROLES / sizeof ROLES[0] };
     for (int i = 0; i < N_ROLES; i++)
         if (strcmp(role, ROLES[i]) == 0)
@@ -149,8 +149,8 @@ static hn_status check_row(const hn_record *record, int shape, const char *path,
         char where[440];
         snprintf(where, sizeof where, "%.380s:%llu: %s", path, (unsigned long long)record->line,
                  key);
-        bool turns_allowed = record->kind <= HN_RECORD_COMPLETION ||
-                             record->kind == HN_RECORD_PREFERENCE;
+        bool turns_allowed =
+            record->kind <= HN_RECORD_COMPLETION || record->kind == HN_RECORD_PREFERENCE;
         bool is_messages = strcmp(key, "messages") == 0;
         if (is_messages || (turns_allowed && json_is_array(value)))
             HN_TRY(check_messages(value, where, strcmp(key, "prompt") != 0, err));

@@ -61,9 +61,8 @@ static int32_t emit_segment(builder *b, size_t lo, size_t hi, int32_t from, int3
 static int32_t emit_chain(builder *b, size_t lo, size_t hi, int32_t from, int32_t to,
                           int32_t parent) {
     for (; from < to; from += b->options.max_segment_rows) {
-        int32_t end = to - from > b->options.max_segment_rows
-                          ? from + b->options.max_segment_rows
-                          : to;
+        int32_t end =
+            to - from > b->options.max_segment_rows ? from + b->options.max_segment_rows : to;
         parent = emit_segment(b, lo, hi, from, end, parent);
     }
     return parent;

@@ -22,12 +22,12 @@ typedef struct hn_tree {
     int32_t n_rows, n_segments, n_targets;
     int32_t *tokens, *positions; /* (n_rows) */
     hn_segment *segments;
-    hn_target *targets;   /* by row, ascending */
+    hn_target *targets;    /* by row, ascending */
     uint64_t n_doc_tokens; /* of all documents, shared beginnings counted once a document */
 } hn_tree;
 
 typedef struct hn_tree_options {
-    bool share;              /* false: every document a branch of its own */
+    bool share;               /* false: every document a branch of its own */
     int32_t max_segment_rows; /* longer ones become chains, so that work can be spread; 0 = 256 */
 } hn_tree_options;
 

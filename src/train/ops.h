@@ -44,7 +44,7 @@ typedef struct hn_train_ops {
 
 /* The constants of one AdamW update (Loshchilov and Hutter 2019, as torch.optim.AdamW). */
 typedef struct hn_adamw_step {
-    float grad_scale;  /* clipping coefficient */
+    float grad_scale; /* clipping coefficient */
     float beta1, beta2, eps;
     float decay;       /* 1 - rate * weight_decay */
     float step_size;   /* rate / (1 - beta1^t) */

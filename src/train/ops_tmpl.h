@@ -128,12 +128,17 @@ static void op_rms_norm_backward(const float *x, const float *w, int64_t n, floa
 #define GELU_CUBIC 0.044715f
 
 static inline vf gate_sigmoid(vf x, bool gelu) {
-    vf z = gelu ? GELU_SCALE * (x + GELU_CUBIC * x * x * x) : x;
+    vf z = x;
+    if (gelu)
+        z = GELU_SCALE * (x + GELU_CUBIC * x * x * x);
     return 1.0f / (1.0f + vexp(-z));
 }
 
 static inline vf gate_slope(vf x, bool gelu) {
-    return gelu ? GELU_SCALE * (1.0f + 3.0f * GELU_CUBIC * x * x) : splat(1.0f);
+    vf slope = splat(1.0f);
+    if (gelu)
+        slope = GELU_SCALE * (1.0f + 3.0f * GELU_CUBIC * x * x);
+    return slope;
 }
 
 static void op_glu(const float *gate, const float *up, int64_t n, bool gelu, float *h) {
@@ -254,9 +259,10 @@ static void op_softmax_backward(const float *p, float *dp, int64_t n, float d) {
 }
 
 /* A tile of `rows` x 2 vectors of C kept in registers over all of k. */
-static inline __attribute__((always_inline)) void
-tile(int rows, const float *a, int64_t a_row, int64_t a_col, const float *b, int64_t b_stride,
-     float *c, int64_t c_stride, int64_t k, bool accumulate) {
+static inline __attribute__((always_inline)) void tile(int rows, const float *a, int64_t a_row,
+                                                       int64_t a_col, const float *b,
+                                                       int64_t b_stride, float *c, int64_t c_stride,
+                                                       int64_t k, bool accumulate) {
     vf acc[MR][2];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
@@ -267,7 +273,7 @@ tile(int rows, const float *a, int64_t a_row, int64_t a_col, const float *b, int
         vf b0 = load(b), b1 = load(b + VW);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            vf x = splat(a[i * a_row]);
+            float x = a[i * a_row];
             acc[i][0] += x * b0;
             acc[i][1] += x * b1;
         }

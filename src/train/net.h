@@ -1,0 +1,121 @@
+/* One pass of training over a tree of documents: forward with what backward needs kept, the loss at
+ * the supervised rows, and hand-derived backward into the adapter's gradients. Nothing is computed
+ * for frozen weights: no gradient of W, none below the lowest adapter, logits only at supervised
+ * rows and a tile at a time, and after the last attention only supervised rows go on. */
+#pragma once
+
+#include "data/tree.h"
+#include "model/model.h"
+#include "train/attention.h"
+#include "train/ops.h"
+#include "train/params.h"
+
+/* What one layer's forward leaves for its backward. rows = of the pass, or, in the last layer from
+ * x_mid on, its supervised rows alone. NULL where the family has no such thing. */
+typedef struct hn_layer_acts {
+    float *x;                 /* (rows, n_embd) the layer's input */
+    float *q, *k, *v;         /* after rope; (rows, heads * head_dim) */
+    float *q_raw, *k_raw;     /* before qk_norm and rope */
+    float *o, *lse;           /* attention's output and (rows, n_head) log-sum-exp */
+    float *attn_raw;          /* (rows, n_embd) before post_attn_norm */
+    float *x_mid;             /* (rows, n_embd) after attention */
+    float *gate, *up;         /* (rows, n_ff) */
+    float *mlp_raw;           /* (rows, n_embd) before post_ffn_norm */
+    float *t[HN_GROUP_COUNT]; /* (rows, group rank) low-rank activations */
+} hn_layer_acts;
+
+/* Rows of the pass that must predict something, each once, in order. */
+typedef struct hn_learned {
+    int32_t *rows;   /* (n) */
+    int32_t *target; /* (n_targets) index into rows of each of the tree's targets */
+    int32_t n;
+} hn_learned;
+
+typedef struct hn_net {
+    hn_model *model;
+    hn_params *params;
+    const hn_train_ops *ops;
+    hn_pool *pool;
+    float dropout;
+
+    /* the pass being computed */
+    const hn_tree *tree;
+    hn_attention_plan *plan;
+    hn_learned learned;
+    uint64_t dropout_key;
+    bool recompute; /* only x is kept a layer; backward runs the layer's forward again */
+    hn_layer_acts acts[HN_ARCH_MAX_LAYERS];
+    float *x_out;         /* (learned.n, n_embd) output of the last layer */
+    float *dx, *dxn, *dy; /* (rows, n_embd) */
+    float *xn;            /* (rows, n_embd) */
+    float *gathered;      /* (learned.n, heads * head_dim) */
+    float *d_o;           /* (rows, heads * head_dim) */
+    float *dk, *dv;       /* (rows, kv heads * head_dim) */
+    float *h, *dh;        /* (rows, n_ff) */
+    float *dt;            /* (rows, largest group rank) */
+    float *dropped;       /* (rows, widest input) or NULL without dropout */
+    float *cos, *sin;     /* (rows, rope_dim / 2) */
+    float *cos_local, *sin_local;
+    float *tile_x, *tile_dx; /* (tile rows, n_embd) */
+    float *logits;           /* (tile rows, n_vocab) */
+    int32_t tile_rows;
+
+    float *memory;
+    size_t memory_bytes;
+    size_t budget_bytes;
+} hn_net;
+
+/* What a pass adds up. */
+typedef struct hn_net_loss {
+    double loss;    /* weight * sum of -log p */
+    double correct; /* targets whose label had the largest logit */
+} hn_net_loss;
+
+/* budget_bytes bounds what is kept for backward (0 = HN_NET_BUDGET_BYTES); a pass that needs more
+ * keeps only each layer's input and computes the rest twice. */
+#define HN_NET_BUDGET_BYTES ((size_t)640 << 20)
+HN_MUST_CHECK hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dropout,
+                                   size_t budget_bytes, hn_error *err);
+void hn_net_free(hn_net *net);
+/* Rows of a pass that fit in the budget with everything kept. */
+int64_t hn_net_max_rows(const hn_net *net);
+/* Loss and, when `backward`, gradients (added to params->grads) of one tree; every target counts
+ * `weight`. Dropout masks are a function of dropout_key alone. */
+HN_MUST_CHECK hn_status hn_net_run(hn_net *net, const hn_tree *tree, float weight,
+                                   uint64_t dropout_key, bool backward, hn_net_loss *loss,
+                                   hn_error *err);
+
+/* Between the files of net_*.c. */
+HN_MUST_CHECK hn_status hn_net_prepare(hn_net *net, const hn_tree *tree, bool backward,
+                                       hn_error *err);
+void hn_net_finish(hn_net *net);
+HN_MUST_CHECK hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err);
+HN_MUST_CHECK hn_status hn_net_layer_backward(hn_net *net, int layer, hn_error *err);
+HN_MUST_CHECK hn_status hn_net_head(hn_net *net, float weight, bool backward, hn_net_loss *loss,
+                                    hn_error *err);
+
+/* y_m += scale * (drop(x) A_m^T) B_m^T for each adapted module of the group; x (n, in). y[i]
+ * belongs to module HN_GROUP_FIRST[group] + i and has out columns. */
+HN_MUST_CHECK hn_status hn_net_lora_forward(hn_net *net, int layer, hn_group group, const float *x,
+                                            int64_t n, float *const *y, hn_error *err);
+/* Adds to the gradients of A and B, and, unless dx is NULL, to dx (n, in). */
+HN_MUST_CHECK hn_status hn_net_lora_backward(hn_net *net, int layer, hn_group group, const float *x,
+                                             int64_t n, float *const *dy, float *dx, hn_error *err);
+
+/* Rows of the pass that `layer` works on from x_mid on. */
+static inline int64_t hn_net_mid_rows(const hn_net *net, int layer) {
+    return layer == net->model->arch.n_layer - 1 ? net->learned.n : net->tree->n_rows;
+}
+
+/* Element-wise work over rows, spread over the pool. */
+void hn_net_rms_norm(hn_net *net, const float *x, const float *w, int64_t n, int64_t dim, float *y);
+void hn_net_rms_norm_backward(hn_net *net, const float *x, const float *w, int64_t n, int64_t dim,
+                              const float *dy, float *dx);
+void hn_net_glu(hn_net *net, const float *gate, const float *up, int64_t n, float *h);
+void hn_net_glu_backward(hn_net *net, float *gate, float *up, const float *dh, int64_t n);
+/* x (n rows, heads * head_dim) turned in place by its position, or back when `inverse`. */
+void hn_net_rope(hn_net *net, int layer, float *x, int heads, bool inverse);
+/* y = x with dropout, or y += mask applied to x; the mask of (layer, module). */
+void hn_net_dropout(hn_net *net, int layer, int module, const float *x, int64_t n, int64_t dim,
+                    bool add, float *y);
+void hn_net_add(hn_net *net, float *y, const float *x, int64_t n, int64_t dim);

@@ -1,0 +1,94 @@
+#include "train/params.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+const hn_module HN_GROUP_FIRST[HN_GROUP_COUNT] = {HN_MODULE_Q, HN_MODULE_O, HN_MODULE_GATE,
+                                                  HN_MODULE_DOWN};
+const hn_module HN_GROUP_LAST[HN_GROUP_COUNT] = {HN_MODULE_V, HN_MODULE_O, HN_MODULE_UP,
+                                                 HN_MODULE_DOWN};
+
+/* Offsets: a layer's As in module order, then its Bs. */
+static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
+    size_t at = 0;
+    for (int l = 0; l < p->n_layer; l++) {
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_lora *lora = &adapter->layers[l][m];
+            if (lora->r == 0)
+                continue;
+            if (p->lowest < 0)
+                p->lowest = l;
+            p->slots[l][m] = (hn_slot){lora->r, lora->scale, lora->in, lora->out, at, 0};
+            at += (size_t)lora->r * (size_t)lora->in;
+        }
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            p->slots[l][m].b = at;
+            at += (size_t)p->slots[l][m].r * (size_t)p->slots[l][m].out;
+        }
+    }
+    return at;
+}
+
+hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err) {
+    hn_params p = {.n_layer = adapter->n_layer, .lowest = -1};
+    p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
+    if (!p.slots)
+        return hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
+    p.n = lay_out(&p, adapter);
+    if (p.n == 0) {
+        hn_params_done(&p);
+        return hn_fail(err, HN_USAGE, "the adapter adapts no layer: name at least one module");
+    }
+    p.values = hn_alloc_aligned(p.n * sizeof *p.values);
+    p.grads = hn_alloc_aligned(p.n * sizeof *p.grads);
+    if (!p.values || !p.grads) {
+        size_t bytes = 2 * p.n * sizeof *p.values;
+        hn_params_done(&p);
+        return hn_fail_no_memory(err, bytes);
+    }
+    for (int l = 0; l < p.n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_slot *s = &p.slots[l][m];
+            if (s->r == 0)
+                continue;
+            const hn_lora *lora = &adapter->layers[l][m];
+            memcpy(p.values + s->a, lora->a, (size_t)(s->r * s->in) * sizeof(float));
+            memcpy(p.values + s->b, lora->b, (size_t)(s->r * s->out) * sizeof(float));
+        }
+    *out = p;
+    return HN_OK;
+}
+
+void hn_params_done(hn_params *p) {
+    hn_free_aligned(p->values, p->n * sizeof *p->values);
+    hn_free_aligned(p->grads, p->n * sizeof *p->grads);
+    hn_free(p->slots);
+    *p = (hn_params){0};
+}
+
+void hn_params_store(const hn_params *p, const float *values, hn_adapter *adapter) {
+    for (int l = 0; l < p->n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_slot *s = &p->slots[l][m];
+            if (s->r == 0)
+                continue;
+            hn_lora *lora = &adapter->layers[l][m];
+            memcpy(lora->a, values + s->a, (size_t)(s->r * s->in) * sizeof(float));
+            memcpy(lora->b, values + s->b, (size_t)(s->r * s->out) * sizeof(float));
+        }
+}
+
+int hn_params_group_rank(const hn_params *p, int layer, hn_group group) {
+    int rank = 0;
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++)
+        rank += p->slots[layer][m].r;
+    return rank;
+}
+
+size_t hn_params_group_a(const hn_params *p, int layer, hn_group group) {
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++)
+        if (p->slots[layer][m].r)
+            return p->slots[layer][m].a;
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* Everything that training changes, as one flat vector beside its gradient, so that clipping, the
+ * optimiser and checkpoints needn't know what a layer is. */
+#pragma once
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "model/adapter.h"
+
+#include <stddef.h>
+
+/* One adapted matrix: A (r, in) and B (out, r) at these offsets of the vector. */
+typedef struct hn_slot {
+    int r; /* 0 = not adapted */
+    float scale;
+    int64_t in, out;
+    size_t a, b;
+} hn_slot;
+
+/* Modules that read the same input. Their As lie one after the other, so that one product serves
+ * all of them. */
+typedef enum hn_group { HN_GROUP_QKV, HN_GROUP_O, HN_GROUP_GATE_UP, HN_GROUP_DOWN } hn_group;
+enum { HN_GROUP_COUNT = 4 };
+
+/* First and last module of each group. */
+extern const hn_module HN_GROUP_FIRST[HN_GROUP_COUNT], HN_GROUP_LAST[HN_GROUP_COUNT];
+
+typedef struct hn_params {
+    float *values, *grads; /* (n) */
+    size_t n;
+    int n_layer;
+    int lowest; /* the first layer with an adapter: no gradient is needed below it */
+    hn_slot (*slots)[HN_MODULE_COUNT]; /* [n_layer] */
+} hn_params;
+
+/* Copies the adapter's values. HN_USAGE when it adapts nothing. */
+HN_MUST_CHECK hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err);
+void hn_params_done(hn_params *params);
+/* Puts values (n), e.g. params->values, back into an adapter of the same shape. */
+void hn_params_store(const hn_params *params, const float *values, hn_adapter *adapter);
+
+/* Sum of the ranks of a layer's group; the width of its low-rank activations. */
+int hn_params_group_rank(const hn_params *params, int layer, hn_group group);
+/* Where the group's stacked A begins; only when the group's rank isn't 0. */
+size_t hn_params_group_a(const hn_params *params, int layer, hn_group group);

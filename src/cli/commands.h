@@ -4,3 +4,4 @@
 #include "cli/cli.h"
 
 hn_status hn_cmd_help(hn_cli *cli, hn_error *err);
+hn_status hn_cmd_pull(hn_cli *cli, hn_error *err);

@@ -1,0 +1,42 @@
+/* `hone run`: a recipe's stages data, sft, merge, quantize, eval, gate and bundle, each keyed by
+ * the hash of what goes in (DESIGN.md item 8): a finished one is reused, an interrupted one
+ * resumes. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/progress.h"
+#include "pipeline/recipe.h"
+#include "release/gate.h"
+
+#include <jansson.h>
+
+typedef struct hn_pipeline_options {
+    const char *out_dir; /* run folder; NULL = runs/<recipe's name> below the working folder */
+    int n_threads;       /* 0 = hn_cpu_default_threads() */
+    const char *isa;     /* NULL = HONE_ISA or the best */
+} hn_pipeline_options;
+
+typedef struct hn_pipeline_result {
+    /* {name, run_dir, report, verdict, bundle, rows: [{name, kind, path, size_bytes, n, score, ci,
+     * slices: {name: {n, mean, ci}}, kl, flips, answers_changed, prefill_tps, decode_tps, p50_ms,
+     * p95_ms, gate: {verdict, checks}, refused}], stages: [{name, key, reused, seconds}]}. Rows:
+     * the base by prompt alone, the tuned model in float, then the recipe's artefacts. What doesn't
+     * apply to a row is left out. */
+    json_t *summary;
+    /* Of the bundle's artefact; without a bundle the worst of all artefacts. */
+    hn_verdict verdict;
+    bool has_verdict; /* false when the recipe lists no artefact */
+} hn_pipeline_result;
+
+/* Ctrl-C (progress->cancel) returns HN_CANCELLED and leaves something to resume. */
+HN_MUST_CHECK hn_status hn_pipeline_run(const hn_recipe *recipe, const hn_pipeline_options *options,
+                                        const hn_progress *progress, hn_pipeline_result *result,
+                                        hn_error *err);
+void hn_pipeline_result_done(hn_pipeline_result *result);
+
+/* The table for a person: one artefact a line, then slices. `width` in columns. */
+HN_MUST_CHECK hn_status hn_pipeline_table(const json_t *summary, int width, hn_buf *out,
+                                          hn_error *err);
+/* report.html: self-contained, from the summary and the lines of metrics.jsonl (an array). */
+HN_MUST_CHECK hn_status hn_pipeline_report(const json_t *summary, const json_t *metrics,
+                                           hn_buf *out, hn_error *err);

@@ -1,0 +1,87 @@
+/* A recipe: one YAML file that says what `hone run` makes. examples/intent-router/recipe.yaml shows
+ * every section; recipe_table.c lists every key with its type, range and default. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { HN_RECIPE_MAX_ARTEFACTS = 16, HN_RECIPE_MAX_TRAIN_FILES = 64 };
+
+typedef enum hn_artefact_kind {
+    HN_ARTEFACT_ADAPTER,     /* the base untouched, the adapter beside it */
+    HN_ARTEFACT_MERGED,      /* one GGUF with the adapter merged in, quantised to `type` */
+    HN_ARTEFACT_HUGGINGFACE, /* a merged safetensors folder in `type` f32, f16 or bf16 */
+} hn_artefact_kind;
+
+typedef struct hn_recipe_artefact {
+    char *name;
+    int kind;                /* hn_artefact_kind */
+    char *type;              /* "q8_0", "q4_k_m", ...; NULL for an adapter */
+    char *calibration;       /* text file for the importance of weights, "train" = the training
+                                rows, or NULL */
+    bool allow_lost_adapter; /* write the file although rounding undid the teaching */
+} hn_recipe_artefact;
+
+/* All strings are owned by the arena; paths are resolved against the recipe's folder. */
+typedef struct hn_recipe {
+    hn_arena arena;
+    char *path, *dir; /* of the recipe itself; NULL and "" when parsed from memory */
+    char sha256[65];
+
+    char *name, *version;
+    char *base; /* GGUF file or Hugging Face folder */
+
+    struct {
+        char *train[HN_RECIPE_MAX_TRAIN_FILES];
+        int n_train;
+        char *golden;
+        char *system;      /* NULL = none */
+        double eval_share; /* of the training rows, held out for the loss curve */
+        double near_copy;  /* rows at least this alike (0..1) count as copies; 0 = no check */
+        bool skip_bad;
+        int64_t seed;
+    } data;
+
+    struct {
+        int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every,
+            early_stop, seed;
+        double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm;
+        int schedule;  /* hn_schedule */
+        int supervise; /* hn_supervise */
+    } sft;
+
+    hn_recipe_artefact artefacts[HN_RECIPE_MAX_ARTEFACTS];
+    int n_artefacts;
+
+    struct {
+        int64_t max_tokens, kl_chunks;
+        char *prompt_only; /* system prompt of the base by prompt alone; NULL = data.system */
+        char *kl_text;     /* text file for KL against float; NULL = the golden prompts */
+        bool bench;
+    } eval;
+
+    struct {
+        double max_quality_drop, min_quality, max_p95_ms;
+        int latency; /* 0 = whole response, 1 = first token */
+    } gate;
+
+    struct {
+        bool wanted;    /* the recipe has a bundle section */
+        char *artefact; /* the one to pack */
+        char *min_runtime_version;
+    } bundle;
+} hn_recipe;
+
+/* Reads, checks and resolves. Everything wrong is HN_BAD_INPUT with file:line:column: unknown keys
+ * (with the nearest known one), duplicate keys, wrong types, values out of range, files that aren't
+ * there. A base that isn't found beside the recipe is looked for in hone's cache. */
+HN_MUST_CHECK hn_status hn_recipe_read(hn_recipe *recipe, const char *path, hn_error *err);
+/* The same over text in memory; `where` opens messages, and files are looked for only when
+ * `check_files`. */
+HN_MUST_CHECK hn_status hn_recipe_parse(hn_recipe *recipe, const char *text, size_t n_bytes,
+                                        const char *where, const char *dir, bool check_files,
+                                        hn_error *err);
+void hn_recipe_done(hn_recipe *recipe);

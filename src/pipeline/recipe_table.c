@@ -1,0 +1,68 @@
+/* The recipe's keys. Help, checks and defaults all come from here. */
+#include "pipeline/recipe_table.h"
+
+#define AT(member) offsetof(hn_recipe, member)
+
+const hn_field HN_RECIPE_FIELDS[] = {
+    {"", "name", HN_FIELD_NAME, AT(name), NULL, true},
+    {"", "version", HN_FIELD_NAME, AT(version), "0.1.0"},
+    {"", "base", HN_FIELD_BASE, AT(base), NULL, true},
+
+    {"data", "train", HN_FIELD_FILES, AT(data.train), NULL, true},
+    {"data", "golden", HN_FIELD_FILE, AT(data.golden), NULL, true},
+    {"data", "system", HN_FIELD_TEXT, AT(data.system)},
+    {"data", "eval_share", HN_FIELD_REAL, AT(data.eval_share), "0.05", false, 0, 0.5},
+    {"data", "near_copy", HN_FIELD_REAL, AT(data.near_copy), "0.9", false, 0, 1},
+    {"data", "skip_bad", HN_FIELD_BOOL, AT(data.skip_bad), "false"},
+    {"data", "seed", HN_FIELD_INT, AT(data.seed), "1", false, 0, 9e15},
+
+    {"sft", "rank", HN_FIELD_INT, AT(sft.rank), "16", false, 1, 1024},
+    {"sft", "alpha", HN_FIELD_REAL, AT(sft.alpha), "32", false, 1e-6, 1e6},
+    {"sft", "dropout", HN_FIELD_REAL, AT(sft.dropout), "0", false, 0, 0.95},
+    {"sft", "learning_rate", HN_FIELD_REAL, AT(sft.learning_rate), "2e-4", false, 1e-9, 1},
+    {"sft", "weight_decay", HN_FIELD_REAL, AT(sft.weight_decay), "0", false, 0, 1},
+    {"sft", "epochs", HN_FIELD_REAL, AT(sft.epochs), "1", false, 1e-3, 1e4},
+    {"sft", "max_steps", HN_FIELD_INT, AT(sft.max_steps), "0", false, 0, 1e9},
+    {"sft", "batch", HN_FIELD_INT, AT(sft.batch), "16", false, 1, 65536},
+    {"sft", "max_length", HN_FIELD_INT, AT(sft.max_length), "1024", false, 8, 1 << 20},
+    {"sft", "schedule", HN_FIELD_CHOICE, AT(sft.schedule), "cosine",
+     .choices = "linear|cosine|constant"},
+    {"sft", "warmup_ratio", HN_FIELD_REAL, AT(sft.warmup_ratio), "0.05", false, 0, 1},
+    {"sft", "warmup_steps", HN_FIELD_INT, AT(sft.warmup_steps), "0", false, 0, 1e9},
+    {"sft", "max_grad_norm", HN_FIELD_REAL, AT(sft.max_grad_norm), "1", false, 1e-6, 1e6},
+    {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
+     .choices = "completion|assistant|all"},
+    {"sft", "eval_every", HN_FIELD_INT, AT(sft.eval_every), "0", false, 0, 1e9},
+    {"sft", "save_every", HN_FIELD_INT, AT(sft.save_every), "0", false, 0, 1e9},
+    {"sft", "early_stop", HN_FIELD_INT, AT(sft.early_stop), "0", false, 0, 1e6},
+    {"sft", "seed", HN_FIELD_INT, AT(sft.seed), "1", false, 0, 9e15},
+
+    {"eval", "max_tokens", HN_FIELD_INT, AT(eval.max_tokens), "64", false, 1, 65536},
+    {"eval", "prompt_only", HN_FIELD_TEXT, AT(eval.prompt_only)},
+    {"eval", "kl_chunks", HN_FIELD_INT, AT(eval.kl_chunks), "8", false, 0, 1e6},
+    {"eval", "kl_text", HN_FIELD_FILE, AT(eval.kl_text)},
+    {"eval", "bench", HN_FIELD_BOOL, AT(eval.bench), "true"},
+
+    {"gate", "max_quality_drop", HN_FIELD_REAL, AT(gate.max_quality_drop), "0.02", false, 0, 1},
+    {"gate", "min_quality", HN_FIELD_REAL, AT(gate.min_quality), "0", false, 0, 1},
+    {"gate", "max_p95_ms", HN_FIELD_REAL, AT(gate.max_p95_ms), "0", false, 0, 1e9},
+    {"gate", "latency", HN_FIELD_CHOICE, AT(gate.latency), "response",
+     .choices = "response|first_token"},
+
+    {"bundle", "artefact", HN_FIELD_NAME, AT(bundle.artefact)},
+    {"bundle", "min_runtime_version", HN_FIELD_NAME, AT(bundle.min_runtime_version), "0.1.0"},
+};
+const size_t HN_RECIPE_N_FIELDS = sizeof HN_RECIPE_FIELDS / sizeof *HN_RECIPE_FIELDS;
+
+#undef AT
+#define AT(member) offsetof(hn_recipe_artefact, member)
+
+const hn_field HN_ARTEFACT_FIELDS[] = {
+    {"artefacts", "name", HN_FIELD_NAME, AT(name), NULL, true},
+    {"artefacts", "kind", HN_FIELD_CHOICE, AT(kind), "merged",
+     .choices = "adapter|merged|huggingface"},
+    {"artefacts", "type", HN_FIELD_NAME, AT(type)},
+    {"artefacts", "calibration", HN_FIELD_TEXT, AT(calibration)},
+    {"artefacts", "allow_lost_adapter", HN_FIELD_BOOL, AT(allow_lost_adapter), "false"},
+};
+const size_t HN_ARTEFACT_N_FIELDS = sizeof HN_ARTEFACT_FIELDS / sizeof *HN_ARTEFACT_FIELDS;

@@ -21,6 +21,8 @@ typedef enum hn_module {
 
 /* "q_proj", ... as PEFT names them. */
 const char *hn_module_name(hn_module module);
+/* Outputs and inputs of a module's matrix. */
+void hn_arch_module_shape(const hn_arch *arch, hn_module module, int64_t *rows, int64_t *cols);
 
 /* y += scale * (x A^T) B^T. Rows of B follow the model's own row order (rope style). */
 typedef struct hn_lora {

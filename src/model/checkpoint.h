@@ -2,6 +2,7 @@
  * tensor names, an architecture, a tokenizer and a chat template. Nothing is computed here. */
 #pragma once
 
+#include "base/arena.h"
 #include "base/dtype.h"
 #include "base/status.h"
 #include "formats/gguf.h"
@@ -34,11 +35,21 @@ typedef struct hn_checkpoint {
     hn_tokenizer *tokenizer;
     hn_template *chat_template; /* NULL when the model has none */
     char *chat_template_source; /* NUL-terminated, or NULL */
+    int32_t *control_ids;       /* every control token with a text, longest text first */
+    size_t n_control_ids;
+    const hn_tensor **by_name; /* tensors sorted by name */
+    float *rope_factors;       /* what arch.rope_factors points to */
+    hn_arena arena;            /* holds the names */
 } hn_checkpoint;
 
-/* `path` is a .gguf file or a folder with config.json, *.safetensors and tokenizer.json. */
+/* `path` is a .gguf file or a folder with config.json, *.safetensors and tokenizer.json. Numbers
+ * and shapes are checked against the architecture: what opens can be computed with. An architecture
+ * or a weight that hone doesn't know is HN_UNSUPPORTED by name. */
 HN_MUST_CHECK hn_status hn_checkpoint_open(hn_checkpoint *ckpt, const char *path, hn_error *err);
 void hn_checkpoint_close(hn_checkpoint *ckpt);
 const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
 /* Dequantises the whole tensor into out (rows * cols), `add` applied. */
 void hn_tensor_values(const hn_tensor *tensor, float *out);
+/* The tokenizer that a GGUF file's tokenizer.ggml.* keys describe; also of files without tensors. */
+HN_MUST_CHECK hn_status hn_tokenizer_from_gguf(hn_tokenizer **out, const hn_gguf *gguf,
+                                               hn_error *err);

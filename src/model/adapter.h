@@ -34,6 +34,7 @@ typedef struct hn_lora {
 } hn_lora;
 
 typedef struct hn_adapter {
+    uint64_t id; /* unique in this process: tells caches whose values they hold */
     char *name;
     int n_layer;
     float alpha, dropout;

@@ -28,7 +28,8 @@ typedef struct hn_model {
     hn_matrix embed;    /* (n_vocab, n_embd) */
     hn_matrix head;     /* the same, when the head isn't tied */
     hn_numerics numerics;
-    float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2) */
+    float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2); local NULL without a window */
+    struct hn_scratch *scratch; /* activations of hn_forward, grown at first use */
 } hn_model;
 
 typedef struct hn_model_options {
@@ -53,12 +54,20 @@ typedef struct hn_kv hn_kv;
 HN_MUST_CHECK hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs,
                                   int64_t n_positions, hn_error *err);
 void hn_kv_free(hn_kv *kv);
+int hn_kv_seqs(const hn_kv *kv);
+/* Positions that may still be appended to `seq`, counting only blocks that are free now. */
+int64_t hn_kv_room(const hn_kv *kv, int seq);
 int32_t hn_kv_length(const hn_kv *kv, int seq);
 /* Cuts sequence `seq` to `length` positions (0 = empties it). */
 void hn_kv_truncate(hn_kv *kv, int seq, int32_t length);
 /* Makes `to` (emptied first) begin with the first `length` positions of `from`, without copying
  * more than the last, partly filled block. */
 HN_MUST_CHECK hn_status hn_kv_fork(hn_kv *kv, int from, int to, int32_t length, hn_error *err);
+
+/* How many leading tokens of `tokens` sequence `seq` already holds as computed with `adapter` (NULL
+ * = the base alone). Whoever changes an adapter's weights empties the sequences made with it. */
+int32_t hn_kv_common_prefix(const hn_kv *kv, int seq, const hn_adapter *adapter,
+                            const int32_t *tokens, int32_t n_tokens);
 
 /* One row of a batch appends one token to a sequence; rows of one sequence are in order. */
 typedef struct hn_batch_row {

@@ -1,0 +1,53 @@
+/* The paged KV cache's inside, shared by kv.c, forward and attention. A block holds 32 consecutive
+ * positions of one sequence for all layers: per layer K as [head][dim][32], so that scores of 32
+ * keys are one vector loop, then V as
+ * [head][32][padded dim]. */
+#pragma once
+
+#include "model/model.h"
+
+enum {
+    HN_KV_BLOCK = 32,
+    HN_KV_LANES = 8, /* rows of V are padded with zeros to whole vectors */
+};
+
+typedef struct hn_kv_seq {
+    int32_t *blocks; /* indices into the cache's blocks */
+    int32_t length;  /* positions held */
+    uint64_t adapter_id;
+} hn_kv_seq;
+
+struct hn_kv {
+    int n_seqs, n_layer;
+    int32_t n_blocks, n_free;
+    int padded_dim;      /* head_dim rounded up to HN_KV_LANES */
+    size_t head_values;  /* of K (or V) of one head and block: 32 * padded_dim */
+    size_t layer_values; /* of K and V of one layer and block */
+    size_t block_bytes;
+    int n_head_kv;
+    uint8_t *data; /* n_blocks * block_bytes */
+    size_t data_bytes;
+    int32_t *refs;   /* sequences that hold each block */
+    int32_t *free;   /* stack of n_free block numbers */
+    int32_t *tokens; /* (n_blocks, 32): the token at each position */
+    hn_kv_seq *seqs;
+    int32_t *lengths_before; /* (n_seqs) of the forward pass at hand, to go back to */
+    int32_t *seq_blocks; /* (n_seqs, n_blocks), what seqs[].blocks point into */
+};
+
+static inline int32_t hn_kv_blocks_of(int32_t length) {
+    return (length + HN_KV_BLOCK - 1) / HN_KV_BLOCK;
+}
+/* K of one head (dim, 32) in a block; its V (32, dim) lies n_head_kv heads further on. */
+static inline float *hn_kv_k(const hn_kv *kv, int32_t block, int layer, int head) {
+    return (float *)(void *)(kv->data + (size_t)block * kv->block_bytes) +
+           (size_t)layer * kv->layer_values + (size_t)head * kv->head_values;
+}
+static inline float *hn_kv_v(const hn_kv *kv, int32_t block, int layer, int head) {
+    return hn_kv_k(kv, block, layer, head) + (size_t)kv->n_head_kv * kv->head_values;
+}
+
+/* Adds one position for `token` to the sequence: takes a fresh block or copies a shared one first.
+ * HN_NO_MEMORY when no block is free. */
+HN_MUST_CHECK hn_status hn_kv_append(hn_kv *kv, int seq, int32_t token, uint64_t adapter_id,
+                                     hn_error *err);

@@ -1,0 +1,126 @@
+/* Opening a model: weights packed from the map, norms and biases as floats, rotary frequencies. */
+#include "model/model.h"
+
+#include "base/mem.h"
+#include "model/checkpoint_internal.h"
+#include "model/scratch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static hn_status load_vector(hn_model *model, const char *name, float **out, hn_error *err) {
+    const hn_tensor *tensor = hn_checkpoint_find(&model->ckpt, name);
+    size_t bytes = (size_t)tensor->cols * sizeof **out;
+    *out = hn_malloc(bytes);
+    if (!*out)
+        return hn_fail_no_memory(err, bytes);
+    hn_tensor_values(tensor, *out);
+    for (int64_t i = 0; i < tensor->cols; i++)
+        if (!isfinite((*out)[i]))
+            return hn_fail(err, HN_BAD_INPUT, "%s: %s[%lld] is not a finite number",
+                           model->ckpt.path, tensor->source_name, (long long)i);
+    return HN_OK;
+}
+
+static hn_status load_matrix(hn_model *model, const char *name, hn_matrix *out, hn_error *err) {
+    const hn_tensor *tensor = hn_checkpoint_find(&model->ckpt, name);
+    if (hn_matrix_pack(model->compute, out, tensor->dtype, tensor->rows, tensor->cols, tensor->data,
+                       err) != HN_OK)
+        return hn_error_prefix(err, "%s: %s", model->ckpt.path, tensor->source_name);
+    return HN_OK;
+}
+
+static hn_status load_layer(hn_model *model, int index, hn_error *err) {
+    hn_layer *layer = &model->layers[index];
+    for (int i = 0; i < HN_N_TENSOR_RULES; i++) {
+        const hn_tensor_rule *rule = &HN_TENSOR_RULES[i];
+        if (!hn_tensor_rule_applies(rule, &model->arch))
+            continue;
+        char name[64];
+        snprintf(name, sizeof name, "blk.%d.%s", index, rule->gguf);
+        if (rule->module >= 0)
+            HN_TRY(load_matrix(model, name, &layer->w[rule->module], err));
+        else
+            HN_TRY(load_vector(model, name, (float **)(void *)((char *)layer + rule->field), err));
+    }
+    return HN_OK;
+}
+
+static hn_status load_rope(hn_model *model, hn_error *err) {
+    size_t bytes = (size_t)model->arch.rope_dim / 2 * sizeof(float);
+    model->rope_inv_freq = hn_malloc(bytes);
+    if (!model->rope_inv_freq)
+        return hn_fail_no_memory(err, bytes);
+    hn_arch_rope_inv_freq(&model->arch, false, model->rope_inv_freq);
+    if (model->arch.sliding_window > 0) {
+        model->rope_inv_freq_local = hn_malloc(bytes);
+        if (!model->rope_inv_freq_local)
+            return hn_fail_no_memory(err, bytes);
+        hn_arch_rope_inv_freq(&model->arch, true, model->rope_inv_freq_local);
+    }
+    return HN_OK;
+}
+
+static hn_status load_all(hn_model *model, hn_error *err) {
+    model->layers = hn_calloc((size_t)model->arch.n_layer, sizeof *model->layers);
+    if (!model->layers)
+        return hn_fail_no_memory(err, (size_t)model->arch.n_layer * sizeof *model->layers);
+    HN_TRY(load_rope(model, err));
+    HN_TRY(load_matrix(model, "token_embd.weight", &model->embed, err));
+    for (int i = 0; i < model->arch.n_layer; i++)
+        HN_TRY(load_layer(model, i, err));
+    HN_TRY(load_vector(model, "output_norm.weight", &model->output_norm, err));
+    if (!model->arch.tied_head)
+        HN_TRY(load_matrix(model, "output.weight", &model->head, err));
+    return HN_OK;
+}
+
+hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options *options,
+                        hn_error *err) {
+    hn_model *model = hn_calloc(1, sizeof *model);
+    if (!model)
+        return hn_fail_no_memory(err, sizeof *model);
+    hn_status status = HN_OK;
+    hn_isa isa;
+    HN_GO(hn_isa_parse(options->isa ? options->isa : getenv("HONE_ISA"), &isa, err));
+    HN_GO(hn_checkpoint_open(&model->ckpt, path, err));
+    model->arch = model->ckpt.arch;
+    model->numerics = options->numerics;
+    HN_GO(hn_compute_new(&model->compute, isa, options->n_threads, err));
+    HN_GO(load_all(model, err));
+done:
+    if (status == HN_OK)
+        *out = model;
+    else
+        hn_model_free(model);
+    return status;
+}
+
+static void free_layer(hn_layer *layer) {
+    for (int m = 0; m < HN_MODULE_COUNT; m++)
+        hn_matrix_done(&layer->w[m]);
+    for (int i = 0; i < HN_N_TENSOR_RULES; i++)
+        if (HN_TENSOR_RULES[i].module < 0) {
+            float **vector = (float **)(void *)((char *)layer + HN_TENSOR_RULES[i].field);
+            hn_free(*vector);
+            *vector = NULL; /* two rules may fill the same field */
+        }
+}
+
+void hn_model_free(hn_model *model) {
+    if (!model)
+        return;
+    for (int i = 0; model->layers && i < model->arch.n_layer; i++)
+        free_layer(&model->layers[i]);
+    hn_free(model->layers);
+    hn_matrix_done(&model->embed);
+    hn_matrix_done(&model->head);
+    hn_free(model->output_norm);
+    hn_free(model->rope_inv_freq);
+    hn_free(model->rope_inv_freq_local);
+    hn_scratch_free(model->scratch);
+    hn_compute_free(model->compute);
+    hn_checkpoint_close(&model->ckpt);
+    hn_free(model);
+}

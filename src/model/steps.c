@@ -1,0 +1,180 @@
+/* Rotary positions, cache writes, activation, norms and adapters of the forward pass. */
+#include "model/steps.h"
+
+#include "model/vmath.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct step_job {
+    hn_model *model;
+    const hn_kv *kv;
+    int layer, n_rows;
+    const float *x, *weight;
+    float *out;
+    bool accumulate;
+} step_job;
+
+static void angles_share(void *arg, int thread, int n_threads) {
+    const step_job *job = arg;
+    const hn_model *model = job->model;
+    const float *tables[2] = {model->rope_inv_freq, model->rope_inv_freq_local};
+    int half = model->arch.rope_dim / 2;
+    long first, last;
+    hn_pool_share(job->n_rows, 1, thread, n_threads, &first, &last);
+    for (int t = 0; t < 2 && tables[t]; t++) {
+        for (long row = first; row < last; row++) {
+            float *out = model->scratch->rope[t] + row * 2 * half;
+            float position = (float)model->scratch->places[row].position;
+            for (int i = 0; i < half; i++) {
+                float angle = position * tables[t][i];
+                out[2 * i] = cosf(angle);
+                out[2 * i + 1] = sinf(angle);
+            }
+        }
+    }
+}
+
+void hn_step_angles(hn_model *model, int n_rows) {
+    step_job job = {.model = model, .n_rows = n_rows};
+    hn_pool_run(hn_compute_pool(model->compute), angles_share, &job);
+}
+
+static void norm_row(const float *x, const float *weight, float eps, int n, float *out,
+                     bool accumulate) {
+    float scale = 1.0f / sqrtf(hn_sum_squares(x, n) / (float)n + eps);
+    for (int i = 0; i < n; i++) {
+        float value = x[i] * scale * weight[i];
+        out[i] = accumulate ? out[i] + value : value;
+    }
+}
+
+static void rotate(float *x, const float *angles, int rope_dim, hn_rope_style style) {
+    int half = rope_dim / 2, step = style == HN_ROPE_PAIRS ? 1 : half;
+    for (int i = 0; i < half; i++) {
+        float *at = style == HN_ROPE_PAIRS ? x + 2 * i : x + i;
+        float c = angles[2 * i], s = angles[2 * i + 1], a = at[0], b = at[step];
+        at[0] = a * c - b * s;
+        at[step] = a * s + b * c;
+    }
+}
+
+static void place_head(const step_job *job, long row, int head_kv) {
+    const hn_model *model = job->model;
+    const hn_arch *arch = &model->arch;
+    const hn_layer *layer = &model->layers[job->layer];
+    const hn_scratch *s = model->scratch;
+    int dim = arch->head_dim, group = arch->n_head / arch->n_head_kv;
+    const float *angles = s->rope[hn_arch_layer_is_local(arch, job->layer)] + row * arch->rope_dim;
+    for (int h = head_kv * group; h < (head_kv + 1) * group; h++) {
+        float *q = s->q + (row * arch->n_head + h) * dim;
+        if (layer->q_norm)
+            norm_row(q, layer->q_norm, arch->rms_eps, dim, q, false);
+        rotate(q, angles, arch->rope_dim, arch->rope_style);
+    }
+    float *k = s->k + (row * arch->n_head_kv + head_kv) * dim;
+    if (layer->k_norm)
+        norm_row(k, layer->k_norm, arch->rms_eps, dim, k, false);
+    rotate(k, angles, arch->rope_dim, arch->rope_style);
+    int32_t position = s->places[row].position, slot = position % HN_KV_BLOCK;
+    int32_t block = job->kv->seqs[s->places[row].seq].blocks[position / HN_KV_BLOCK];
+    float *cached_k = hn_kv_k(job->kv, block, job->layer, head_kv) + slot;
+    for (int d = 0; d < dim; d++)
+        cached_k[d * HN_KV_BLOCK] = k[d];
+    memcpy(hn_kv_v(job->kv, block, job->layer, head_kv) + (size_t)slot * (size_t)job->kv->padded_dim,
+           s->v + (row * arch->n_head_kv + head_kv) * dim, (size_t)dim * sizeof *k);
+}
+
+static void place_share(void *arg, int thread, int n_threads) {
+    const step_job *job = arg;
+    int heads = job->model->arch.n_head_kv;
+    long first, last;
+    hn_pool_share((long)job->n_rows * heads, 1, thread, n_threads, &first, &last);
+    for (long i = first; i < last; i++)
+        place_head(job, i / heads, (int)(i % heads));
+}
+
+void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows) {
+    step_job job = {.model = model, .kv = kv, .layer = layer, .n_rows = n_rows};
+    hn_pool_run(hn_compute_pool(model->compute), place_share, &job);
+}
+
+static void activate_share(void *arg, int thread, int n_threads) {
+    const step_job *job = arg;
+    const hn_scratch *s = job->model->scratch;
+    long first, last;
+    hn_pool_share((long)job->n_rows * job->model->arch.n_ff, HN_VMATH_GRAIN, thread, n_threads,
+                  &first, &last);
+    if (job->model->arch.activation == HN_ACT_SILU)
+        hn_silu_mul(s->gate + first, s->up + first, last - first);
+    else
+        hn_gelu_tanh_mul(s->gate + first, s->up + first, last - first);
+}
+
+void hn_step_activate(hn_model *model, int n_rows) {
+    step_job job = {.model = model, .n_rows = n_rows};
+    hn_pool_run(hn_compute_pool(model->compute), activate_share, &job);
+}
+
+static void norm_share(void *arg, int thread, int n_threads) {
+    const step_job *job = arg;
+    int n = job->model->arch.n_embd;
+    long first, last;
+    hn_pool_share(job->n_rows, 1, thread, n_threads, &first, &last);
+    for (long row = first; row < last; row++)
+        norm_row(job->x + row * n, job->weight, job->model->arch.rms_eps, n, job->out + row * n,
+                 job->accumulate);
+}
+
+void hn_step_norm(hn_model *model, const float *x, const float *weight, float *out, int n_rows,
+                  bool accumulate) {
+    step_job job = {.model = model, .n_rows = n_rows, .x = x, .weight = weight, .out = out,
+                    .accumulate = accumulate};
+    hn_pool_run(hn_compute_pool(model->compute), norm_share, &job);
+}
+
+static hn_status adapt_run(hn_model *model, const hn_lora *lora, const float *x, float *y, int n,
+                           hn_error *err) {
+    hn_gemm down = {.m = n,
+                    .n = lora->r,
+                    .k = lora->in,
+                    .b_transposed = true,
+                    .a = x,
+                    .a_stride = lora->in,
+                    .b = lora->a,
+                    .b_stride = lora->in,
+                    .c = model->scratch->lora,
+                    .c_stride = lora->r,
+                    .alpha = 1.0f};
+    HN_TRY(hn_gemm_run(model->compute, &down, err));
+    hn_gemm up = {.m = n,
+                  .n = lora->out,
+                  .k = lora->r,
+                  .b_transposed = true,
+                  .a = model->scratch->lora,
+                  .a_stride = lora->r,
+                  .b = lora->b,
+                  .b_stride = lora->r,
+                  .c = y,
+                  .c_stride = lora->out,
+                  .alpha = lora->scale,
+                  .beta = 1.0f};
+    return hn_gemm_run(model->compute, &up, err);
+}
+
+hn_status hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer,
+                        hn_module module, const float *x, float *y, int n_rows, hn_error *err) {
+    const hn_row_place *places = model->scratch->places;
+    for (int first = 0, end; first < n_rows; first = end) {
+        end = first + 1;
+        while (end < n_rows && places[end].adapter == places[first].adapter)
+            end++;
+        if (places[first].adapter < 0)
+            continue;
+        const hn_lora *lora = &adapters[places[first].adapter]->layers[layer][module];
+        if (lora->r > 0)
+            HN_TRY(adapt_run(model, lora, x + first * lora->in, y + first * lora->out, end - first,
+                             err));
+    }
+    return HN_OK;
+}

@@ -1,0 +1,26 @@
+/* The steps of the forward pass between the products: rotary positions, cache writes, activation,
+ * norms, adapters. Each is one parallel region; a row's result never depends on the other rows. */
+#pragma once
+
+#include "model/kv.h"
+#include "model/scratch.h"
+
+/* Fills rope[] for the rows' positions: (row, rope_dim / 2) pairs of cosine and sine. */
+void hn_step_angles(hn_model *model, int n_rows);
+
+/* Norms the heads of q and k where the family does, rotates them, and writes k and v to the cache
+ * at the rows' positions. */
+void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows);
+
+/* gate = activation(gate) * up. */
+void hn_step_activate(hn_model *model, int n_rows);
+
+/* out = x / rms(x) * weight, or out += that. x, out: (n_rows, n_embd). */
+void hn_step_norm(hn_model *model, const float *x, const float *weight, float *out, int n_rows,
+                  bool accumulate);
+
+/* y += the adapters' part of a module over x, row by row as places[].adapter says. x: (n_rows,
+ * inputs), y: (n_rows, outputs). */
+HN_MUST_CHECK hn_status hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer,
+                                      hn_module module, const float *x, float *y, int n_rows,
+                                      hn_error *err);

@@ -1,0 +1,82 @@
+/* Elementwise functions over rows, in plain loops that any compiler turns into vectors. */
+#include "model/vmath.h"
+
+#include <math.h>
+#include <string.h>
+
+/* exp(x), relative error 2e-7 in [-87, 88]: x = n ln 2 + r, Taylor's polynomial to degree 6 for r
+ * in [-0.35, 0.35], n put into the exponent. Outside it keeps the border's value. */
+static inline float fast_exp(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float shifted = x * 1.44269504f + magic;
+    float n = shifted - magic;
+    float r = x - n * 0.693359375f; /* ln 2 in two parts: the first is exact in few bits */
+    r = r + n * 2.12194440e-4f;
+    float p = 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits - 0x4b400000 + 127) << 23; /* 0x4b400000 is the magic number's bits */
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+float hn_sum_squares(const float *x, long n) {
+    float sum[8] = {0};
+    long i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++)
+            sum[j] += x[i + j] * x[i + j];
+    for (int j = 0; i < n; i++, j++)
+        sum[j] += x[i] * x[i];
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+void hn_silu_mul(float *restrict gate, const float *restrict up, long n) {
+    for (long i = 0; i < n; i++)
+        gate[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
+}
+
+void hn_gelu_tanh_mul(float *restrict gate, const float *restrict up, long n) {
+    const float root = 0.7978845608f; /* sqrt(2 / pi) */
+    for (long i = 0; i < n; i++) {
+        float x = gate[i], u = root * (x + 0.044715f * x * x * x);
+        gate[i] = x / (1.0f + fast_exp(-2.0f * u)) * up[i]; /* (1 + tanh u) / 2 = sigmoid(2u) */
+    }
+}
+
+double hn_sum_exp(const float *x, long n, float max) {
+    double total = 0;
+    for (long i = 0; i < n; i += 1024) {
+        long end = n - i < 1024 ? n : i + 1024, k = i;
+        float sum[16] = {0};
+        for (; k + 16 <= end; k += 16)
+            for (int j = 0; j < 16; j++)
+                sum[j] += fast_exp(x[k + j] - max);
+        for (int j = 0; k < end; k++, j++)
+            sum[j] += fast_exp(x[k] - max);
+        for (int j = 0; j < 16; j++)
+            total += (double)sum[j];
+    }
+    return total;
+}
+
+float hn_max(const float *x, long n) {
+    float max = x[0];
+    for (long i = 1; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+double hn_log_sum_exp(const float *x, long n) {
+    float max = hn_max(x, n);
+    return (double)max + log(hn_sum_exp(x, n, max));
+}

@@ -81,7 +81,8 @@ hn_status hn_arch_check(const hn_arch *a, const char *where, hn_error *err) {
     HN_TRY(check_range(where, "the number of layers", a->n_layer, 1, HN_ARCH_MAX_LAYERS, err));
     HN_TRY(check_range(where, "the hidden size", a->n_embd, 1, HN_ARCH_MAX_WIDTH, err));
     HN_TRY(check_range(where, "the feed-forward size", a->n_ff, 1, HN_ARCH_MAX_WIDTH, err));
-    HN_TRY(check_range(where, "the number of attention heads", a->n_head, 1, HN_ARCH_MAX_HEADS, err));
+    HN_TRY(
+        check_range(where, "the number of attention heads", a->n_head, 1, HN_ARCH_MAX_HEADS, err));
     HN_TRY(check_range(where, "the number of key-value heads", a->n_head_kv, 1, a->n_head, err));
     HN_TRY(check_range(where, "the head size", a->head_dim, 2, HN_ARCH_MAX_HEAD_DIM, err));
     HN_TRY(check_range(where, "the vocabulary size", a->n_vocab, 1, HN_ARCH_MAX_VOCAB, err));
@@ -171,9 +172,12 @@ void hn_arch_module_shape(const hn_arch *arch, hn_module module, int64_t *rows, 
     int64_t q = (int64_t)arch->n_head * arch->head_dim;
     int64_t kv = (int64_t)arch->n_head_kv * arch->head_dim;
     const int64_t shapes[HN_MODULE_COUNT][2] = {
-        [HN_MODULE_Q] = {q, arch->n_embd},          [HN_MODULE_K] = {kv, arch->n_embd},
-        [HN_MODULE_V] = {kv, arch->n_embd},         [HN_MODULE_O] = {arch->n_embd, q},
-        [HN_MODULE_GATE] = {arch->n_ff, arch->n_embd}, [HN_MODULE_UP] = {arch->n_ff, arch->n_embd},
+        [HN_MODULE_Q] = {q, arch->n_embd},
+        [HN_MODULE_K] = {kv, arch->n_embd},
+        [HN_MODULE_V] = {kv, arch->n_embd},
+        [HN_MODULE_O] = {arch->n_embd, q},
+        [HN_MODULE_GATE] = {arch->n_ff, arch->n_embd},
+        [HN_MODULE_UP] = {arch->n_ff, arch->n_embd},
         [HN_MODULE_DOWN] = {arch->n_embd, arch->n_ff},
     };
     *rows = shapes[module][0];
@@ -181,7 +185,7 @@ void hn_arch_module_shape(const hn_arch *arch, hn_module module, int64_t *rows, 
 }
 
 const char *hn_module_name(hn_module module) {
-    static const char *const names[HN_MODULE_COUNT] = {
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    static const char *const names[HN_MODULE_COUNT] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                       "gate_proj", "up_proj", "down_proj"};
     return names[module];
 }

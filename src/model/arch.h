@@ -15,7 +15,8 @@ typedef enum hn_rope_style {
 typedef enum hn_rope_scaling { HN_ROPE_PLAIN, HN_ROPE_LINEAR, HN_ROPE_LLAMA3 } hn_rope_scaling;
 typedef enum hn_activation { HN_ACT_SILU, HN_ACT_GELU_TANH } hn_activation;
 
-/* Far above any model that hone is for; they keep products of two sizes of a file within 64 bits. */
+/* Far above any model that hone is for; they keep products of two sizes of a file within 64 bits.
+ */
 enum {
     HN_ARCH_MAX_LAYERS = 512,
     HN_ARCH_MAX_WIDTH = 1 << 18, /* n_embd, n_ff */

@@ -17,8 +17,8 @@ static const float MASKED = -1e30f; /* finite, so that differences of two stay n
 
 typedef struct query_state {
     float max;
-    v8 sum;         /* lane sums of the weights */
-    v8 p[VECTORS];  /* weights of the block at hand */
+    v8 sum;        /* lane sums of the weights */
+    v8 p[VECTORS]; /* weights of the block at hand */
     float q[MAX_DIM];
     v8 acc[MAX_DIM / LANES];
 } query_state;
@@ -165,8 +165,8 @@ static void start_query(const hn_attention_tile *tile, query_state *state, int i
 
 static void finish_query(const hn_attention_tile *tile, const query_state *state, int i) {
     const float *sums = (const float *)&state->sum, *acc = (const float *)state->acc;
-    float sum = ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
-                ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    float sum =
+        ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
     for (int d = 0; d < tile->head_dim; d++)
         tile->out[i][d] = acc[d] / sum;
 }

@@ -163,8 +163,8 @@ static hn_status check_known(const hn_checkpoint *ckpt, const hn_tensor *tensor,
             return HN_OK;
     int layer;
     const char *suffix;
-    if (hn_layer_name_split(tensor->name, "blk.", &layer, &suffix) &&
-        layer < ckpt->arch.n_layer && rule_known(&ckpt->arch, suffix))
+    if (hn_layer_name_split(tensor->name, "blk.", &layer, &suffix) && layer < ckpt->arch.n_layer &&
+        rule_known(&ckpt->arch, suffix))
         return HN_OK;
     return hn_fail(err, HN_UNSUPPORTED, "%s: hone knows no weight %s in a %s model of %d layers",
                    ckpt->path, tensor->source_name, ckpt->arch.family, ckpt->arch.n_layer);
@@ -223,7 +223,10 @@ static hn_status list_control_ids(hn_checkpoint *ckpt, hn_error *err) {
         const char *text;
         tokens[found].id = (int32_t)i;
         hn_token_bytes(ckpt->tokenizer, (int32_t)i, true, &text, &tokens[found].n_bytes);
-        found += tokens[found].n_bytes > 0;
+        if (tokens[found].n_bytes == 0)
+            continue;
+        ckpt->control_first_byte[(uint8_t)*text] = true;
+        found++;
     }
     qsort(tokens, found, sizeof *tokens, compare_longest_first);
     for (size_t i = 0; i < found; i++)

@@ -37,9 +37,10 @@ typedef struct hn_checkpoint {
     char *chat_template_source; /* NUL-terminated, or NULL */
     int32_t *control_ids;       /* every control token with a text, longest text first */
     size_t n_control_ids;
-    const hn_tensor **by_name; /* tensors sorted by name */
-    float *rope_factors;       /* what arch.rope_factors points to */
-    hn_arena arena;            /* holds the names */
+    bool control_first_byte[256]; /* bytes that the text of a control token begins with */
+    const hn_tensor **by_name;    /* tensors sorted by name */
+    float *rope_factors;          /* what arch.rope_factors points to */
+    hn_arena arena;               /* holds the names */
 } hn_checkpoint;
 
 /* `path` is a .gguf file or a folder with config.json, *.safetensors and tokenizer.json. Numbers
@@ -50,6 +51,7 @@ void hn_checkpoint_close(hn_checkpoint *ckpt);
 const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
 /* Dequantises the whole tensor into out (rows * cols), `add` applied. */
 void hn_tensor_values(const hn_tensor *tensor, float *out);
-/* The tokenizer that a GGUF file's tokenizer.ggml.* keys describe; also of files without tensors. */
+/* The tokenizer that a GGUF file's tokenizer.ggml.* keys describe; also of files without tensors.
+ */
 HN_MUST_CHECK hn_status hn_tokenizer_from_gguf(hn_tokenizer **out, const hn_gguf *gguf,
                                                hn_error *err);

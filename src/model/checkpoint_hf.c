@@ -131,7 +131,7 @@ static const char *template_of_config(const json_t *config) {
         return json_string_value(value);
     size_t i;
     const json_t *item;
-    json_array_foreach(value, i, item) {
+    json_array_foreach (value, i, item) {
         const char *name = json_string_value(json_object_get(item, "name"));
         if (name && !strcmp(name, "default"))
             return json_string_value(json_object_get(item, "template"));
@@ -164,9 +164,11 @@ static hn_status read_tokenizer(hn_checkpoint *ckpt, const char *dir, hn_error *
     size_t size = 0, config_size = 0;
     hn_status status = HN_OK;
     HN_GO(read_optional(dir, "tokenizer.json", MAX_TOKENIZER_BYTES, &text, &size, err));
-    HN_GO(read_optional(dir, "tokenizer_config.json", MAX_CONFIG_BYTES, &config, &config_size, err));
+    HN_GO(
+        read_optional(dir, "tokenizer_config.json", MAX_CONFIG_BYTES, &config, &config_size, err));
     if (text)
-        status = hn_tokenizer_from_json(&ckpt->tokenizer, text, size, config, config_size, dir, err);
+        status =
+            hn_tokenizer_from_json(&ckpt->tokenizer, text, size, config, config_size, dir, err);
     else
         status = hn_fail(err, HN_BAD_INPUT, "%s has no tokenizer.json", dir);
     if (status == HN_OK)

@@ -25,8 +25,8 @@ static hn_status read_int(const config_reader *r, const char *key, int32_t *out)
     if (value == 0)
         return hn_fail(r->err, HN_BAD_INPUT, "%s: \"%s\" is missing or 0", r->where, key);
     if (value < 0 || value > INT32_MAX)
-        return hn_fail(r->err, HN_BAD_INPUT, "%s: \"%s\" is %lld, which no model has", r->where, key,
-                       value);
+        return hn_fail(r->err, HN_BAD_INPUT, "%s: \"%s\" is %lld, which no model has", r->where,
+                       key, value);
     *out = (int32_t)value;
     return HN_OK;
 }
@@ -117,8 +117,8 @@ static hn_status read_all_rope(const config_reader *r, hn_arch *arch, bool per_l
 /* layer_types must be "each Nth layer is full": the smallest such N, n_layer + 1 if none is. */
 static hn_status read_layer_types(const config_reader *r, const json_t *types, hn_arch *arch) {
     if ((int32_t)json_array_size(types) != arch->n_layer)
-        return hn_fail(r->err, HN_BAD_INPUT, "%s: layer_types has %zu items for %d layers", r->where,
-                       json_array_size(types), arch->n_layer);
+        return hn_fail(r->err, HN_BAD_INPUT, "%s: layer_types has %zu items for %d layers",
+                       r->where, json_array_size(types), arch->n_layer);
     int32_t every = arch->n_layer + 1;
     for (int32_t i = arch->n_layer - 1; i >= 0; i--) {
         const char *type = json_string_value(json_array_get(types, (size_t)i));
@@ -199,8 +199,8 @@ hn_status hn_arch_from_config(hn_arch *out, const json_t *config, const char *wh
         return hn_fail(err, HN_BAD_INPUT, "%s: \"model_type\" is missing", where);
     const hn_family *family = hn_family_find_hf(type);
     if (!family)
-        return hn_fail(err, HN_UNSUPPORTED, "%s: model_type is \"%.40s\"; hone knows %s", where, type,
-                       HN_FAMILIES_SUPPORTED);
+        return hn_fail(err, HN_UNSUPPORTED, "%s: model_type is \"%.40s\"; hone knows %s", where,
+                       type, HN_FAMILIES_SUPPORTED);
     bool tied_outside = true;
     const json_t *text = json_object_get(config, "text_config");
     config_reader r = {config, where, err};

@@ -19,9 +19,8 @@ static hn_status linear(const pass *p, const hn_linear *step) {
 }
 
 static hn_status adapt(const pass *p, int layer, hn_module module, const float *x, float *y) {
-    return p->adapted
-               ? hn_step_adapt(p->model, p->adapters, layer, module, x, y, p->n, p->err)
-               : HN_OK;
+    return p->adapted ? hn_step_adapt(p->model, p->adapters, layer, module, x, y, p->n, p->err)
+                      : HN_OK;
 }
 
 static hn_status project_qkv(const pass *p, int index) {

@@ -43,8 +43,8 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
     kv->seqs = hn_calloc((size_t)n_seqs, sizeof *kv->seqs);
     kv->lengths_before = hn_calloc((size_t)n_seqs, sizeof *kv->lengths_before);
     kv->seq_blocks = hn_calloc(n, (size_t)n_seqs * sizeof *kv->seq_blocks);
-    if (!kv->data || !kv->refs || !kv->free || !kv->tokens || !kv->seqs ||
-        !kv->lengths_before || !kv->seq_blocks) {
+    if (!kv->data || !kv->refs || !kv->free || !kv->tokens || !kv->seqs || !kv->lengths_before ||
+        !kv->seq_blocks) {
         size_t bytes = fits ? kv->data_bytes : SIZE_MAX;
         hn_kv_free(kv);
         return hn_fail_no_memory(err, bytes);
@@ -166,9 +166,10 @@ int32_t hn_kv_common_prefix(const hn_kv *kv, int seq, const hn_adapter *adapter,
     if (s->adapter_id != (adapter ? adapter->id : 0))
         return 0;
     int32_t n = 0;
-    while (n < s->length && n < n_tokens &&
-           kv->tokens[(size_t)s->blocks[n / HN_KV_BLOCK] * HN_KV_BLOCK +
-                      (size_t)(n % HN_KV_BLOCK)] == tokens[n])
+    while (
+        n < s->length && n < n_tokens &&
+        kv->tokens[(size_t)s->blocks[n / HN_KV_BLOCK] * HN_KV_BLOCK + (size_t)(n % HN_KV_BLOCK)] ==
+            tokens[n])
         n++;
     return n;
 }

@@ -32,7 +32,7 @@ struct hn_kv {
     int32_t *tokens; /* (n_blocks, 32): the token at each position */
     hn_kv_seq *seqs;
     int32_t *lengths_before; /* (n_seqs) of the forward pass at hand, to go back to */
-    int32_t *seq_blocks; /* (n_seqs, n_blocks), what seqs[].blocks point into */
+    int32_t *seq_blocks;     /* (n_seqs, n_blocks), what seqs[].blocks point into */
 };
 
 static inline int32_t hn_kv_blocks_of(int32_t length) {

@@ -29,7 +29,7 @@ typedef struct hn_model {
     hn_matrix head;     /* the same, when the head isn't tied */
     hn_numerics numerics;
     float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2); local NULL without a window */
-    struct hn_scratch *scratch; /* activations of hn_forward, grown at first use */
+    struct hn_scratch *scratch;                 /* activations of hn_forward, grown at first use */
 } hn_model;
 
 typedef struct hn_model_options {

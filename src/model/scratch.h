@@ -19,11 +19,11 @@ typedef struct hn_row_place {
 typedef struct hn_scratch {
     int n_rows; /* that fit */
     hn_row_place *places;
-    float *x;     /* (n_rows, n_embd) the residual stream */
-    float *y;     /* (n_rows, n_embd) normed input of adapters; outputs before a post norm */
-    float *q;     /* (n_rows, n_head * head_dim) */
-    float *k, *v; /* (n_rows, n_head_kv * head_dim) */
-    float *att;   /* (n_rows, n_head * head_dim) */
+    float *x;         /* (n_rows, n_embd) the residual stream */
+    float *y;         /* (n_rows, n_embd) normed input of adapters; outputs before a post norm */
+    float *q;         /* (n_rows, n_head * head_dim) */
+    float *k, *v;     /* (n_rows, n_head_kv * head_dim) */
+    float *att;       /* (n_rows, n_head * head_dim) */
     float *gate, *up; /* (n_rows, n_ff) */
     float *lora;      /* (n_rows, lora_rank) */
     int lora_rank;

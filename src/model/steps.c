@@ -81,7 +81,8 @@ static void place_head(const step_job *job, long row, int head_kv) {
     float *cached_k = hn_kv_k(job->kv, block, job->layer, head_kv) + slot;
     for (int d = 0; d < dim; d++)
         cached_k[d * HN_KV_BLOCK] = k[d];
-    memcpy(hn_kv_v(job->kv, block, job->layer, head_kv) + (size_t)slot * (size_t)job->kv->padded_dim,
+    memcpy(hn_kv_v(job->kv, block, job->layer, head_kv) +
+               (size_t)slot * (size_t)job->kv->padded_dim,
            s->v + (row * arch->n_head_kv + head_kv) * dim, (size_t)dim * sizeof *k);
 }
 
@@ -128,7 +129,11 @@ static void norm_share(void *arg, int thread, int n_threads) {
 
 void hn_step_norm(hn_model *model, const float *x, const float *weight, float *out, int n_rows,
                   bool accumulate) {
-    step_job job = {.model = model, .n_rows = n_rows, .x = x, .weight = weight, .out = out,
+    step_job job = {.model = model,
+                    .n_rows = n_rows,
+                    .x = x,
+                    .weight = weight,
+                    .out = out,
                     .accumulate = accumulate};
     hn_pool_run(hn_compute_pool(model->compute), norm_share, &job);
 }

@@ -1,0 +1,199 @@
+/* From a row of logits to the next token: bias, penalties, truncation, a draw. */
+#include "model/sampling.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+hn_sampling hn_sampling_default(void) {
+    return (hn_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f};
+}
+
+static bool in_range(float value, float low, float high) {
+    return value >= low && value <= high; /* false for NaN */
+}
+
+static hn_status check_options(const hn_sampling *o, uint32_t n_vocab, hn_error *err) {
+    if (!in_range(o->temperature, 0, 100))
+        return hn_fail(err, HN_USAGE, "temperature %g: 0 to 100 are possible",
+                       (double)o->temperature);
+    if (o->top_k < 0)
+        return hn_fail(err, HN_USAGE, "top-k %d: it must be 0 (off) or more", o->top_k);
+    if (!in_range(o->top_p, 0, 1) || !in_range(o->min_p, 0, 1))
+        return hn_fail(err, HN_USAGE, "top-p %g and min-p %g must be between 0 and 1",
+                       (double)o->top_p, (double)o->min_p);
+    if (!in_range(o->repetition_penalty, 1e-3f, 1e3f))
+        return hn_fail(err, HN_USAGE, "repetition penalty %g: it must be above 0; 1 is off",
+                       (double)o->repetition_penalty);
+    if (!in_range(o->presence_penalty, -100, 100) || !in_range(o->frequency_penalty, -100, 100))
+        return hn_fail(err, HN_USAGE,
+                       "presence penalty %g, frequency penalty %g: usual are -2 to 2",
+                       (double)o->presence_penalty, (double)o->frequency_penalty);
+    for (int i = 0; i < o->n_bias; i++)
+        if (o->bias[i].token < 0 || (uint32_t)o->bias[i].token >= n_vocab || isnan(o->bias[i].bias))
+            return hn_fail(err, HN_USAGE, "logit bias %g for token %d of %u",
+                           (double)o->bias[i].bias, o->bias[i].token, n_vocab);
+    return HN_OK;
+}
+
+hn_status hn_sampler_init(hn_sampler *out, const hn_sampling *options, uint32_t n_vocab,
+                          hn_error *err) {
+    HN_TRY(check_options(options, n_vocab, err));
+    hn_sampler sampler = {.options = *options, .n_vocab = n_vocab};
+    sampler.rng = hn_rng_new(options->seed, 0);
+    bool penalised = options->repetition_penalty != 1.0f || options->presence_penalty != 0 ||
+                     options->frequency_penalty != 0;
+    bool drawn = options->temperature > 0;
+    if (penalised) {
+        sampler.prompt_seen = hn_calloc(n_vocab, sizeof *sampler.prompt_seen);
+        sampler.generated = hn_calloc(n_vocab, sizeof *sampler.generated);
+    }
+    if (drawn)
+        sampler.candidates = hn_calloc(n_vocab, sizeof *sampler.candidates);
+    if ((penalised && (!sampler.prompt_seen || !sampler.generated)) ||
+        (drawn && !sampler.candidates)) {
+        hn_sampler_done(&sampler);
+        return hn_fail_no_memory(err, n_vocab * sizeof *sampler.candidates);
+    }
+    *out = sampler;
+    return HN_OK;
+}
+
+void hn_sampler_done(hn_sampler *sampler) {
+    hn_free(sampler->prompt_seen);
+    hn_free(sampler->generated);
+    hn_free(sampler->candidates);
+    *sampler = (hn_sampler){0};
+}
+
+void hn_sampler_accept(hn_sampler *sampler, int32_t token, bool generated) {
+    uint32_t *counts = generated ? sampler->generated : sampler->prompt_seen;
+    if (counts && token >= 0 && (uint32_t)token < sampler->n_vocab)
+        counts[token]++;
+}
+
+/* Repetition penalty: Keskar et al., "CTRL" (2019), over prompt and answer, as transformers has it.
+ * Presence and frequency: OpenAI's API reference, over the answer. */
+static void penalise(const hn_sampler *sampler, float *logits) {
+    const hn_sampling *o = &sampler->options;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+        uint32_t generated = sampler->generated[i];
+        if (!generated && !sampler->prompt_seen[i])
+            continue;
+        logits[i] =
+            logits[i] > 0 ? logits[i] / o->repetition_penalty : logits[i] * o->repetition_penalty;
+        if (generated)
+            logits[i] -= o->presence_penalty + (float)generated * o->frequency_penalty;
+    }
+}
+
+static int32_t argmax(const float *logits, uint32_t n) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return (int32_t)best;
+}
+
+static int by_logit(const void *a, const void *b) {
+    const hn_candidate *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit < y->logit ? 1 : -1;
+    return x->id < y->id ? -1 : 1;
+}
+
+static void sift_down(hn_candidate *heap, uint32_t k, uint32_t at) {
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= k)
+            return;
+        if (child + 1 < k && by_logit(&heap[child + 1], &heap[child]) > 0)
+            child++;
+        if (by_logit(&heap[child], &heap[at]) <= 0)
+            return;
+        hn_candidate swap = heap[at];
+        heap[at] = heap[child];
+        heap[child] = swap;
+        at = child;
+    }
+}
+
+/* Moves the k best to the front, in no order: a heap of the best so far, the worst of them on top.
+ */
+static void select_best(hn_candidate *c, uint32_t n, uint32_t k) {
+    for (uint32_t i = k / 2; i-- > 0;)
+        sift_down(c, k, i);
+    for (uint32_t i = k; i < n; i++) {
+        if (by_logit(&c[i], &c[0]) >= 0)
+            continue;
+        c[0] = c[i];
+        sift_down(c, k, 0);
+    }
+}
+
+/* Sorts the candidates that can matter to the front and returns their number: all with top-k off
+ * and no other limit need no order at all. */
+static uint32_t order_candidates(const hn_sampler *sampler) {
+    const hn_sampling *o = &sampler->options;
+    uint32_t n = sampler->n_vocab;
+    if (o->top_k > 0 && (uint32_t)o->top_k < n) {
+        select_best(sampler->candidates, n, (uint32_t)o->top_k);
+        n = (uint32_t)o->top_k;
+    }
+    if (o->top_p < 1.0f || o->top_k > 0)
+        qsort(sampler->candidates, n, sizeof *sampler->candidates, by_logit);
+    return n;
+}
+
+static double weigh(hn_candidate *c, uint32_t n, float max, float temperature) {
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        c[i].p = expf((c[i].logit - max) / temperature);
+        sum += (double)c[i].p;
+    }
+    return sum;
+}
+
+/* The smallest number of leading candidates whose probabilities reach top_p. */
+static uint32_t cut_top_p(const hn_candidate *c, uint32_t n, double sum, float top_p) {
+    double reached = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        reached += (double)c[i].p;
+        if (reached >= (double)top_p * sum)
+            return i + 1;
+    }
+    return n;
+}
+
+int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
+    const hn_sampling *o = &sampler->options;
+    for (int i = 0; i < o->n_bias; i++)
+        logits[o->bias[i].token] += o->bias[i].bias;
+    if (sampler->generated)
+        penalise(sampler, logits);
+    int32_t best = argmax(logits, sampler->n_vocab);
+    if (o->temperature <= 0)
+        return best;
+    hn_candidate *c = sampler->candidates;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++)
+        c[i] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
+    uint32_t n = order_candidates(sampler);
+    double sum = weigh(c, n, logits[best], o->temperature);
+    if (o->top_p < 1.0f)
+        n = cut_top_p(c, n, sum, o->top_p);
+    sum = 0;
+    for (uint32_t i = 0; i < n; i++) { /* the best candidate has p = 1 before scaling */
+        if (c[i].p < o->min_p)
+            c[i].p = 0;
+        sum += (double)c[i].p;
+    }
+    double target = hn_rng_double(&sampler->rng) * sum;
+    for (uint32_t i = 0; i < n; i++) {
+        target -= (double)c[i].p;
+        if (target < 0)
+            return c[i].id;
+    }
+    return best; /* rounding only */
+}

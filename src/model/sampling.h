@@ -1,0 +1,28 @@
+/* From a row of logits to the next token. */
+#pragma once
+
+#include "base/rng.h"
+#include "model/generate.h"
+
+typedef struct hn_sampler {
+    hn_sampling options;
+    hn_rng rng;
+    uint32_t n_vocab;                  /* ids that may be drawn */
+    uint32_t *prompt_seen, *generated; /* (n_vocab) how often; NULL without penalties */
+    struct hn_candidate *candidates;   /* (n_vocab); NULL when greedy */
+} hn_sampler;
+
+typedef struct hn_candidate {
+    int32_t id;
+    float logit, p;
+} hn_candidate;
+
+/* `options` is checked and copied (the bias list borrowed). Ids from n_vocab on are never drawn. */
+HN_MUST_CHECK hn_status hn_sampler_init(hn_sampler *sampler, const hn_sampling *options,
+                                        uint32_t n_vocab, hn_error *err);
+void hn_sampler_done(hn_sampler *sampler);
+/* Tells the penalties of a token that was read or generated. */
+void hn_sampler_accept(hn_sampler *sampler, int32_t token, bool generated);
+/* Draws; logits (n_vocab) are changed by bias and penalties. The order is transformers': bias,
+ * penalties, temperature, top-k, top-p, min-p. Among equals the lowest id wins. */
+int32_t hn_sampler_draw(hn_sampler *sampler, float *logits);

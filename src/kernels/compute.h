@@ -5,7 +5,8 @@
 #include "kernels/matrix.h"
 
 typedef enum hn_scratch_slot {
-    HN_SCRATCH_ROWS,   /* activations of a call: normed, or rounded to int8 */
+    HN_SCRATCH_NORMED, /* rows of a call after the norm */
+    HN_SCRATCH_ACTS,   /* the same, rounded to int8 */
     HN_SCRATCH_PANELS, /* each thread's unpacked weights */
     HN_SCRATCH_COUNT,
 } hn_scratch_slot;
@@ -40,7 +41,3 @@ enum {
      * f32 stay in half an L2 cache. A multiple of every kernel's tile height. */
     HN_ROW_CHUNK = 120,
 };
-
-/* The two ways of hn_linear_run; x is normed already, its stride x_stride. */
-void hn_linear_f32_share(const hn_compute *compute, const hn_linear *linear, const float *x,
-                         int64_t x_stride, float *panels, int thread, int n_threads);

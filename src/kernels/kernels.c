@@ -9,11 +9,13 @@ static pthread_once_t g_once = PTHREAD_ONCE_INIT;
 static void fill_table(hn_kernels *table, hn_isa isa) {
     hn_k_f32_init_ref(table);
     hn_k_unpack_init_ref(table);
+    hn_k_i8_init_ref(table);
 #if defined(__x86_64__)
     if (isa == HN_ISA_SCALAR || isa > HN_ISA_AVX512VNNI)
         return;
     hn_k_f32_init_avx2(table);
     hn_k_unpack_init_avx2(table);
+    hn_k_i8_init_avx2(table);
 #else
     (void)isa;
 #endif

@@ -14,6 +14,19 @@ enum {
     HN_F32_CHUNK = 256,
 };
 
+/* 32 activations of a row rounded to int8, with what the sums over them need: one cache line.
+ * scale = absmax / 127, rounded to 22 significant bits so that scale * sum is an exact product for
+ * every kernel that adds 1.5 * 2^23 to turn an integer into a float. */
+typedef struct hn_act_block {
+    int8_t q[HN_BLOCK_COLS];   /* -127 to 127, nearest even of x / scale */
+    float scale;               /* of q */
+    float scaled_sum;          /* scale * sum */
+    float scaled_half_sums[2]; /* scale * half_sums */
+    int32_t sum;               /* of q */
+    int32_t half_sums[2];      /* of q[0..15] and q[16..31] */
+    int32_t unused;
+} hn_act_block;
+
 /* X(return type, name, arguments) */
 #define HN_KERNEL_LIST(X)                                                                          \
     /* C (m, width) = alpha * A B + beta * C; beta 0 doesn't read C. A's element (i, k) is at      \
@@ -30,7 +43,9 @@ enum {
     X(void, panel_transpose,                                                                       \
       (int64_t k, int64_t width, const float *src, int64_t stride, float *out))                    \
     /* out = x * weight / sqrt(mean(x^2) + eps); out may be x. */                                  \
-    X(void, rms_norm, (int64_t n, const float *x, const float *weight, float eps, float *out))
+    X(void, rms_norm, (int64_t n, const float *x, const float *weight, float eps, float *out))     \
+    /* A row of n values to hn_layout_units(n) * 2 blocks; zeros beyond n. */                      \
+    X(void, round_i8, (int64_t n, const float *x, hn_act_block *out))
 
 /* X(return type, name, arguments): one function a dtype. */
 #define HN_KERNEL_DTYPE_LIST(X)                                                                    \
@@ -39,7 +54,16 @@ enum {
     X(void, unpack_f32, (const void *units, int64_t n_units, float *out))                          \
     /* Values of block `block` (0, 1) of one unit, transposed, as two panels for dX = dY W:        \
      * out[c / 16 * out_panel + r * 16 + c % 16], c from 0 to 31. */                               \
-    X(void, unpack_f32_t, (const void *unit, int block, float *out, int64_t out_panel))
+    X(void, unpack_f32_t, (const void *unit, int block, float *out, int64_t out_panel))            \
+    /* Y (m, width) = X W^T, added to Y when `add`, over int8 activations. w: the first of the     \
+     * groups, one after another; x: m rows of 2 * n_units blocks, x_stride blocks apart.          \
+     * A sum goes over the sub-blocks s in ascending order, whatever m is:                         \
+     *   t = float(sum of q * (code - offset)) * scale_x;  y = fma(t, scale_w, y)                  \
+     * and where the type has minima, y = fma(scaled sum of q, min, y) after each. NULL for        \
+     * float types. */                                                                             \
+    X(void, gemm_i8,                                                                               \
+      (int64_t m, int64_t width, int64_t n_units, const void *w, const hn_act_block *x,            \
+       int64_t x_stride, float *y, int64_t y_stride, bool add))
 
 #define X(ret, name, args) typedef ret hn_k_##name##_fn args;
 HN_KERNEL_LIST(X)
@@ -61,7 +85,9 @@ const hn_kernels *hn_kernels_get(hn_isa isa);
 /* Each family of kernels of a level puts itself into the table. */
 void hn_k_f32_init_ref(hn_kernels *table);
 void hn_k_unpack_init_ref(hn_kernels *table);
+void hn_k_i8_init_ref(hn_kernels *table);
 #if defined(__x86_64__)
 void hn_k_f32_init_avx2(hn_kernels *table);
 void hn_k_unpack_init_avx2(hn_kernels *table);
+void hn_k_i8_init_avx2(hn_kernels *table);
 #endif

@@ -6,8 +6,12 @@
 typedef struct linear_job {
     hn_compute *compute;
     const hn_linear *linear;
-    float *normed; /* (n, cols), NULL when there is no norm */
-    uint8_t *panels;
+    bool wants_i8; /* of any output */
+    int64_t cols;
+    int64_t act_blocks; /* of a row */
+    float *normed;      /* (n, cols); NULL when there is no norm */
+    hn_act_block *acts; /* (n, act_blocks) */
+    uint8_t *panels;    /* HN_PANELS_BYTES a thread */
 } linear_job;
 
 static int64_t groups_of(const hn_matrix *w) {
@@ -66,54 +70,101 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
     }
 }
 
-void hn_linear_f32_share(const hn_compute *compute, const hn_linear *l, const float *x,
-                         int64_t x_stride, float *panels, int thread, int n_threads) {
-    int64_t total = 0;
-    for (int o = 0; o < l->n_outputs; o++)
-        total += groups_of(l->output[o].w);
-    long first, last;
-    hn_pool_share((long)total, 1, thread, n_threads, &first, &last);
-    int64_t base = 0; /* of output o's groups within all of them */
-    for (int o = 0; o < l->n_outputs; o++) {
-        int64_t n_groups = groups_of(l->output[o].w);
-        int64_t g = first > base ? first - base : 0, end = min_i64(last - base, n_groups);
-        for (; g < end; g += HN_PANEL_GROUPS)
-            multiply_groups(compute, l, o, x, x_stride, g, min_i64(HN_PANEL_GROUPS, end - g),
-                            panels);
-        base += n_groups;
+static bool is_i8(const hn_linear *l, int o) {
+    return l->numerics == HN_NUMERICS_INT8 && hn_dtype_is_quantised(l->output[o].w->dtype);
+}
+
+/* Groups [first, end) of output o from rounded activations. */
+static void multiply_i8(const linear_job *job, int o, const hn_act_block *acts, int64_t first,
+                        int64_t end) {
+    const hn_linear *l = job->linear;
+    const hn_matrix *w = l->output[o].w;
+    const size_t group_bytes = hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
+    const int64_t col = first * HN_UNIT_ROWS;
+    const int64_t width = min_i64(end * HN_UNIT_ROWS, w->rows) - col;
+    bool add = l->output[o].accumulate;
+    if (l->output[o].bias) {
+        put_bias(l, o, col, width);
+        add = true;
     }
+    job->compute->kernels->gemm_i8[w->dtype](
+        l->n, width, hn_layout_units(w->cols),
+        (const uint8_t *)w->packed + (size_t)first * group_bytes, acts, job->act_blocks,
+        l->output[o].y + col, l->output[o].y_stride, add);
+}
+
+/* Norms and rounds row `from` into slot `to` of the scratch. */
+static void prepare_row(const linear_job *job, int64_t from, int64_t to) {
+    const hn_linear *l = job->linear;
+    const float *x = l->x + from * l->x_stride;
+    if (l->norm) {
+        float *normed = job->normed + to * job->cols;
+        job->compute->kernels->rms_norm(job->cols, x, l->norm, l->norm_eps, normed);
+        x = normed;
+    }
+    if (job->wants_i8)
+        job->compute->kernels->round_i8(job->cols, x, job->acts + to * job->act_blocks);
 }
 
 static void linear_share(void *arg, int thread, int n_threads) {
     const linear_job *job = arg;
     const hn_linear *l = job->linear;
-    const float *x = l->x;
-    int64_t x_stride = l->x_stride;
-    if (l->norm) {
-        const int64_t cols = l->output[0].w->cols;
+    int64_t slot = 0;
+    if (l->n == 1) { /* each thread for itself: cheaper than to wait for another */
+        slot = thread;
+        prepare_row(job, 0, slot);
+    } else if (l->norm || job->wants_i8) {
         long first, last;
         hn_pool_share((long)l->n, 1, thread, n_threads, &first, &last);
         for (long i = first; i < last; i++)
-            job->compute->kernels->rms_norm(cols, x + i * x_stride, l->norm, l->norm_eps,
-                                            job->normed + i * cols);
+            prepare_row(job, i, i);
         hn_pool_barrier(job->compute->pool);
-        x = job->normed;
-        x_stride = cols;
     }
+    const float *x = l->norm ? job->normed + slot * job->cols : l->x;
+    const int64_t x_stride = l->norm ? job->cols : l->x_stride;
     float *panels = (float *)(void *)(job->panels + (size_t)thread * HN_PANELS_BYTES);
-    hn_linear_f32_share(job->compute, l, x, x_stride, panels, thread, n_threads);
+
+    int64_t total = 0, base = 0; /* base: of output o's groups within all of them */
+    for (int o = 0; o < l->n_outputs; o++)
+        total += groups_of(l->output[o].w);
+    long first, last;
+    hn_pool_share((long)total, 1, thread, n_threads, &first, &last);
+    for (int o = 0; o < l->n_outputs; base += groups_of(l->output[o].w), o++) {
+        int64_t g = first > base ? first - base : 0;
+        int64_t end = min_i64(last - base, groups_of(l->output[o].w));
+        if (g < end && is_i8(l, o))
+            multiply_i8(job, o, job->acts + slot * job->act_blocks, g, end);
+        else
+            for (; g < end; g += HN_PANEL_GROUPS)
+                multiply_groups(job->compute, l, o, x, x_stride, g,
+                                min_i64(HN_PANEL_GROUPS, end - g), panels);
+    }
 }
 
 hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
-    linear_job job = {.compute = compute, .linear = l};
+    const int n_threads = hn_pool_threads(compute->pool);
+    const int64_t cols = l->output[0].w->cols;
+    linear_job job = {.compute = compute,
+                      .linear = l,
+                      .cols = cols,
+                      .act_blocks = hn_layout_units(cols) * HN_UNIT_BLOCKS};
+    for (int o = 0; o < l->n_outputs; o++)
+        job.wants_i8 |= is_i8(l, o);
+    const size_t slots = (size_t)(l->n == 1 ? n_threads : l->n);
     void *scratch;
     if (l->norm) {
-        size_t bytes = (size_t)l->n * (size_t)l->output[0].w->cols * sizeof(float);
-        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_ROWS, bytes, &scratch, err));
+        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_NORMED, slots * (size_t)cols * sizeof(float),
+                                  &scratch, err));
         job.normed = scratch;
     }
-    size_t bytes = (size_t)hn_pool_threads(compute->pool) * HN_PANELS_BYTES;
-    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, bytes, &scratch, err));
+    if (job.wants_i8) {
+        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_ACTS,
+                                  slots * (size_t)job.act_blocks * sizeof(hn_act_block), &scratch,
+                                  err));
+        job.acts = scratch;
+    }
+    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * HN_PANELS_BYTES,
+                              &scratch, err));
     job.panels = scratch;
     hn_pool_run(compute->pool, linear_share, &job);
     return HN_OK;

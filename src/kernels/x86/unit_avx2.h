@@ -8,34 +8,39 @@
 
 #define HN_INLINE static inline __attribute__((always_inline))
 
-/* Codes of 8 rows (half 0: rows 0 to 7) of one block of 32 columns: dword lane r of v[q] holds
- * columns 4q to 4q + 3 of row r, unsigned bytes. */
-HN_INLINE void hn_avx2_codes(hn_layout l, const uint8_t *unit, int block, int half, __m256i v[8]) {
+/* Two quads of columns of 8 rows (half 0: rows 0 to 7) of a block of 32: dword lane r of v[0] holds
+ * columns 4j to 4j + 3 of row r, that of v[1] columns 16 + 4j to 16 + 4j + 3; unsigned bytes. */
+HN_INLINE void hn_avx2_code_pair(hn_layout l, const uint8_t *unit, int block, int half, int j,
+                                 __m256i v[2]) {
     const uint8_t *codes = unit + hn_layout_codes_offset(l) +
-                           (size_t)block * hn_layout_block_bytes(l) + (size_t)half * 32;
+                           (size_t)block * hn_layout_block_bytes(l) + (size_t)(j * 64 + half * 32);
+    __m256i x = _mm256_load_si256((const __m256i *)codes);
     if (l.code_bits == 8) {
-#pragma GCC unroll 8
-        for (int q = 0; q < 8; q++)
-            v[q] = _mm256_load_si256((const __m256i *)(codes + q * 64));
+        v[0] = x;
+        v[1] = _mm256_load_si256((const __m256i *)(codes + 4 * 64));
         return;
     }
     const __m256i low = _mm256_set1_epi8(15);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        __m256i x = _mm256_load_si256((const __m256i *)(codes + j * 64));
-        v[j] = _mm256_and_si256(x, low);
-        v[4 + j] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
-    }
+    v[0] = _mm256_and_si256(x, low);
+    v[1] = _mm256_and_si256(_mm256_srli_epi16(x, 4), low);
     if (l.code_bits == 5) {
         const uint8_t *high = unit + hn_layout_high_offset(l) + block * 64 + half * 32;
         const __m256i bit = _mm256_set1_epi8(16);
         __m256i h = _mm256_load_si256((const __m256i *)high);
-        /* Bit q of each byte belongs to v[q]; shifts may cross bytes, the mask drops the rest. */
-#pragma GCC unroll 8
-        for (int q = 0; q < 8; q++) {
-            __m256i moved = q < 4 ? _mm256_slli_epi16(h, 4 - q) : _mm256_srli_epi16(h, q - 4);
-            v[q] = _mm256_or_si256(v[q], _mm256_and_si256(moved, bit));
-        }
+        /* Bits j and 4 + j of each byte; shifts cross bytes, the mask drops what comes over. */
+        v[0] = _mm256_or_si256(v[0], _mm256_and_si256(_mm256_slli_epi16(h, 4 - j), bit));
+        v[1] = _mm256_or_si256(v[1], _mm256_and_si256(_mm256_srli_epi16(h, j), bit));
+    }
+}
+
+/* All quads: v[q] holds columns 4q to 4q + 3. */
+HN_INLINE void hn_avx2_codes(hn_layout l, const uint8_t *unit, int block, int half, __m256i v[8]) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m256i pair[2];
+        hn_avx2_code_pair(l, unit, block, half, j, pair);
+        v[j] = pair[0];
+        v[4 + j] = pair[1];
     }
 }
 

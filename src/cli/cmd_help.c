@@ -1,7 +1,7 @@
 /* hone help: the overview, one command's help, or its man page. */
 #include "cli/commands.h"
 
-hn_status hn_cmd_help(hn_cli *cli, hn_error *err) {
+static hn_status run(hn_cli *cli, hn_error *err) {
     const hn_command *command = NULL;
     int n_words = 0;
     if (cli->opts.n_args > 0) {
@@ -11,8 +11,8 @@ hn_status hn_cmd_help(hn_cli *cli, hn_error *err) {
                            cli->opts.args[n_words]);
     }
     if (hn_cli_flag(cli, "list")) {
-        for (const hn_command *c = HN_COMMANDS; c->name; c++)
-            puts(c->name);
+        for (size_t i = 0; HN_COMMANDS[i]; i++)
+            puts(HN_COMMANDS[i]->name);
     } else if (hn_cli_flag(cli, "man")) {
         hn_help_man(stdout, command);
     } else if (command) {
@@ -22,3 +22,20 @@ hn_status hn_cmd_help(hn_cli *cli, hn_error *err) {
     }
     return HN_OK;
 }
+
+static const hn_option OPTIONS[] = {
+    {"man", 0, HN_OPT_FLAG, NULL, NULL, "The man page as roff"},
+    {"list", 0, HN_OPT_FLAG, NULL, NULL, "The names of all commands, one a line"},
+    {0},
+};
+
+const hn_command HN_CMD_HELP = {
+    .name = "help",
+    .args = "[COMMAND]",
+    .max_args = 2,
+    .summary = "what the commands do and which options they take",
+    .details = "Without an argument, lists the commands.",
+    .groups = {OPTIONS},
+    .examples = "hone help\nhone help help",
+    .run = run,
+};

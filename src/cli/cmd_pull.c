@@ -33,7 +33,7 @@ static hn_status print_result(const hn_cli *cli, const hn_hub_result *result, hn
     return status;
 }
 
-hn_status hn_cmd_pull(hn_cli *cli, hn_error *err) {
+static hn_status run(hn_cli *cli, hn_error *err) {
     const char *what = hn_cli_arg(cli, 0), *offline = getenv("HF_HUB_OFFLINE");
     const hn_opt_value *include = hn_parsed_get(&cli->opts, "include");
     hn_hub_result result = {0};
@@ -62,3 +62,34 @@ done:
     hn_free(cache);
     return status;
 }
+
+static const hn_option OPTIONS[] = {
+    {"revision", 'r', HN_OPT_TEXT, "REV", "main", "Branch, tag or commit", NULL, 0, 0},
+    {"include", 'i', HN_OPT_LIST, "GLOB", NULL,
+     "Take the files that match, instead of what a model needs", NULL, 0, 0},
+    {"sha256", 0, HN_OPT_TEXT, "HEX", NULL, "The sum that a file or address must have", NULL, 0, 0},
+    {"endpoint", 0, HN_OPT_TEXT, "URL", NULL, "The hub to ask, instead of HF_ENDPOINT", NULL, 0, 0},
+    {"retries", 0, HN_OPT_INT, "N", "5", "Tries after a failure that may pass", NULL, 0, 100},
+    {"offline", 0, HN_OPT_FLAG, NULL, NULL, "Use the cache alone"},
+    {0},
+};
+
+const hn_command HN_CMD_PULL = {
+    .name = "pull",
+    .args = "ID|URL|FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "get a base model, verified and resumable",
+    .details =
+        "Gets a model in Hugging Face layout by its name (ORG/NAME), or one file by its address, "
+        "into the cache folder ($HONE_CACHE/hub), and prints where it lies. Sums are checked, "
+        "interrupted downloads are resumed, and what the cache has isn't fetched again. A file "
+        "that exists is only checked.\n\n"
+        "HF_ENDPOINT names another hub, HF_TOKEN opens private and gated models; the token is "
+        "sent to the hub alone, never to where it redirects. Without a network the cached copy "
+        "is used, or the error names what is in the cache.",
+    .groups = {OPTIONS},
+    .examples = "hone pull HuggingFaceTB/SmolLM2-135M-Instruct\n"
+                "hone pull ORG/NAME --include 'NAME.Q8_0.gguf'",
+    .run = run,
+};

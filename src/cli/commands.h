@@ -1,7 +1,12 @@
-/* What each command does; table.c says how each is called. One file cmd_NAME.c a command. */
+/* The commands: each is defined, with its options, in cmd_NAME.c. */
 #pragma once
 
 #include "cli/cli.h"
 
-hn_status hn_cmd_help(hn_cli *cli, hn_error *err);
-hn_status hn_cmd_pull(hn_cli *cli, hn_error *err);
+extern const hn_command HN_CMD_HELP;
+extern const hn_command HN_CMD_PULL;
+
+/* Options that several commands share (table.c). */
+extern const hn_option HN_OPTIONS_COMPUTE[];
+extern const hn_option HN_OPTIONS_ADAPTER[];
+extern const hn_option HN_OPTIONS_SAMPLING[];

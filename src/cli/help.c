@@ -90,7 +90,8 @@ void hn_help_overview(FILE *out, int width) {
     fprintf(out, "hone %s: teach a small language model a job, shrink it, prove it, run it\n\n",
             HN_VERSION);
     fputs("usage: hone COMMAND [arguments] [options]\n\nCommands:\n", out);
-    for (const hn_command *c = HN_COMMANDS; c->name; c++) {
+    for (size_t i = 0; HN_COMMANDS[i]; i++) {
+        const hn_command *c = HN_COMMANDS[i];
         fprintf(out, "  %-14s", c->name);
         wrap(out, c->summary, strlen(c->summary), 17, 16, width);
     }
@@ -160,7 +161,8 @@ static void man_header(FILE *out, const char *page, const char *summary) {
 static void man_overview(FILE *out) {
     man_header(out, "hone", "teach a small language model a job, shrink it, prove it, run it");
     fputs(".SH SYNOPSIS\n.B hone\n.I COMMAND\n[arguments] [options]\n.SH COMMANDS\n", out);
-    for (const hn_command *c = HN_COMMANDS; c->name; c++) {
+    for (size_t i = 0; HN_COMMANDS[i]; i++) {
+        const hn_command *c = HN_COMMANDS[i];
         fprintf(out, ".TP\n.B ");
         roff_line(out, c->name);
         roff_line(out, c->summary);

@@ -22,7 +22,8 @@ hn_status hn_command_find(const hn_command **command, int *n_words, char **words
     if (n > 1)
         snprintf(two, sizeof two, "%s %s", words[0], words[1]);
     size_t n_first = strlen(words[0]);
-    for (const hn_command *c = HN_COMMANDS; c->name; c++) {
+    for (size_t i = 0; HN_COMMANDS[i]; i++) {
+        const hn_command *c = HN_COMMANDS[i];
         if (strcmp(c->name, two) == 0 || strcmp(c->name, words[0]) == 0) {
             *command = c;
             *n_words = strchr(c->name, ' ') ? 2 : 1;

@@ -1,6 +1,6 @@
 /* The option table's types, and parsing an argument list by them. A command's options, arguments,
- * defaults and help text are written once, in table.c; getopt_long, `hone help`, the man pages and
- * the tests all read that. */
+ * defaults and help text are written once, beside its code; getopt_long, `hone help`, the man pages
+ * and the tests all read that. */
 #pragma once
 
 #include "base/status.h"
@@ -34,7 +34,7 @@ typedef struct hn_option {
 enum { HN_COMMAND_MAX_GROUPS = 6, HN_COMMAND_MAX_OPTIONS = 64 };
 
 typedef struct hn_command {
-    const char *name; /* one or two words: "chat", "data check"; NULL ends the table */
+    const char *name; /* one or two words: "chat", "data check" */
     const char *args; /* "MODEL [FILE]"; "" = none */
     int min_args, max_args;
     const char *summary; /* one line */
@@ -44,8 +44,9 @@ typedef struct hn_command {
     hn_status (*run)(hn_cli *cli, hn_error *err);
 } hn_command;
 
-/* table.c */
-extern const hn_command HN_COMMANDS[];
+/* Each command stands with its options beside its code, in cmd_NAME.c; table.c lists them all, in
+ * the order of the help, NULL at the end. */
+extern const hn_command *const HN_COMMANDS[];
 /* Options that every command has. */
 extern const hn_option HN_OPTIONS_COMMON[];
 

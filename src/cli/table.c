@@ -1,4 +1,4 @@
-/* The option table: every command, argument, option and default of the program, written once. */
+/* The program's commands, and the options that several of them share. */
 #include "cli/commands.h"
 
 const hn_option HN_OPTIONS_COMMON[] = {
@@ -8,48 +8,42 @@ const hn_option HN_OPTIONS_COMMON[] = {
     {0},
 };
 
-static const hn_option HELP_OPTIONS[] = {
-    {"man", 0, HN_OPT_FLAG, NULL, NULL, "The man page as roff"},
-    {"list", 0, HN_OPT_FLAG, NULL, NULL, "The names of all commands, one a line"},
+const hn_option HN_OPTIONS_COMPUTE[] = {
+    {"threads", 't', HN_OPT_INT, "N", "0", "Threads; 0 = one a physical core", NULL, 0, 1024},
+    {"isa", 0, HN_OPT_TEXT, "NAME", NULL,
+     "Instruction set, instead of HONE_ISA or the best one here: scalar, avx2, ..."},
     {0},
 };
 
-static const hn_option PULL_OPTIONS[] = {
-    {"revision", 'r', HN_OPT_TEXT, "REV", "main", "Branch, tag or commit", NULL, 0, 0},
-    {"include", 'i', HN_OPT_LIST, "GLOB", NULL,
-     "Take the files that match, instead of what a model needs", NULL, 0, 0},
-    {"sha256", 0, HN_OPT_TEXT, "HEX", NULL, "The sum that a file or address must have", NULL, 0, 0},
-    {"endpoint", 0, HN_OPT_TEXT, "URL", NULL, "The hub to ask, instead of HF_ENDPOINT", NULL, 0, 0},
-    {"retries", 0, HN_OPT_INT, "N", "5", "Tries after a failure that may pass", NULL, 0, 100},
-    {"offline", 0, HN_OPT_FLAG, NULL, NULL, "Use the cache alone"},
+const hn_option HN_OPTIONS_ADAPTER[] = {
+    {"adapter", 'a', HN_OPT_TEXT, "PATH", NULL,
+     "LoRA adapter beside the model: a PEFT folder or a GGUF adapter"},
     {0},
 };
 
-const hn_command HN_COMMANDS[] = {
-    {.name = "pull",
-     .args = "ID|URL|FILE",
-     .min_args = 1,
-     .max_args = 1,
-     .summary = "get a base model, verified and resumable",
-     .details =
-         "Gets a model in Hugging Face layout by its name (ORG/NAME), or one file by its address, "
-         "into the cache folder ($HONE_CACHE/hub), and prints where it lies. Sums are checked, "
-         "interrupted downloads are resumed, and what the cache has isn't fetched again. A file "
-         "that exists is only checked.\n\n"
-         "HF_ENDPOINT names another hub, HF_TOKEN opens private and gated models; the token is "
-         "sent to the hub alone, never to where it redirects. Without a network the cached copy "
-         "is used, or the error names what is in the cache.",
-     .groups = {PULL_OPTIONS},
-     .examples = "hone pull HuggingFaceTB/SmolLM2-135M-Instruct\n"
-                 "hone pull ORG/NAME --include 'NAME.Q8_0.gguf'",
-     .run = hn_cmd_pull},
-    {.name = "help",
-     .args = "[COMMAND]",
-     .max_args = 2,
-     .summary = "what the commands do and which options they take",
-     .details = "Without an argument, lists the commands.",
-     .groups = {HELP_OPTIONS},
-     .examples = "hone help\nhone help help",
-     .run = hn_cmd_help},
+const hn_option HN_OPTIONS_SAMPLING[] = {
+    {"temperature", 'T', HN_OPT_REAL, "X", "0", "Sampling temperature; 0 = greedy", NULL, 0, 10},
+    {"top-k", 0, HN_OPT_INT, "N", "0", "Sample from the N likeliest tokens; 0 = off", NULL, 0, 1e7},
+    {"top-p", 0, HN_OPT_REAL, "X", "1", "Sample from the likeliest tokens that hold this share",
+     NULL, 0, 1},
+    {"min-p", 0, HN_OPT_REAL, "X", "0", "Drop tokens below this share of the likeliest one's", NULL,
+     0, 1},
+    {"repetition-penalty", 0, HN_OPT_REAL, "X", "1", "Divides the logits of tokens seen; 1 = off",
+     NULL, 0.01, 100},
+    {"presence-penalty", 0, HN_OPT_REAL, "X", "0",
+     "Taken off the logits of tokens generated before", NULL, -100, 100},
+    {"frequency-penalty", 0, HN_OPT_REAL, "X", "0", "The same, times how often", NULL, -100, 100},
+    {"logit-bias", 0, HN_OPT_LIST, "ID=X", NULL, "Added to a token's logit"},
+    {"stop", 0, HN_OPT_LIST, "TEXT", NULL, "End the answer before this text"},
+    {"max-tokens", 'n', HN_OPT_INT, "N", "0",
+     "Longest answer in tokens; 0 = what the context holds", NULL, 0, 1e9},
+    {"ignore-eos", 0, HN_OPT_FLAG, NULL, NULL, "Go on after the model has ended its answer"},
+    {"seed", 0, HN_OPT_INT, "N", "0", "Seed of sampling", NULL, 0, 9e15},
     {0},
+};
+
+const hn_command *const HN_COMMANDS[] = {
+    &HN_CMD_PULL,
+    &HN_CMD_HELP,
+    NULL,
 };

@@ -11,7 +11,8 @@
 
 static void test_table_is_sound(void **state) {
     (void)state;
-    for (const hn_command *c = HN_COMMANDS; c->name; c++) {
+    for (size_t n = 0; HN_COMMANDS[n]; n++) {
+        const hn_command *c = HN_COMMANDS[n];
         char *argv[] = {"hone", NULL};
         hn_command any = *c;
         any.min_args = 0;

@@ -1,0 +1,218 @@
+/* hone chat: talk to a model, on a terminal, with one prompt, or from standard input. */
+#include "cli/chat.h"
+#include "cli/commands.h"
+#include "cli/line_edit.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+#include <unistd.h>
+
+hn_status hn_chat_add(hn_chat *chat, const char *role, const char *content, hn_error *err) {
+    json_t *message = json_pack("{s:s, s:s}", "role", role, "content", content);
+    if (!message || json_array_append_new(chat->messages, message) != 0)
+        return hn_fail(err, HN_BAD_INPUT, "the %s text is no valid UTF-8", role);
+    return HN_OK;
+}
+
+typedef struct stream {
+    const hn_chat *chat;
+    bool print;
+    bool closed; /* nobody reads stdout any more */
+} stream;
+
+static bool on_text(void *context, const char *text, size_t n) {
+    stream *s = context;
+    if (s->print) {
+        fwrite(text, 1, n, stdout);
+        s->closed = fflush(stdout) != 0;
+    }
+    return !s->closed && !atomic_load(s->chat->cli->cancel);
+}
+
+/* The oldest question and answer go until the rest leaves room for an answer. */
+static hn_status encode(hn_chat *chat, hn_ids *ids, hn_error *err) {
+    enum { ROOM = 256 };
+    int room = chat->n_ctx / 4 < ROOM ? chat->n_ctx / 4 : ROOM;
+    for (int dropped = 0;; dropped++) {
+        ids->size = 0;
+        HN_TRY(hn_chat_encode(chat->session.model, chat->messages, NULL, true, ids, err));
+        size_t first = 0, n = json_array_size(chat->messages);
+        const json_t *head = json_array_get(chat->messages, 0);
+        const char *role = json_string_value(json_object_get(head, "role"));
+        if (role && strcmp(role, "system") == 0)
+            first = 1;
+        if ((int)ids->size + room <= chat->n_ctx || n < first + 3) {
+            if (dropped)
+                hn_cli_note(chat->cli, "the context is full: the oldest %d turns were left out",
+                            dropped);
+            return HN_OK;
+        }
+        json_array_remove(chat->messages, first);
+        json_array_remove(chat->messages, first);
+    }
+}
+
+hn_status hn_chat_answer(hn_chat *chat, const char *prompt, bool print, hn_generation *generation,
+                         hn_error *err) {
+    hn_ids ids = {0};
+    stream s = {.chat = chat, .print = print};
+    hn_status status;
+    chat->options.on_text = on_text;
+    chat->options.context = &s;
+    if (chat->raw)
+        HN_GO(hn_encode(chat->session.model->ckpt.tokenizer, prompt, strlen(prompt),
+                        HN_ENCODE_ADD_SPECIAL, &ids, err));
+    else
+        HN_GO(encode(chat, &ids, err));
+    HN_GO(hn_generate(chat->session.model, chat->session.kv, 0, ids.data, (int)ids.size,
+                      &chat->options, generation, err));
+    if (!chat->raw)
+        status = hn_chat_add(chat, "assistant", generation->text, err);
+done:
+    hn_ids_done(&ids);
+    return status;
+}
+
+static hn_status print_json(const hn_generation *g, hn_error *err) {
+    double decode_s = (double)(g->total_ns - g->first_token_ns) * 1e-9;
+    json_t *value = json_pack(
+        "{s:s, s:s, s:i, s:i, s:I, s:f, s:f, s:f}", "text", g->text, "finish",
+        hn_finish_name(g->finish), "n_prompt", g->n_prompt, "n_reused", g->n_reused, "n_generated",
+        (json_int_t)g->ids.size, "first_token_ms", (double)g->first_token_ns * 1e-6, "total_ms",
+        (double)g->total_ns * 1e-6, "tokens_per_second",
+        g->ids.size > 1 && decode_s > 0 ? (double)(g->ids.size - 1) / decode_s : 0.0);
+    hn_status status = hn_cli_print_json(value, err);
+    json_decref(value);
+    return status;
+}
+
+static hn_status one_shot(hn_chat *chat, const char *prompt, hn_error *err) {
+    hn_generation generation = {0};
+    if (!chat->raw)
+        HN_TRY(hn_chat_add(chat, "user", prompt, err));
+    HN_TRY(hn_chat_answer(chat, prompt, !chat->cli->json, &generation, err));
+    hn_status status = HN_OK;
+    if (chat->cli->json)
+        status = print_json(&generation, err);
+    else
+        putchar('\n');
+    if (status == HN_OK && generation.finish == HN_FINISH_CANCELLED &&
+        atomic_load(chat->cli->cancel))
+        status = hn_fail(err, HN_CANCELLED, "cancelled");
+    hn_generation_done(&generation);
+    return status;
+}
+
+static hn_status answer_and_forgive(hn_chat *chat, hn_error *err) {
+    hn_generation generation = {0};
+    hn_status status = hn_chat_answer(chat, NULL, true, &generation, err);
+    if (status == HN_OK) {
+        bool stopped = generation.finish == HN_FINISH_CANCELLED;
+        fputs(stopped ? " [stopped]\n" : "\n", stdout);
+        fflush(stdout);
+        hn_generation_done(&generation);
+    } else if (status == HN_BAD_INPUT || status == HN_UNSUPPORTED) {
+        hn_cli_note(chat->cli, "%s", err->message); /* the conversation goes on without it */
+        json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
+        status = HN_OK;
+    }
+    atomic_store(chat->cli->cancel, false); /* Ctrl-C stops an answer, not the program */
+    return ferror(stdout) ? hn_fail(err, HN_IO, "standard output can't be written") : status;
+}
+
+static hn_status converse(hn_chat *chat, hn_error *err) {
+    hn_line_edit edit = {0};
+    bool quit = false;
+    hn_status status = HN_OK;
+    const char *prompt = "> ";
+    hn_cli_note(chat->cli, "/help lists the commands; Ctrl-D leaves");
+    while (status == HN_OK && !quit) {
+        char *line = NULL;
+        bool answer = false;
+        status =
+            hn_line_read(&edit, prompt, hn_term_of(stderr).width, chat->cli->cancel, &line, err);
+        if (status == HN_CANCELLED && !atomic_load(chat->cli->cancel)) {
+            status = HN_OK; /* Ctrl-C while typing: a new line */
+            continue;
+        }
+        if (status != HN_OK || !line)
+            break;
+        if (line[0] == '/') {
+            status = hn_chat_command(chat, line, &quit, &answer, err);
+        } else if (line[strspn(line, " \t\n")]) {
+            status = hn_chat_add(chat, "user", line, err);
+            answer = true;
+        }
+        if (status == HN_OK && answer)
+            status = answer_and_forgive(chat, err);
+        hn_free(line);
+    }
+    hn_line_edit_done(&edit);
+    return status;
+}
+
+static hn_status talk(hn_chat *chat, hn_error *err) {
+    const char *prompt = hn_cli_text(chat->cli, "prompt");
+    bool from_stdin = prompt ? strcmp(prompt, "-") == 0 : !isatty(STDIN_FILENO);
+    if (!prompt && !from_stdin && !chat->cli->json && !chat->raw)
+        return converse(chat, err);
+    if (!from_stdin && prompt)
+        return one_shot(chat, prompt, err);
+    char *text = NULL;
+    size_t size = 0;
+    HN_TRY(hn_cli_read("-", &text, &size, err));
+    while (!chat->raw && size > 0 && text[size - 1] == '\n')
+        text[--size] = '\0';
+    hn_status status =
+        size ? one_shot(chat, text, err) : hn_fail(err, HN_BAD_INPUT, "the prompt is empty");
+    hn_free(text);
+    return status;
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    hn_chat chat = {.cli = cli, .raw = hn_cli_flag(cli, "raw"), .n_ctx = hn_cli_int(cli, "ctx")};
+    const char *system = hn_cli_text(cli, "system");
+    hn_status status;
+    if (system && chat.raw)
+        return hn_fail(err, HN_USAGE, "--system has no place in --raw: put it into the prompt");
+    HN_GO(hn_session_open(&chat.session, cli, hn_cli_arg(cli, 0), HN_NUMERICS_INT8, err));
+    HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
+    HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
+    HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
+    chat.messages = json_array();
+    HN_GO(HN_JSON_CHECK(chat.messages, err));
+    if (system)
+        HN_GO(hn_chat_add(&chat, "system", system, err));
+    status = talk(&chat, err);
+done:
+    json_decref(chat.messages);
+    hn_session_done(&chat.session);
+    return status;
+}
+
+static const hn_option OPTIONS[] = {
+    {"prompt", 'p', HN_OPT_TEXT, "TEXT", NULL, "Answer this and leave; - reads standard input"},
+    {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text"},
+    {"raw", 0, HN_OPT_FLAG, NULL, NULL, "Continue the prompt as it stands, without the template"},
+    {"ctx", 'c', HN_OPT_INT, "N", "0",
+     "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
+    {0},
+};
+
+const hn_command HN_CMD_CHAT = {
+    .name = "chat",
+    .args = "MODEL",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "talk to a model",
+    .details =
+        "On a terminal: a conversation with line editing, history and /commands (/help lists "
+        "them). Ctrl-C stops an answer, Ctrl-D leaves. With --prompt, or with text on standard "
+        "input: one answer on standard output.\n\n"
+        "--json prints the answer with its token counts and times.",
+    .groups = {OPTIONS, HN_OPTIONS_ADAPTER, HN_OPTIONS_SAMPLING, HN_OPTIONS_COMPUTE},
+    .examples = "hone chat model.gguf\n"
+                "hone chat model.gguf --adapter run/adapter -p 'Turn on the lamp'",
+    .run = run,
+};

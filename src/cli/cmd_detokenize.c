@@ -1,0 +1,79 @@
+/* hone detokenize: token ids to text. */
+#include "cli/commands.h"
+
+#include "base/mem.h"
+#include "model/checkpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ids separated by blanks, commas or brackets: what `tokenize --ids` or a JSON list looks like. */
+static hn_status ids_parse(const char *text, uint32_t n_vocab, hn_ids *ids, hn_error *err) {
+    static const char SEPARATORS[] = " \t\r\n,[]";
+    for (const char *at = text + strspn(text, SEPARATORS); *at; at += strspn(at, SEPARATORS)) {
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || (*end && !strchr(SEPARATORS, *end)))
+            return hn_fail(err, HN_BAD_INPUT, "'%.20s' is no token id (byte %zu of the input)", at,
+                           (size_t)(at - text));
+        if (errno || id < 0 || id >= (long)n_vocab)
+            return hn_fail(err, HN_BAD_INPUT,
+                           "token id %.20s is not below %u, the vocabulary's size", at, n_vocab);
+        HN_TRY(hn_ids_push(ids, (int32_t)id, err));
+        at = end;
+    }
+    return HN_OK;
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    hn_checkpoint ckpt;
+    hn_ids ids = {0};
+    hn_buf out = {0};
+    char *text = NULL;
+    size_t size = 0;
+    hn_status status = HN_OK;
+    HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
+    uint32_t n_vocab = hn_tokenizer_size(ckpt.tokenizer);
+    for (int i = 1; i < cli->opts.n_args; i++)
+        HN_GO(ids_parse(hn_cli_arg(cli, i), n_vocab, &ids, err));
+    if (cli->opts.n_args == 1) {
+        HN_GO(hn_cli_read(hn_cli_text(cli, "file"), &text, &size, err));
+        HN_GO(ids_parse(text, n_vocab, &ids, err));
+    }
+    HN_GO(hn_decode(ckpt.tokenizer, ids.data, ids.size, hn_cli_flag(cli, "special"), &out, err));
+    if (cli->json) {
+        json_t *value = json_pack("{s:o}", "text", json_stringn(hn_buf_text(&out), out.size));
+        status = hn_cli_print_json(value, err);
+        json_decref(value);
+    } else {
+        fwrite(hn_buf_text(&out), 1, out.size, stdout);
+    }
+done:
+    hn_ids_done(&ids);
+    hn_buf_done(&out);
+    hn_free(text);
+    hn_checkpoint_close(&ckpt);
+    return status;
+}
+
+static const hn_option OPTIONS[] = {
+    {"file", 'f', HN_OPT_TEXT, "FILE", NULL, "Read the ids from here instead of standard input"},
+    {"special", 0, HN_OPT_FLAG, NULL, NULL, "Print control tokens too"},
+    {0},
+};
+
+const hn_command HN_CMD_DETOKENIZE = {
+    .name = "detokenize",
+    .args = "MODEL [ID...]",
+    .min_args = 1,
+    .max_args = 1 << 20,
+    .summary = "token ids to text",
+    .details = "Prints the text of token ids: the arguments, --file, or standard input, separated "
+               "by blanks or commas. Nothing is added, not even a last newline.",
+    .groups = {OPTIONS},
+    .examples = "hone detokenize model.gguf 19556 665\n"
+                "hone tokenize model.gguf --ids 'Hello' | hone detokenize model.gguf",
+    .run = run,
+};

@@ -1,0 +1,114 @@
+#include "cli/session.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *err) {
+    if (!path)
+        return HN_OK;
+    return hn_adapter_open(&session->adapter, path, &session->model->arch, err);
+}
+
+hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
+                          hn_numerics numerics, hn_error *err) {
+    *session = (hn_session){0};
+    hn_model_options options = {.n_threads = hn_cli_int(cli, "threads"),
+                                .isa = hn_cli_text(cli, "isa"),
+                                .numerics = numerics};
+    return hn_model_open(&session->model, path, &options, err);
+}
+
+hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err) {
+    int trained = session->model->arch.n_ctx_train;
+    if (*n_ctx == 0)
+        *n_ctx = trained > 0 && trained < HN_SESSION_DEFAULT_CTX ? trained : HN_SESSION_DEFAULT_CTX;
+    return hn_kv_new(&session->kv, session->model, 1, *n_ctx, err);
+}
+
+void hn_session_done(hn_session *session) {
+    hn_kv_free(session->kv);
+    hn_adapter_free(session->adapter);
+    hn_model_free(session->model);
+    hn_free(session->bias);
+    *session = (hn_session){0};
+}
+
+/* "ID=X" */
+static hn_status bias_parse(const char *text, int32_t n_vocab, hn_logit_bias *out, hn_error *err) {
+    char *end = NULL, *end_value = NULL;
+    long token = strtol(text, &end, 10);
+    if (end == text || *end != '=' || token < 0 || token >= n_vocab)
+        return hn_fail(err, HN_USAGE, "--logit-bias: '%s' is not ID=X with a token id below %d",
+                       text, n_vocab);
+    float bias = strtof(end + 1, &end_value);
+    if (end_value == end + 1 || *end_value || bias != bias)
+        return hn_fail(err, HN_USAGE, "--logit-bias: '%s' is not ID=X with a number X", text);
+    *out = (hn_logit_bias){.token = (int32_t)token, .bias = bias};
+    return HN_OK;
+}
+
+hn_status hn_session_sampling(hn_session *session, const hn_cli *cli, hn_generate_options *options,
+                              hn_error *err) {
+    const hn_opt_value *bias = hn_parsed_get(&cli->opts, "logit-bias");
+    const hn_opt_value *stop = hn_parsed_get(&cli->opts, "stop");
+    hn_sampling *s = &options->sampling;
+    *s = hn_sampling_default();
+    s->temperature = (float)hn_cli_real(cli, "temperature");
+    s->top_k = hn_cli_int(cli, "top-k");
+    s->top_p = (float)hn_cli_real(cli, "top-p");
+    s->min_p = (float)hn_cli_real(cli, "min-p");
+    s->repetition_penalty = (float)hn_cli_real(cli, "repetition-penalty");
+    s->presence_penalty = (float)hn_cli_real(cli, "presence-penalty");
+    s->frequency_penalty = (float)hn_cli_real(cli, "frequency-penalty");
+    s->seed = (uint64_t)hn_parsed_get(&cli->opts, "seed")->integer;
+    if (bias->n_list) {
+        session->bias = hn_calloc(bias->n_list, sizeof *session->bias);
+        if (!session->bias)
+            return hn_fail_no_memory(err, bias->n_list * sizeof *session->bias);
+        for (size_t i = 0; i < bias->n_list; i++)
+            HN_TRY(bias_parse(bias->list[i], session->model->arch.n_vocab, &session->bias[i], err));
+        s->bias = session->bias;
+        s->n_bias = (int)bias->n_list;
+    }
+    options->stop = stop->list;
+    options->n_stop = (int)stop->n_list;
+    options->max_tokens = hn_cli_int(cli, "max-tokens");
+    options->ignore_eos = hn_cli_flag(cli, "ignore-eos");
+    options->adapter = session->adapter;
+    return HN_OK;
+}
+
+hn_status hn_messages_parse(const char *text, size_t size, const char *where, json_t **messages,
+                            json_t **tools, hn_error *err) {
+    json_t *value = NULL;
+    HN_TRY(hn_json_parse(text, size, where, &value, err));
+    json_t *list = json_is_object(value) ? json_object_get(value, "messages") : value;
+    json_t *tool_list = json_is_object(value) ? json_object_get(value, "tools") : NULL;
+    hn_status status = HN_OK;
+    if (!json_is_array(list)) {
+        status = hn_fail(err, HN_BAD_INPUT,
+                         "%s: wanted a list of messages, or an object with \"messages\"", where);
+    } else if (tool_list && !json_is_array(tool_list) && !json_is_null(tool_list)) {
+        status = hn_fail(err, HN_BAD_INPUT, "%s: \"tools\" is no list", where);
+    } else {
+        *messages = json_incref(list);
+        *tools = json_is_array(tool_list) ? json_incref(tool_list) : NULL;
+    }
+    json_decref(value);
+    return status;
+}
+
+const char *hn_finish_name(hn_finish finish) {
+    switch (finish) {
+    case HN_FINISH_STOP:
+        return "stop";
+    case HN_FINISH_LENGTH:
+        return "length";
+    case HN_FINISH_CANCELLED:
+        break;
+    }
+    return "cancelled";
+}

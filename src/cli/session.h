@@ -1,0 +1,35 @@
+/* What the commands that compute share: opening a model and its adapter, sampling options, a KV
+ * cache of the wanted size, messages from JSON. */
+#pragma once
+
+#include "cli/cli.h"
+#include "model/generate.h"
+#include "model/model.h"
+
+typedef struct hn_session {
+    hn_model *model;
+    hn_adapter *adapter; /* or NULL */
+    hn_kv *kv;           /* or NULL; hn_session_kv makes it */
+    hn_logit_bias *bias;
+} hn_session;
+
+/* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
+HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
+                                        hn_numerics numerics, hn_error *err);
+/* An adapter beside the model; `path` NULL = none. */
+HN_MUST_CHECK hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *err);
+/* A cache of one sequence with *n_ctx positions; 0 becomes what the model was trained for, at most
+ * HN_SESSION_DEFAULT_CTX. */
+enum { HN_SESSION_DEFAULT_CTX = 4096 };
+HN_MUST_CHECK hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err);
+void hn_session_done(hn_session *session);
+
+/* Fills in the options of HN_OPTIONS_SAMPLING; the lists are borrowed from cli and session. */
+HN_MUST_CHECK hn_status hn_session_sampling(hn_session *session, const hn_cli *cli,
+                                            hn_generate_options *options, hn_error *err);
+
+/* Messages from JSON text: an array, or an object with messages and perhaps tools (new
+ * references; *tools NULL when there are none). */
+HN_MUST_CHECK hn_status hn_messages_parse(const char *text, size_t size, const char *where,
+                                          json_t **messages, json_t **tools, hn_error *err);
+const char *hn_finish_name(hn_finish finish);

@@ -29,23 +29,28 @@ typedef struct hn_train_options {
     int eval_every, save_every; /* steps; 0 = once an epoch */
     int early_stop_evals;     /* stop after this many evaluations without improvement; 0 = never */
     const char *init_adapter; /* start from this adapter instead of a fresh one; NULL = fresh */
-    const char *out_dir;      /* adapter/, checkpoint/, metrics.jsonl */
+    const char *out_dir;      /* adapter/, checkpoint, metrics.jsonl */
     bool resume;              /* continue from out_dir/checkpoint when it is there */
     bool shuffle;             /* false: rows in file order (parity tests) */
+    bool plain_batches;       /* compute common beginnings once a document, not once a step */
+    size_t budget_bytes;      /* kept for backward; 0 = HN_NET_BUDGET_BYTES */
 } hn_train_options;
 
 hn_train_options hn_train_options_default(void);
+/* HN_USAGE for what makes no sense. */
+HN_MUST_CHECK hn_status hn_train_options_check(const hn_train_options *options, hn_error *err);
 
 typedef struct hn_train_result {
     int steps, best_step;
-    double final_loss, best_eval_loss;
-    uint64_t tokens, supervised;
-    double seconds;
+    double final_loss, best_eval_loss; /* best_eval_loss: INFINITY without evaluation */
+    uint64_t tokens, supervised;       /* of the documents, each time they were read */
+    double seconds;                    /* of training steps, over all resumed parts */
     uint64_t peak_resident_bytes;
 } hn_train_result;
 
-/* Supervised fine-tuning. `eval` may be NULL. Ctrl-C (progress->cancel) writes a checkpoint and
- * returns HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
+/* Supervised fine-tuning. `eval` may be NULL; with it the adapter kept is the one of the lowest
+ * evaluation loss, otherwise the last. Ctrl-C (progress->cancel) writes a checkpoint and returns
+ * HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
 HN_MUST_CHECK hn_status hn_train_sft(hn_model *model, const hn_documents *docs,
                                      const hn_documents *eval, const hn_train_options *options,
                                      const hn_progress *progress, hn_train_result *result,

@@ -1,0 +1,80 @@
+#include "train/metrics.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "formats/jsonl.h"
+
+/* The old file's lines up to `step`, rewritten atomically. A line that a crash has cut off, and all
+ * that follow it, are of no use. */
+static hn_status keep_lines(const char *path, uint64_t step, hn_error *err) {
+    hn_jsonl old;
+    hn_out out;
+    HN_TRY(hn_jsonl_open(&old, path, err));
+    hn_status status = hn_out_open(&out, path, err);
+    if (status != HN_OK) {
+        hn_jsonl_close(&old);
+        return status;
+    }
+    hn_error ignored;
+    for (;;) {
+        size_t from = old.offset;
+        json_t *row = NULL;
+        if (hn_jsonl_next(&old, &row, &ignored) != HN_OK || !row)
+            break;
+        json_int_t line_step = json_integer_value(json_object_get(row, "step"));
+        json_decref(row);
+        if (line_step <= (json_int_t)step)
+            hn_out_write(&out, old.map.data + from, old.offset - from);
+    }
+    hn_jsonl_close(&old);
+    return hn_out_commit(&out, err);
+}
+
+hn_status hn_metrics_open(hn_metrics *metrics, const char *dir, uint64_t step, hn_error *err) {
+    char *path = hn_path_join(dir, "metrics.jsonl");
+    if (!path)
+        return hn_fail_no_memory(err, 0);
+    hn_status status = HN_OK;
+    if (step > 0 && hn_path_exists(path))
+        status = keep_lines(path, step, err);
+    FILE *file = status == HN_OK ? fopen(path, step > 0 ? "abe" : "wbe") : NULL;
+    if (status == HN_OK && !file)
+        status = hn_fail_errno(err, "%s", path);
+    if (status != HN_OK) {
+        hn_free(path);
+        return status;
+    }
+    *metrics = (hn_metrics){.file = file, .path = path};
+    return HN_OK;
+}
+
+void hn_metrics_close(hn_metrics *metrics) {
+    if (metrics->file)
+        fclose(metrics->file);
+    hn_free(metrics->path);
+    *metrics = (hn_metrics){0};
+}
+
+static hn_status flush(hn_metrics *metrics, hn_error *err) {
+    if (fflush(metrics->file) || ferror(metrics->file))
+        return hn_fail_errno(err, "%s: not written", metrics->path);
+    return HN_OK;
+}
+
+hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_error *err) {
+    fprintf(metrics->file,
+            "{\"step\": %llu, \"epoch\": %.4f, \"loss\": %.9g, \"accuracy\": %.4f, \"lr\": %.9g, "
+            "\"grad_norm\": %.9g, \"tokens\": %llu, \"supervised\": %llu, \"rows\": %llu, "
+            "\"seconds\": %.4f, \"tokens_per_second\": %.1f}\n",
+            (unsigned long long)m->step, m->epoch, m->loss, m->accuracy, m->rate, m->grad_norm,
+            (unsigned long long)m->tokens, (unsigned long long)m->supervised,
+            (unsigned long long)m->rows, m->seconds, (double)m->tokens / m->seconds);
+    return flush(metrics, err);
+}
+
+hn_status hn_metrics_eval(hn_metrics *metrics, uint64_t step, double loss, double accuracy,
+                          hn_error *err) {
+    fprintf(metrics->file, "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_accuracy\": %.4f}\n",
+            (unsigned long long)step, loss, accuracy);
+    return flush(metrics, err);
+}

@@ -1,0 +1,28 @@
+/* metrics.jsonl: one line a step, one line an evaluation. */
+#pragma once
+
+#include "base/status.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct hn_metrics {
+    FILE *file;
+    char *path;
+} hn_metrics;
+
+typedef struct hn_step_metrics {
+    uint64_t step;
+    double epoch, loss, accuracy, rate, grad_norm, seconds;
+    uint64_t tokens, supervised; /* of the documents */
+    uint64_t rows;               /* computed: less than tokens where beginnings are shared */
+} hn_step_metrics;
+
+/* Keeps the lines of steps up to `step` of an earlier part of the run and appends to them. */
+HN_MUST_CHECK hn_status hn_metrics_open(hn_metrics *metrics, const char *dir, uint64_t step,
+                                        hn_error *err);
+void hn_metrics_close(hn_metrics *metrics);
+HN_MUST_CHECK hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m,
+                                        hn_error *err);
+HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, uint64_t step, double loss,
+                                        double accuracy, hn_error *err);

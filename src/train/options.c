@@ -1,0 +1,37 @@
+/* What a training run does when nobody says, and what it can't do. */
+#include "train/train.h"
+
+#include <math.h>
+
+hn_train_options hn_train_options_default(void) {
+    return (hn_train_options){.r = 16,
+                              .alpha = 32,
+                              .module_mask = (1u << HN_MODULE_COUNT) - 1,
+                              .learning_rate = 2e-4f,
+                              .beta1 = 0.9f,
+                              .beta2 = 0.999f,
+                              .adam_eps = 1e-8f,
+                              .max_grad_norm = 1.0f,
+                              .schedule = HN_SCHEDULE_LINEAR,
+                              .epochs = 1,
+                              .batch_rows = 8,
+                              .max_length = 1024,
+                              .seed = 42,
+                              .resume = true,
+                              .shuffle = true};
+}
+
+hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
+    if (!o->out_dir || !*o->out_dir)
+        return hn_fail(err, HN_USAGE, "no output folder given");
+    if (o->batch_rows < 1)
+        return hn_fail(err, HN_USAGE, "batch of %d rows: at least 1 is needed", o->batch_rows);
+    if (!(o->learning_rate >= 0 && isfinite(o->learning_rate)))
+        return hn_fail(err, HN_USAGE, "learning rate %g: a number from 0 up is needed",
+                       (double)o->learning_rate);
+    if (!(o->dropout >= 0 && o->dropout < 1))
+        return hn_fail(err, HN_USAGE, "dropout %g: 0 to below 1 is possible", (double)o->dropout);
+    if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
+        return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
+    return HN_OK;
+}

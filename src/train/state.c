@@ -1,0 +1,135 @@
+#include "train/state.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+
+#include <string.h>
+
+static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '1'};
+
+typedef struct file_header {
+    char magic[8];
+    uint64_t fingerprint, n_params, updates;
+    hn_train_state state;
+    uint64_t has_best;
+    uint64_t checksum; /* of the header with this field 0, then of the arrays */
+} file_header;
+
+static uint64_t hash_documents(const hn_documents *docs, uint64_t hash) {
+    for (size_t i = 0; docs && i < docs->n; i++) /* ids and labels lie in one block */
+        hash = hn_hash64(docs->items[i].ids, 2 * (size_t)docs->items[i].n * sizeof(int32_t), hash);
+    return hash;
+}
+
+/* A sample of the base's weights is enough to tell one base from another. */
+static uint64_t hash_model(const hn_model *model, uint64_t hash) {
+    enum { SAMPLE_BYTES = 4096 };
+    for (int l = 0; l < model->arch.n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_matrix *w = &model->layers[l].w[m];
+            size_t n = w->packed_bytes < SAMPLE_BYTES ? w->packed_bytes : SAMPLE_BYTES;
+            hash = hn_hash64(w->packed, n, hash);
+        }
+    return hash;
+}
+
+uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params,
+                              const hn_documents *docs, const hn_documents *eval,
+                              const hn_train_options *o) {
+    const double numbers[] = {o->dropout,
+                              o->learning_rate,
+                              o->weight_decay,
+                              o->beta1,
+                              o->beta2,
+                              o->adam_eps,
+                              o->max_grad_norm,
+                              (double)o->schedule,
+                              o->warmup_ratio,
+                              o->warmup_steps,
+                              o->epochs,
+                              o->max_steps,
+                              o->batch_rows,
+                              o->eval_every,
+                              o->early_stop_evals,
+                              o->shuffle,
+                              (double)o->budget_bytes,
+                              o->plain_batches,
+                              (double)model->numerics};
+    uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
+    hash = hn_hash64(params->values, params->n * sizeof *params->values, hash);
+    return hash_documents(eval, hash_documents(docs, hash_model(model, hash)));
+}
+
+static uint64_t checksum_of(const file_header *header, const float *const *arrays, int n) {
+    file_header copy = *header;
+    copy.checksum = 0;
+    uint64_t hash = hn_hash64(&copy, sizeof copy, 0);
+    for (int i = 0; i < n; i++)
+        hash = hn_hash64(arrays[i], header->n_params * sizeof(float), hash);
+    return hash;
+}
+
+hn_status hn_train_state_save(const char *path, uint64_t fingerprint, const hn_train_state *state,
+                              const hn_params *params, const hn_optimiser *optimiser,
+                              const float *best, hn_error *err) {
+    const float *arrays[] = {params->values, optimiser->m, optimiser->v, best};
+    int n_arrays = best ? 4 : 3;
+    file_header header = {.fingerprint = fingerprint,
+                          .n_params = params->n,
+                          .updates = optimiser->updates,
+                          .state = *state,
+                          .has_best = best != NULL};
+    memcpy(header.magic, MAGIC, sizeof MAGIC);
+    header.checksum = checksum_of(&header, arrays, n_arrays);
+    hn_out out;
+    HN_TRY(hn_out_open(&out, path, err));
+    hn_out_write(&out, &header, sizeof header);
+    for (int i = 0; i < n_arrays; i++)
+        hn_out_write(&out, arrays[i], params->n * sizeof(float));
+    return hn_out_commit(&out, err);
+}
+
+static hn_status check_file(const hn_map *map, const char *path, uint64_t fingerprint,
+                            size_t n_params, file_header *header, hn_error *err) {
+    if (map->size < sizeof *header || memcmp(map->data, MAGIC, sizeof MAGIC) != 0)
+        return hn_fail(err, HN_BAD_INPUT, "%s: no training checkpoint; delete it to start afresh",
+                       path);
+    memcpy(header, map->data, sizeof *header);
+    if (header->fingerprint != fingerprint || header->n_params != n_params)
+        return hn_fail(err, HN_USAGE,
+                       "%s: the checkpoint belongs to a run with other data, options or base; "
+                       "choose another output folder, or delete it to start afresh",
+                       path);
+    int n_arrays = header->has_best ? 4 : 3;
+    size_t array = n_params * sizeof(float), wanted = sizeof *header + (size_t)n_arrays * array;
+    const float *arrays[4];
+    for (int i = 0; i < n_arrays; i++)
+        arrays[i] = (const float *)(const void *)(map->data + sizeof *header + (size_t)i * array);
+    if (header->has_best > 1 || map->size != wanted ||
+        checksum_of(header, arrays, n_arrays) != header->checksum)
+        return hn_fail(err, HN_BAD_INPUT,
+                       "%s: the checkpoint is damaged; delete it to start afresh", path);
+    return HN_OK;
+}
+
+hn_status hn_train_state_load(const char *path, uint64_t fingerprint, hn_train_state *state,
+                              hn_params *params, hn_optimiser *optimiser, float *best,
+                              hn_error *err) {
+    hn_map map;
+    file_header header;
+    HN_TRY(hn_map_open(&map, path, err));
+    hn_status status = check_file(&map, path, fingerprint, params->n, &header, err);
+    if (status == HN_OK) {
+        size_t array = params->n * sizeof(float);
+        const uint8_t *at = map.data + sizeof header;
+        memcpy(params->values, at, array);
+        memcpy(optimiser->m, at + array, array);
+        memcpy(optimiser->v, at + 2 * array, array);
+        if (header.has_best && best)
+            memcpy(best, at + 3 * array, array);
+        optimiser->updates = header.updates;
+        *state = header.state;
+    }
+    hn_map_close(&map);
+    return status;
+}

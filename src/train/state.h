@@ -1,0 +1,33 @@
+/* Everything a run needs to go on exactly where it stopped, as one file that is replaced
+ * atomically. Random numbers are functions of (seed, step), so the step is their state. */
+#pragma once
+
+#include "train/optim.h"
+
+typedef struct hn_train_state {
+    uint64_t step; /* updates made */
+    uint64_t tokens, supervised;
+    double seconds;
+    double last_loss;
+    double best_eval_loss; /* INFINITY until there is one */
+    uint64_t best_step;
+    uint64_t evaluated_step; /* the last one */
+    uint64_t evals_without_gain;
+} hn_train_state;
+
+/* Identity of a run: whatever changes its results. Two runs of one fingerprint may continue each
+ * other. `values` are the adapter's first values. */
+uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params,
+                              const hn_documents *docs, const hn_documents *eval,
+                              const hn_train_options *options);
+
+/* `best` (n) may be NULL when nothing has been evaluated. */
+HN_MUST_CHECK hn_status hn_train_state_save(const char *path, uint64_t fingerprint,
+                                            const hn_train_state *state, const hn_params *params,
+                                            const hn_optimiser *optimiser, const float *best,
+                                            hn_error *err);
+/* HN_USAGE when the file belongs to another run, HN_BAD_INPUT when it is damaged; then nothing has
+ * been changed. */
+HN_MUST_CHECK hn_status hn_train_state_load(const char *path, uint64_t fingerprint,
+                                            hn_train_state *state, hn_params *params,
+                                            hn_optimiser *optimiser, float *best, hn_error *err);

@@ -10,9 +10,7 @@
 static const uint64_t MIXED_ADAPTERS = UINT64_MAX;
 
 uint64_t hn_model_kv_bytes_per_token(const hn_model *model) {
-    const hn_arch *arch = &model->arch;
-    return (uint64_t)arch->n_layer * 2 * (uint64_t)arch->n_head_kv * (uint64_t)arch->head_dim *
-           sizeof(float);
+    return hn_arch_kv_bytes_per_token(&model->arch);
 }
 
 hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_positions,

@@ -1,0 +1,89 @@
+/* hone quantize: a smaller GGUF, and how much of an adapter survived in it. */
+#include "cli/commands.h"
+
+#include "base/mem.h"
+#include "release/quantise.h"
+
+static const char TYPES[] = "q8_0|q6_k|q5_k_m|q5_1|q5_0|q4_k_m|q4_k_s|q4_1|q4_0|bf16|f16|f32";
+
+static hn_status print(const hn_cli *cli, const char *path, const hn_quantise_report *r,
+                       bool with_adapter, hn_error *err) {
+    if (cli->json) {
+        json_t *value = json_pack("{s:s, s:s, s:I}", "path", path, "type", hn_cli_text(cli, "type"),
+                                  "size_bytes", (json_int_t)r->size_bytes);
+        if (value && with_adapter) {
+            json_object_set_new(value, "adapter_cosine", json_real(r->adapter_cosine));
+            json_object_set_new(value, "adapter_norm_ratio", json_real(r->adapter_norm_ratio));
+        }
+        hn_status status = hn_cli_print_json(value, err);
+        json_decref(value);
+        return status;
+    }
+    char size[32];
+    printf("%s  %s  %s\n", path, hn_cli_text(cli, "type"),
+           hn_cli_bytes(size, (double)r->size_bytes));
+    if (with_adapter)
+        printf("adapter survived: cosine %.3f, size of the change %.3f of what was wanted\n",
+               r->adapter_cosine, r->adapter_norm_ratio);
+    return HN_OK;
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    const char *path = hn_cli_text(cli, "output"), *adapter_path = hn_cli_text(cli, "adapter");
+    const char *calibration = hn_cli_text(cli, "calibration");
+    hn_quantise_options options = {.allow_lost_adapter = hn_cli_flag(cli, "allow-lost-adapter"),
+                                   .n_threads = hn_cli_int(cli, "threads")};
+    hn_quantise_report report;
+    hn_checkpoint ckpt;
+    hn_adapter *adapter = NULL;
+    char *text = NULL;
+    size_t size = 0;
+    hn_status status;
+    if (!path)
+        return hn_fail(err, HN_USAGE, "--output says where the GGUF goes");
+    if (!hn_ftype_from_name(hn_cli_text(cli, "type"), &options.ftype))
+        return hn_fail(err, HN_UNSUPPORTED, "--type %s isn't in this build",
+                       hn_cli_text(cli, "type"));
+    HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
+    if (adapter_path)
+        HN_GO(hn_adapter_open(&adapter, adapter_path, &ckpt.arch, err));
+    if (calibration)
+        HN_GO(hn_cli_read(calibration, &text, &size, err));
+    options.calibration_text = text;
+    HN_GO(hn_quantise(&ckpt, adapter, path, &options, &cli->progress, &report, err));
+    status = print(cli, path, &report, adapter != NULL, err);
+done:
+    hn_free(text);
+    hn_adapter_free(adapter);
+    hn_checkpoint_close(&ckpt);
+    return status;
+}
+
+static const hn_option OPTIONS[] = {
+    {"output", 'o', HN_OPT_TEXT, "FILE", NULL, "The GGUF to write (needed)"},
+    {"type", 'T', HN_OPT_CHOICE, "TYPE", "q4_k_m", "What to quantise to", TYPES, 0, 0},
+    {"calibration", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Text that says which weights matter: importance is measured on it"},
+    {"allow-lost-adapter", 0, HN_OPT_FLAG, NULL, NULL,
+     "Write the file although the rounding undid the adapter"},
+    {"threads", 't', HN_OPT_INT, "N", "0", "Threads; 0 = one a physical core", NULL, 0, 1024},
+    {0},
+};
+
+const hn_command HN_CMD_QUANTIZE = {
+    .name = "quantize",
+    .args = "MODEL",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "make a model smaller",
+    .details =
+        "Writes a GGUF in one of llama.cpp's types, with its mixes and fallbacks; scales are "
+        "searched for the least error, weighted by --calibration text if there is one.\n\n"
+        "With --adapter the adapter is merged in first, and the command says how much of it "
+        "survived the rounding; it refuses when it is lost. A base that already is 4-bit can "
+        "swallow an adapter whole: keep the adapter beside the base then, or take q8_0.",
+    .groups = {OPTIONS, HN_OPTIONS_ADAPTER},
+    .examples = "hone quantize model --type q4_k_m -o model.Q4_K_M.gguf\n"
+                "hone quantize base.gguf --adapter run/adapter --type q8_0 -o tuned.Q8_0.gguf",
+    .run = run,
+};

@@ -1,6 +1,8 @@
 /* hone merge and hone export: an adapter folded into its model, and changes of format. */
 #include "cli/commands.h"
 
+#include "release/quantise.h"
+
 #include <string.h>
 
 static bool ends_with_gguf(const char *path) {

@@ -40,6 +40,9 @@ typedef struct hn_vocab {
     bool add_bos, add_eos, add_space_prefix;
 } hn_vocab;
 
+/* What add_bos is where the file doesn't say: true for SentencePiece and the Llama 3 family. */
+bool hn_vocab_default_add_bos(const char *model, const char *pre);
+
 HN_MUST_CHECK hn_status hn_tokenizer_from_vocab(hn_tokenizer **out, const hn_vocab *vocab,
                                                 hn_error *err);
 /* From the text of tokenizer.json and (may be NULL) tokenizer_config.json. */

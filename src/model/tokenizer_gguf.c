@@ -140,7 +140,7 @@ static hn_status read_vocab(vocab_reader *r, hn_error *err) {
     HN_TRY(read_id(r, "tokenizer.ggml.eot_token_id", &vocab->eot, err));
     HN_TRY(read_id(r, "tokenizer.ggml.unknown_token_id", &vocab->unk, err));
     HN_TRY(read_id(r, "tokenizer.ggml.padding_token_id", &vocab->pad, err));
-    vocab->add_bos = sentencepiece || !strcmp(r->pre, "llama-bpe") || !strcmp(r->pre, "llama3");
+    vocab->add_bos = hn_vocab_default_add_bos(r->model, vocab->pre);
     vocab->add_space_prefix = sentencepiece;
     HN_TRY(hn_gguf_get_bool(r->gguf, "tokenizer.ggml.add_bos_token", &vocab->add_bos, err));
     HN_TRY(hn_gguf_get_bool(r->gguf, "tokenizer.ggml.add_eos_token", &vocab->add_eos, err));

@@ -6,6 +6,7 @@
 extern const hn_command HN_CMD_BENCH;
 extern const hn_command HN_CMD_CHAT;
 extern const hn_command HN_CMD_DATA_CHECK;
+extern const hn_command HN_CMD_DATA_DEDUPE;
 extern const hn_command HN_CMD_DATA_STATS;
 extern const hn_command HN_CMD_DETOKENIZE;
 extern const hn_command HN_CMD_EVAL;

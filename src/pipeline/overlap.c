@@ -160,19 +160,31 @@ static bool find_match(overlap_search *search, const piece_set *query, size_t st
     return *best > 0;
 }
 
+static hn_status search_init(overlap_search *search, const char *const *texts, size_t n,
+                             double alike, hn_error *err) {
+    *search = (overlap_search){.n = n, .alike = alike};
+    search->sets = hn_calloc(n + !n, sizeof *search->sets);
+    if (!search->sets)
+        return hn_fail_no_memory(err, n * sizeof *search->sets);
+    for (size_t i = 0; i < n; i++)
+        HN_TRY(set_make(texts[i], &search->sets[i], err));
+    return index_build(search, err);
+}
+
+static void search_done(overlap_search *search) {
+    for (size_t i = 0; search->sets && i < search->n; i++)
+        hn_free(search->sets[i].items);
+    hn_free(search->sets);
+    hn_free(search->index);
+    hn_free(search->seen);
+}
+
 hn_status hn_overlap_find(const char *const *a, size_t n_a, const char *const *b, size_t n_b,
                           double alike, hn_overlap *out, hn_error *err) {
-    overlap_search search = {.n = n_a, .alike = alike};
+    overlap_search search;
     hn_overlap found = {0};
-    hn_status status = HN_OK;
-    search.sets = hn_calloc(n_a + !n_a, sizeof *search.sets);
-    if (!search.sets) {
-        status = hn_fail_no_memory(err, n_a * sizeof *search.sets);
-        goto done;
-    }
-    for (size_t i = 0; i < n_a; i++)
-        HN_GO(set_make(a[i], &search.sets[i], err));
-    HN_GO(index_build(&search, err));
+    hn_status status;
+    HN_GO(search_init(&search, a, n_a, alike, err));
     for (size_t i = 0; i < n_b; i++) {
         piece_set query = {0};
         size_t which = 0;
@@ -190,10 +202,36 @@ hn_status hn_overlap_find(const char *const *a, size_t n_a, const char *const *b
     }
     *out = found;
 done:
-    for (size_t i = 0; search.sets && i < n_a; i++)
-        hn_free(search.sets[i].items);
-    hn_free(search.sets);
-    hn_free(search.index);
-    hn_free(search.seen);
+    search_done(&search);
+    return status;
+}
+
+/* The first set before `i` that was kept and is alike enough, or HN_OVERLAP_KEPT. */
+static size_t find_earlier(overlap_search *search, const size_t *copy_of, size_t i) {
+    const piece_set *query = &search->sets[i];
+    size_t count = prefix(query, search->alike), first = HN_OVERLAP_KEPT;
+    for (size_t k = 0; k < count; k++) {
+        uint64_t piece = query->items[k];
+        for (size_t e = first_entry(search, piece);
+             e < search->n_index && search->index[e].piece == piece && search->index[e].set < i;
+             e++) {
+            size_t set = search->index[e].set;
+            if (search->seen[set] == i + 1 || copy_of[set] != HN_OVERLAP_KEPT || set >= first)
+                continue;
+            search->seen[set] = i + 1;
+            if (similarity(&search->sets[set], query) >= search->alike)
+                first = set;
+        }
+    }
+    return first;
+}
+
+hn_status hn_overlap_duplicates(const char *const *texts, size_t n, double alike, size_t *copy_of,
+                                hn_error *err) {
+    overlap_search search;
+    hn_status status = search_init(&search, texts, n, alike, err);
+    for (size_t i = 0; status == HN_OK && i < n; i++)
+        copy_of[i] = find_earlier(&search, copy_of, i);
+    search_done(&search);
     return status;
 }

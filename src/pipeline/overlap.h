@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct hn_overlap {
     size_t n_rows;     /* rows of `b` that have a (near) copy in `a` */
@@ -18,3 +19,9 @@ typedef struct hn_overlap {
  */
 HN_MUST_CHECK hn_status hn_overlap_find(const char *const *a, size_t n_a, const char *const *b,
                                         size_t n_b, double alike, hn_overlap *out, hn_error *err);
+
+/* The same within one set: copy_of[i] becomes the first earlier kept text that text i is at least
+ * `alike` to, or HN_OVERLAP_KEPT. copy_of: (n). */
+#define HN_OVERLAP_KEPT SIZE_MAX
+HN_MUST_CHECK hn_status hn_overlap_duplicates(const char *const *texts, size_t n, double alike,
+                                              size_t *copy_of, hn_error *err);

@@ -175,6 +175,31 @@ static void test_overlap(void **state) {
 }
 
 /* Prefix filtering misses nothing: the same counts as each row against each, one at a time. */
+static void test_duplicates(void **state) {
+    (void)state;
+    static const char *const TEXTS[] = {"turn on the light",
+                                        "what time is it",
+                                        "Turn on the light!",
+                                        "turn on the lights",
+                                        "",
+                                        "what  time is it?",
+                                        ""};
+    static const size_t KEPT = HN_OVERLAP_KEPT;
+    size_t copy_of[7];
+    hn_error err;
+    assert_int_equal(hn_overlap_duplicates(TEXTS, 7, 1, copy_of, &err), HN_OK);
+    const size_t exact[] = {KEPT, KEPT, 0, KEPT, KEPT, 1, 4};
+    assert_memory_equal(copy_of, exact, sizeof exact);
+    assert_int_equal(hn_overlap_duplicates(TEXTS, 7, 0.8, copy_of, &err), HN_OK);
+    assert_int_equal(copy_of[3], 0);
+    assert_int_equal(hn_overlap_duplicates(TEXTS, 0, 0.8, copy_of, &err), HN_OK);
+    /* Like both others, which aren't like each other: the first counts. */
+    static const char *const CHAIN[] = {"abcdefgh", "efghijkl", "abcdefghijkl"};
+    assert_int_equal(hn_overlap_duplicates(CHAIN, 3, 0.4, copy_of, &err), HN_OK);
+    const size_t chain[] = {KEPT, KEPT, 0};
+    assert_memory_equal(copy_of, chain, sizeof chain);
+}
+
 static void test_overlap_is_exact(void **state) {
     (void)state;
     enum { N = 60, LENGTH = 24 };
@@ -275,6 +300,7 @@ int main(void) {
         cmocka_unit_test(test_stage_out_of_memory),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_overlap_is_exact),
         cmocka_unit_test(test_bundle),
     };

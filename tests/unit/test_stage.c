@@ -186,7 +186,6 @@ static void test_duplicates(void **state) {
                                         ""};
     static const size_t KEPT = HN_OVERLAP_KEPT;
     size_t copy_of[7];
-    hn_error err;
     assert_int_equal(hn_overlap_duplicates(TEXTS, 7, 1, copy_of, &err), HN_OK);
     const size_t exact[] = {KEPT, KEPT, 0, KEPT, KEPT, 1, 4};
     assert_memory_equal(copy_of, exact, sizeof exact);

@@ -1,11 +1,8 @@
 /* Training against transformers + PEFT (tests/golden/record_sft.py): gradients of the first step
  * and losses, gradient norms and rates of the first twenty, on a small random model of each
  * family. */
-#include "base/file.h"
-#include "base/json.h"
 #include "formats/adapter_file.h"
 #include "formats/safetensors.h"
-#include "train/optim.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,50 +12,12 @@
 
 #include <cmocka.h>
 
+#include "sft_golden.h"
 #include "tiny_model.h"
-
-enum { MAX_DOCS = 64, MAX_STEPS = 32 };
-
-typedef struct golden {
-    char dir[512];
-    json_t *values;
-    hn_document docs[MAX_DOCS];
-    size_t n_docs;
-} golden;
 
 static const char *const HF_NAME[HN_MODULE_COUNT] = {
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-
-static void open_golden(golden *g, const char *family) {
-    char path[600];
-    hn_error err;
-    snprintf(g->dir, sizeof g->dir, "%s/golden/sft/%s", HN_TEST_ROOT, family);
-    snprintf(path, sizeof path, "%s/golden.json", g->dir);
-    if (hn_json_read(path, 1 << 24, &g->values, &err) != HN_OK)
-        fail_msg("%s", err.message);
-    const json_t *docs = json_object_get(g->values, "documents");
-    g->n_docs = json_array_size(docs);
-    for (size_t i = 0; i < g->n_docs; i++) {
-        const json_t *doc = json_array_get(docs, i), *ids = json_object_get(doc, "ids");
-        size_t n = json_array_size(ids);
-        size_t start = (size_t)json_integer_value(json_object_get(doc, "first_supervised"));
-        hn_document *d = &g->docs[i];
-        *d = (hn_document){.n = (int32_t)n, .n_supervised = (int32_t)(n - start), .line = i + 1};
-        d->ids = hn_malloc(2 * n * sizeof *d->ids);
-        d->labels = d->ids + n;
-        for (size_t p = 0; p < n; p++)
-            d->ids[p] = (int32_t)json_integer_value(json_array_get(ids, p));
-        for (size_t p = 0; p < n; p++)
-            d->labels[p] = p + 1 >= start && p + 1 < n ? d->ids[p + 1] : -1;
-    }
-}
-
-static void close_golden(golden *g) {
-    for (size_t i = 0; i < g->n_docs; i++)
-        hn_free(g->docs[i].ids);
-    json_decref(g->values);
-}
 
 static const hn_st_tensor *tensor(const hn_safetensors *st, const char *fmt, int layer,
                                   const char *name) {
@@ -144,23 +103,6 @@ static hn_adapter *load_adapter(const golden *g, const hn_arch *arch) {
     return adapter;
 }
 
-static double step_loss(hn_net *net, const golden *g, size_t first, size_t n) {
-    const hn_document *list[MAX_DOCS];
-    hn_error err;
-    double supervised = 0;
-    for (size_t i = 0; i < n; i++) {
-        list[i] = &g->docs[first + i];
-        supervised += list[i]->n_supervised;
-    }
-    hn_tree tree;
-    hn_tree_options options = {.share = true};
-    hn_net_loss loss = {0};
-    assert_int_equal(hn_tree_build(&tree, list, n, &options, &err), HN_OK);
-    assert_int_equal(hn_net_run(net, &tree, (float)(1 / supervised), 0, true, &loss, &err), HN_OK);
-    hn_tree_done(&tree);
-    return loss.loss;
-}
-
 static double relative_l2(const float *ours, const hn_st_tensor *theirs) {
     double difference = 0, norm = 0;
     for (uint64_t i = 0; i < theirs->size_bytes / sizeof(float); i++) {
@@ -193,45 +135,20 @@ static void check_gradients(const golden *g, const hn_params *params) {
     hn_safetensors_close(&st);
 }
 
-static double recorded(const golden *g, const char *key, size_t i) {
-    return json_number_value(json_array_get(json_object_get(g->values, key), i));
-}
-
-static void check_close(const char *what, int step, double ours, double theirs, double tolerance) {
-    if (!(fabs(ours - theirs) <= tolerance * fabs(theirs)))
-        fail_msg("step %d: %s %.9g, recorded %.9g", step, what, ours, theirs);
-}
-
 static void check_family(const char *family) {
     golden g;
     hn_error err;
     hn_params params;
-    hn_optimiser optimiser;
     hn_net *net;
-    open_golden(&g, family);
+    char name[64];
+    snprintf(name, sizeof name, "%s/golden.json", family);
+    open_golden(&g, name);
     hn_model *model = load_model(&g, family);
     hn_adapter *adapter = load_adapter(&g, &model->arch);
     assert_int_equal(hn_params_new(&params, adapter, &err), HN_OK);
-    assert_int_equal(hn_optimiser_new(&optimiser, params.n, &err), HN_OK);
     assert_int_equal(hn_net_new(&net, model, &params, 0, 0, &err), HN_OK);
-    size_t batch = (size_t)json_integer_value(json_object_get(g.values, "batch"));
-    int steps = (int)json_array_size(json_object_get(g.values, "losses"));
-    hn_train_options options = hn_train_options_default();
-    options.learning_rate = (float)json_number_value(json_object_get(g.values, "rate"));
-    options.warmup_steps = (int)json_integer_value(json_object_get(g.values, "warmup"));
-    for (int step = 0; step < steps; step++) {
-        memset(params.grads, 0, params.n * sizeof *params.grads);
-        double loss = step_loss(net, &g, (size_t)step * batch % g.n_docs, batch);
-        if (step == 0)
-            check_gradients(&g, &params);
-        double norm = hn_gradient_norm(net), rate = hn_schedule_rate(&options, step, steps);
-        check_close("loss", step, loss, recorded(&g, "losses", (size_t)step), step ? 1e-4 : 1e-5);
-        check_close("norm", step, norm, recorded(&g, "norms", (size_t)step), 1e-4);
-        check_close("rate", step, rate, recorded(&g, "rates", (size_t)step), 1e-6);
-        hn_optimiser_update(&optimiser, net, &options, rate, norm);
-    }
+    check_steps(&g, net, check_gradients);
     hn_net_free(net);
-    hn_optimiser_done(&optimiser);
     hn_params_done(&params);
     tiny_adapter_free(adapter);
     tiny_model_free(model);

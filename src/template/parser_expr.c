@@ -1,0 +1,629 @@
+/* Expressions, with jinja2's precedence (which isn't quite Python's: `~` binds tighter than `+`,
+ * unary minus looser than filters). */
+#include "base/mem.h"
+#include "template/parser.h"
+
+static hn_status parse_conditional(hn_parser *p, bool conditional, hn_node **out);
+static hn_status parse_unary(hn_parser *p, bool filters, hn_node **out);
+
+static hn_status make2(hn_parser *p, hn_node_kind kind, int op, uint32_t line, hn_node *a,
+                       hn_node *b, hn_node **out) {
+    hn_node *node;
+    HN_TRY(hn_parse_node(p, kind, line, &node));
+    node->op = (uint8_t)op;
+    node->a = a;
+    node->b = b;
+    HN_TRY(hn_parse_finish(p, node));
+    *out = node;
+    return HN_OK;
+}
+
+hn_status hn_parse_expression(hn_parser *p, hn_node **out) {
+    return parse_conditional(p, true, out);
+}
+
+/* Items up to the closing bracket; for a dictionary keys and values. */
+static hn_status parse_items(hn_parser *p, int close, hn_node_list *x, hn_node_list *y) {
+    for (bool first = true; !hn_parse_at_op(p, close); first = false) {
+        if (!first)
+            HN_TRY(hn_parse_expect_op(p, ','));
+        if (hn_parse_at_op(p, close))
+            break;
+        hn_node *item;
+        HN_TRY(hn_parse_expression(p, &item));
+        HN_TRY(hn_parse_push(p, x, item));
+        if (!y)
+            continue;
+        HN_TRY(hn_parse_expect_op(p, ':'));
+        HN_TRY(hn_parse_expression(p, &item));
+        HN_TRY(hn_parse_push(p, y, item));
+    }
+    return hn_parse_expect_op(p, close);
+}
+
+static hn_status parse_display(hn_parser *p, bool dict, hn_node **out) {
+    hn_node_list x = {0}, y = {0};
+    hn_node *node;
+    hn_status status = HN_OK;
+    HN_GO(hn_parse_node(p, dict ? HN_NODE_DICT : HN_NODE_LIST, p->tok->line, &node));
+    p->tok++;
+    HN_GO(parse_items(p, dict ? '}' : ']', &x, dict ? &y : NULL));
+    HN_GO(hn_parse_keep(p, &x, &node->x));
+    HN_GO(hn_parse_keep(p, &y, &node->y));
+    HN_GO(hn_parse_finish(p, node));
+    *out = node;
+done:
+    hn_free(x.items);
+    hn_free(y.items);
+    return status;
+}
+
+/* Neighbouring string literals are one. */
+static hn_status parse_strings(hn_parser *p, hn_node **out) {
+    size_t n = 0, chars = 0;
+    const hn_token *end = p->tok;
+    for (; end->kind == HN_TOK_STRING; end++) {
+        n += end->text->n_bytes;
+        chars += end->text->n_chars;
+    }
+    hn_tstr *s = p->tok->text;
+    uint32_t line = p->tok->line;
+    if (end > p->tok + 1) {
+        s = HN_ARENA_NEW(p->arena, hn_tstr, 1);
+        char *data = hn_arena_alloc(p->arena, n + 1, 1);
+        if (!s || !data)
+            return hn_parse_fail(p, "out of memory");
+        *s = (hn_tstr){.data = data, .n_bytes = (uint32_t)n, .n_chars = (uint32_t)chars};
+        for (const hn_token *t = p->tok; t < end; t++) {
+            memcpy(data, t->text->data, t->text->n_bytes);
+            data += t->text->n_bytes;
+        }
+    }
+    p->tok = end;
+    HN_TRY(hn_parse_node(p, HN_NODE_CONST, line, out));
+    (*out)->value = hn_tv_str(s);
+    return HN_OK;
+}
+
+static hn_status parse_name(hn_parser *p, bool namespaces, hn_node **out) {
+    const hn_token *t = p->tok++;
+    hn_tv name = hn_tv_str(t->text);
+    bool yes = hn_tv_is_text(name, "true") || hn_tv_is_text(name, "True");
+    bool no = hn_tv_is_text(name, "false") || hn_tv_is_text(name, "False");
+    bool none = hn_tv_is_text(name, "none") || hn_tv_is_text(name, "None");
+    if (yes || no || none) {
+        HN_TRY(hn_parse_node(p, HN_NODE_CONST, t->line, out));
+        (*out)->value = none ? hn_tv_none() : hn_tv_bool(yes);
+        return HN_OK;
+    }
+    if (namespaces && hn_parse_skip_op(p, '.')) {
+        const hn_tstr *attr;
+        HN_TRY(hn_parse_expect_name(p, &attr));
+        HN_TRY(hn_parse_node(p, HN_NODE_NSREF, t->line, out));
+        (*out)->attr = attr;
+    } else {
+        HN_TRY(hn_parse_node(p, HN_NODE_NAME, t->line, out));
+        (*out)->op = HN_NAME_LOAD;
+    }
+    (*out)->name = t->text;
+    return HN_OK;
+}
+
+static hn_status parse_primary(hn_parser *p, bool namespaces, hn_node **out) {
+    const hn_token *t = p->tok;
+    switch (t->kind) {
+    case HN_TOK_NAME:
+        return parse_name(p, namespaces, out);
+    case HN_TOK_STRING:
+        return parse_strings(p, out);
+    case HN_TOK_INTEGER:
+    case HN_TOK_FLOAT:
+        p->tok++;
+        HN_TRY(hn_parse_node(p, HN_NODE_CONST, t->line, out));
+        (*out)->value = t->kind == HN_TOK_FLOAT ? hn_tv_float(t->f) : hn_tv_int(t->i);
+        return HN_OK;
+    default:
+        break;
+    }
+    if (hn_parse_skip_op(p, '(')) {
+        HN_TRY(hn_parse_tuple(p, (hn_tuple_rules){.parentheses = true}, out));
+        return hn_parse_expect_op(p, ')');
+    }
+    if (hn_parse_at_op(p, '[') || hn_parse_at_op(p, '{'))
+        return parse_display(p, hn_parse_at_op(p, '{'), out);
+    return hn_parse_fail(p, "unexpected token where a value is expected");
+}
+
+hn_status hn_parse_primary(hn_parser *p, bool namespaces, hn_node **out) {
+    HN_TRY(hn_parse_down(p));
+    hn_status status = parse_primary(p, namespaces, out);
+    p->depth--;
+    return status;
+}
+
+static bool at_tuple_end(const hn_parser *p, const char *end_name) {
+    return p->tok->kind == HN_TOK_VARIABLE_END || p->tok->kind == HN_TOK_BLOCK_END ||
+           hn_parse_at_op(p, ')') || (end_name && hn_parse_at_name(p, end_name));
+}
+
+hn_status hn_parse_tuple(hn_parser *p, hn_tuple_rules rules, hn_node **out) {
+    hn_node_list x = {0};
+    hn_status status = HN_OK;
+    uint32_t line = p->tok->line;
+    bool is_tuple = false;
+    for (;;) {
+        if (x.n)
+            HN_GO(hn_parse_expect_op(p, ','));
+        if (at_tuple_end(p, rules.end_name))
+            break;
+        hn_node *item;
+        HN_GO(rules.simplified ? hn_parse_primary(p, rules.namespaces, &item)
+                               : parse_conditional(p, !rules.no_conditional, &item));
+        HN_GO(hn_parse_push(p, &x, item));
+        if (!hn_parse_at_op(p, ','))
+            break;
+        is_tuple = true;
+    }
+    if (!is_tuple && x.n) {
+        *out = x.items[0];
+        goto done;
+    }
+    if (!is_tuple && !rules.parentheses)
+        HN_GO(hn_parse_fail(p, "expected an expression"));
+    hn_node *node;
+    HN_GO(hn_parse_node(p, HN_NODE_TUPLE, line, &node));
+    HN_GO(hn_parse_keep(p, &x, &node->x));
+    HN_GO(hn_parse_finish(p, node));
+    *out = node;
+done:
+    hn_free(x.items);
+    return status;
+}
+
+/* --- calls, subscripts, filters, tests ------------------------------------------------------- */
+
+typedef struct call_lists {
+    hn_node_list args, kwargs;
+} call_lists;
+
+static hn_status parse_call_arg(hn_parser *p, hn_node *node, call_lists *lists) {
+    static const char INVALID[] = "invalid syntax for function call expression";
+    if (hn_parse_at_op(p, '*')) {
+        if (node->b || node->c)
+            return hn_parse_fail(p, INVALID);
+        p->tok++;
+        return hn_parse_expression(p, &node->b);
+    }
+    if (hn_parse_at_op(p, HN_OP2('*', '*'))) {
+        if (node->c)
+            return hn_parse_fail(p, INVALID);
+        p->tok++;
+        return hn_parse_expression(p, &node->c);
+    }
+    if (p->tok->kind == HN_TOK_NAME && p->tok[1].kind == HN_TOK_OPERATOR && p->tok[1].op == '=') {
+        if (node->c)
+            return hn_parse_fail(p, INVALID);
+        hn_node *keyword;
+        HN_TRY(hn_parse_node(p, HN_NODE_KEYWORD, p->tok->line, &keyword));
+        keyword->name = p->tok->text;
+        for (uint32_t i = 0; i < lists->kwargs.n; i++)
+            if (lists->kwargs.items[i]->name == keyword->name)
+                return hn_parse_fail(p, "the keyword argument %.*s is repeated",
+                                     (int)keyword->name->n_bytes, keyword->name->data);
+        p->tok += 2;
+        HN_TRY(hn_parse_expression(p, &keyword->a));
+        HN_TRY(hn_parse_finish(p, keyword));
+        return hn_parse_push(p, &lists->kwargs, keyword);
+    }
+    if (node->b || node->c || lists->kwargs.n)
+        return hn_parse_fail(p, INVALID);
+    hn_node *arg;
+    HN_TRY(hn_parse_expression(p, &arg));
+    return hn_parse_push(p, &lists->args, arg);
+}
+
+static hn_status parse_call_args(hn_parser *p, hn_node *node) {
+    call_lists lists = {0};
+    hn_status status = HN_OK;
+    HN_GO(hn_parse_expect_op(p, '('));
+    for (bool first = true; !hn_parse_at_op(p, ')'); first = false) {
+        if (!first) {
+            HN_GO(hn_parse_expect_op(p, ','));
+            if (hn_parse_at_op(p, ')'))
+                break;
+        }
+        HN_GO(parse_call_arg(p, node, &lists));
+    }
+    HN_GO(hn_parse_expect_op(p, ')'));
+    HN_GO(hn_parse_keep(p, &lists.args, &node->x));
+    HN_GO(hn_parse_keep(p, &lists.kwargs, &node->y));
+done:
+    hn_free(lists.args.items);
+    hn_free(lists.kwargs.items);
+    return status;
+}
+
+static hn_status parse_call(hn_parser *p, hn_node *callee, hn_node **out) {
+    hn_node *node;
+    HN_TRY(hn_parse_node(p, HN_NODE_CALL, p->tok->line, &node));
+    node->a = callee;
+    HN_TRY(parse_call_args(p, node));
+    HN_TRY(hn_parse_finish(p, node));
+    *out = node;
+    return HN_OK;
+}
+
+static hn_status parse_slice_part(hn_parser *p, hn_node **out) {
+    if (hn_parse_at_op(p, ':') || hn_parse_at_op(p, ']') || hn_parse_at_op(p, ','))
+        return HN_OK;
+    return hn_parse_expression(p, out);
+}
+
+static hn_status parse_subscribed(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    hn_node *start = NULL, *node;
+    if (!hn_parse_at_op(p, ':')) {
+        HN_TRY(hn_parse_expression(p, &start));
+        if (!hn_parse_at_op(p, ':')) {
+            *out = start;
+            return HN_OK;
+        }
+    }
+    HN_TRY(hn_parse_node(p, HN_NODE_SLICE, line, &node));
+    node->a = start;
+    p->tok++;
+    HN_TRY(parse_slice_part(p, &node->b));
+    if (hn_parse_skip_op(p, ':'))
+        HN_TRY(parse_slice_part(p, &node->c));
+    HN_TRY(hn_parse_finish(p, node));
+    *out = node;
+    return HN_OK;
+}
+
+static hn_status parse_brackets(hn_parser *p, hn_node **out) {
+    hn_node_list x = {0};
+    hn_status status = HN_OK;
+    uint32_t line = p->tok->line;
+    HN_GO(hn_parse_expect_op(p, '['));
+    while (!hn_parse_at_op(p, ']')) {
+        if (x.n)
+            HN_GO(hn_parse_expect_op(p, ','));
+        hn_node *item;
+        HN_GO(parse_subscribed(p, &item));
+        HN_GO(hn_parse_push(p, &x, item));
+    }
+    p->tok++;
+    if (x.n == 1) {
+        *out = x.items[0];
+        goto done;
+    }
+    for (uint32_t i = 0; i < x.n; i++)
+        if (x.items[i]->kind == HN_NODE_SLICE)
+            HN_GO(hn_parse_fail(p, "a slice may not be part of a tuple"));
+    hn_node *tuple;
+    HN_GO(hn_parse_node(p, HN_NODE_TUPLE, line, &tuple));
+    HN_GO(hn_parse_keep(p, &x, &tuple->x));
+    HN_GO(hn_parse_finish(p, tuple));
+    *out = tuple;
+done:
+    hn_free(x.items);
+    return status;
+}
+
+static hn_status parse_subscript(hn_parser *p, hn_node *object, hn_node **out) {
+    uint32_t line = p->tok->line;
+    hn_node *key;
+    if (hn_parse_skip_op(p, '.')) {
+        const hn_token *t = p->tok++;
+        if (t->kind == HN_TOK_NAME) {
+            HN_TRY(make2(p, HN_NODE_GETATTR, 0, line, object, NULL, out));
+            (*out)->name = t->text;
+            return HN_OK;
+        }
+        if (t->kind != HN_TOK_INTEGER) {
+            p->tok--;
+            return hn_parse_fail(p, "expected name or number");
+        }
+        HN_TRY(hn_parse_node(p, HN_NODE_CONST, t->line, &key));
+        key->value = hn_tv_int(t->i);
+    } else {
+        HN_TRY(parse_brackets(p, &key));
+    }
+    return make2(p, HN_NODE_GETITEM, 0, line, object, key, out);
+}
+
+static hn_status parse_postfix(hn_parser *p, hn_node **node) {
+    for (;;) {
+        if (hn_parse_at_op(p, '.') || hn_parse_at_op(p, '['))
+            HN_TRY(parse_subscript(p, *node, node));
+        else if (hn_parse_at_op(p, '('))
+            HN_TRY(parse_call(p, *node, node));
+        else
+            return HN_OK;
+    }
+}
+
+/* A filter's or test's name, which may have dots in it. */
+static hn_status parse_dotted_name(hn_parser *p, const hn_tstr **out) {
+    HN_TRY(hn_parse_expect_name(p, out));
+    while (hn_parse_skip_op(p, '.')) {
+        const hn_tstr *part;
+        HN_TRY(hn_parse_expect_name(p, &part)); /* no filter has a dotted name: it won't be found */
+        *out = part;
+    }
+    return HN_OK;
+}
+
+hn_status hn_parse_filters(hn_parser *p, hn_node *node, bool inside, hn_node **out) {
+    *out = node;
+    while (inside || hn_parse_skip_op(p, '|')) {
+        inside = false;
+        hn_node *filter;
+        HN_TRY(hn_parse_node(p, HN_NODE_FILTER, p->tok->line, &filter));
+        HN_TRY(parse_dotted_name(p, &filter->name));
+        filter->a = *out;
+        if (hn_parse_at_op(p, '('))
+            HN_TRY(parse_call_args(p, filter));
+        HN_TRY(hn_parse_finish(p, filter));
+        *out = filter;
+    }
+    return HN_OK;
+}
+
+static bool at_test_argument(const hn_parser *p) {
+    switch (p->tok->kind) {
+    case HN_TOK_NAME:
+        return !hn_parse_at_name(p, "else") && !hn_parse_at_name(p, "or") &&
+               !hn_parse_at_name(p, "and");
+    case HN_TOK_STRING:
+    case HN_TOK_INTEGER:
+    case HN_TOK_FLOAT:
+        return true;
+    default:
+        return hn_parse_at_op(p, '[') || hn_parse_at_op(p, '{');
+    }
+}
+
+static hn_status parse_test(hn_parser *p, hn_node *subject, hn_node **out) {
+    uint32_t line = p->tok->line;
+    p->tok++; /* is */
+    bool negated = hn_parse_skip_name(p, "not");
+    hn_node *test;
+    HN_TRY(hn_parse_node(p, HN_NODE_TEST, line, &test));
+    test->a = subject;
+    HN_TRY(parse_dotted_name(p, &test->name));
+    if (hn_parse_at_op(p, '(')) {
+        HN_TRY(parse_call_args(p, test));
+    } else if (at_test_argument(p)) {
+        if (hn_parse_at_name(p, "is"))
+            return hn_parse_fail(p, "You cannot chain multiple tests with is");
+        hn_node *arg;
+        HN_TRY(hn_parse_primary(p, false, &arg));
+        HN_TRY(parse_postfix(p, &arg));
+        hn_node_list list = {.items = &arg, .n = 1};
+        HN_TRY(hn_parse_keep(p, &list, &test->x));
+    }
+    HN_TRY(hn_parse_finish(p, test));
+    if (negated)
+        return make2(p, HN_NODE_NOT, 0, line, test, NULL, out);
+    *out = test;
+    return HN_OK;
+}
+
+static hn_status parse_filter_expr(hn_parser *p, hn_node **node) {
+    for (;;) {
+        if (hn_parse_at_op(p, '|'))
+            HN_TRY(hn_parse_filters(p, *node, false, node));
+        else if (hn_parse_at_name(p, "is"))
+            HN_TRY(parse_test(p, *node, node));
+        else if (hn_parse_at_op(p, '('))
+            HN_TRY(parse_call(p, *node, node));
+        else
+            return HN_OK;
+    }
+}
+
+/* --- operators -------------------------------------------------------------------------------- */
+
+static hn_status parse_unary_inner(hn_parser *p, bool filters, hn_node **out) {
+    uint32_t line = p->tok->line;
+    bool minus = hn_parse_at_op(p, '-');
+    if (minus || hn_parse_at_op(p, '+')) {
+        p->tok++;
+        hn_node *operand;
+        HN_TRY(parse_unary(p, false, &operand));
+        HN_TRY(make2(p, HN_NODE_UNARY, minus ? '-' : '+', line, operand, NULL, out));
+    } else {
+        HN_TRY(hn_parse_primary(p, false, out));
+    }
+    HN_TRY(parse_postfix(p, out));
+    return filters ? parse_filter_expr(p, out) : HN_OK;
+}
+
+static hn_status parse_unary(hn_parser *p, bool filters, hn_node **out) {
+    HN_TRY(hn_parse_down(p));
+    hn_status status = parse_unary_inner(p, filters, out);
+    p->depth--;
+    return status;
+}
+
+static hn_status parse_pow(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_unary(p, true, out));
+    while (hn_parse_skip_op(p, HN_OP2('*', '*'))) {
+        hn_node *right;
+        HN_TRY(parse_unary(p, true, &right));
+        HN_TRY(make2(p, HN_NODE_BINARY, 'p', line, *out, right, out));
+    }
+    return HN_OK;
+}
+
+static int product_op(const hn_parser *p) {
+    if (p->tok->kind != HN_TOK_OPERATOR)
+        return 0;
+    switch (p->tok->op) {
+    case '*':
+    case '/':
+    case '%':
+        return p->tok->op;
+    case HN_OP2('/', '/'):
+        return 'f';
+    default:
+        return 0;
+    }
+}
+
+static hn_status parse_product(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_pow(p, out));
+    for (int op; (op = product_op(p)) != 0;) {
+        p->tok++;
+        hn_node *right;
+        HN_TRY(parse_pow(p, &right));
+        HN_TRY(make2(p, HN_NODE_BINARY, op, line, *out, right, out));
+    }
+    return HN_OK;
+}
+
+static hn_status parse_concat(hn_parser *p, hn_node **out) {
+    hn_node_list x = {0};
+    hn_status status = HN_OK;
+    uint32_t line = p->tok->line;
+    hn_node *item;
+    HN_TRY(parse_product(p, &item));
+    *out = item;
+    if (!hn_parse_at_op(p, '~'))
+        return HN_OK;
+    HN_GO(hn_parse_push(p, &x, item));
+    while (hn_parse_skip_op(p, '~')) {
+        HN_GO(parse_product(p, &item));
+        HN_GO(hn_parse_push(p, &x, item));
+    }
+    hn_node *node;
+    HN_GO(hn_parse_node(p, HN_NODE_CONCAT, line, &node));
+    HN_GO(hn_parse_keep(p, &x, &node->x));
+    HN_GO(hn_parse_finish(p, node));
+    *out = node;
+done:
+    hn_free(x.items);
+    return status;
+}
+
+static hn_status parse_sum(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_concat(p, out));
+    while (hn_parse_at_op(p, '+') || hn_parse_at_op(p, '-')) {
+        int op = p->tok->op;
+        p->tok++;
+        hn_node *right;
+        HN_TRY(parse_concat(p, &right));
+        HN_TRY(make2(p, HN_NODE_BINARY, op, line, *out, right, out));
+    }
+    return HN_OK;
+}
+
+/* -1 when no comparison follows; the operator is skipped. */
+static int skip_comparison(hn_parser *p) {
+    static const struct {
+        int op;
+        hn_compare_op compare;
+    } OPS[] = {{HN_OP2('=', '='), HN_CMP_EQ},
+               {HN_OP2('!', '='), HN_CMP_NE},
+               {'<', HN_CMP_LT},
+               {HN_OP2('<', '='), HN_CMP_LE},
+               {'>', HN_CMP_GT},
+               {HN_OP2('>', '='), HN_CMP_GE}};
+    for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
+        if (hn_parse_skip_op(p, OPS[i].op))
+            return (int)OPS[i].compare;
+    if (hn_parse_skip_name(p, "in"))
+        return HN_CMP_IN;
+    hn_parser next = *p;
+    if (hn_parse_skip_name(&next, "not") && hn_parse_skip_name(&next, "in")) {
+        p->tok = next.tok;
+        return HN_CMP_NOT_IN;
+    }
+    return -1;
+}
+
+static hn_status parse_compare(hn_parser *p, hn_node **out) {
+    hn_node_list x = {0};
+    hn_status status = HN_OK;
+    uint32_t line = p->tok->line;
+    hn_node *first;
+    HN_TRY(parse_sum(p, &first));
+    *out = first;
+    for (int op; (op = skip_comparison(p)) >= 0;) {
+        hn_node *right, *operand;
+        HN_GO(parse_sum(p, &right));
+        HN_GO(make2(p, HN_NODE_OPERAND, op, line, right, NULL, &operand));
+        HN_GO(hn_parse_push(p, &x, operand));
+    }
+    if (x.n) {
+        hn_node *node;
+        HN_GO(hn_parse_node(p, HN_NODE_COMPARE, line, &node));
+        node->a = first;
+        HN_GO(hn_parse_keep(p, &x, &node->x));
+        HN_GO(hn_parse_finish(p, node));
+        *out = node;
+    }
+done:
+    hn_free(x.items);
+    return status;
+}
+
+static hn_status parse_not(hn_parser *p, hn_node **out) {
+    unsigned nots = 0;
+    uint32_t line = p->tok->line;
+    while (hn_parse_skip_name(p, "not"))
+        nots++;
+    HN_TRY(parse_compare(p, out));
+    for (; nots; nots--)
+        HN_TRY(make2(p, HN_NODE_NOT, 0, line, *out, NULL, out));
+    return HN_OK;
+}
+
+static hn_status parse_and(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_not(p, out));
+    while (hn_parse_skip_name(p, "and")) {
+        hn_node *right;
+        HN_TRY(parse_not(p, &right));
+        HN_TRY(make2(p, HN_NODE_AND, 0, line, *out, right, out));
+    }
+    return HN_OK;
+}
+
+static hn_status parse_or(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_and(p, out));
+    while (hn_parse_skip_name(p, "or")) {
+        hn_node *right;
+        HN_TRY(parse_and(p, &right));
+        HN_TRY(make2(p, HN_NODE_OR, 0, line, *out, right, out));
+    }
+    return HN_OK;
+}
+
+static hn_status parse_conditional_inner(hn_parser *p, hn_node **out) {
+    uint32_t line = p->tok->line;
+    HN_TRY(parse_or(p, out));
+    while (hn_parse_skip_name(p, "if")) {
+        hn_node *node;
+        HN_TRY(hn_parse_node(p, HN_NODE_COND, line, &node));
+        node->b = *out;
+        HN_TRY(parse_or(p, &node->a));
+        if (hn_parse_skip_name(p, "else"))
+            HN_TRY(parse_conditional(p, true, &node->c));
+        HN_TRY(hn_parse_finish(p, node));
+        *out = node;
+    }
+    return HN_OK;
+}
+
+static hn_status parse_conditional(hn_parser *p, bool conditional, hn_node **out) {
+    HN_TRY(hn_parse_down(p));
+    hn_status status = conditional ? parse_conditional_inner(p, out) : parse_or(p, out);
+    p->depth--;
+    return status;
+}

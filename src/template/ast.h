@@ -115,6 +115,7 @@ struct hn_node {
     hn_node_more *more;
 };
 
+typedef struct hn_template hn_template;
 struct hn_template {
     hn_arena arena;
     hn_nodes body;

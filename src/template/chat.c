@@ -1,4 +1,5 @@
 /* What transformers' apply_chat_template does around the template itself. */
+#define _GNU_SOURCE /* memmem */
 #include "template/render.h"
 
 static const char TAG[] = "CONTINUE_FINAL_MESSAGE_TAG ";

@@ -1,4 +1,5 @@
 /* Truth, equality, order, membership and sorting, as Python has them. */
+#define _GNU_SOURCE /* memmem */
 #include "template/render.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* Source to tokens, following jinja2's lexer with trim_blocks and lstrip_blocks on: what a tag
  * strips around itself is decided here. */
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "template/ast.h"

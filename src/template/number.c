@@ -133,7 +133,8 @@ void hn_tv_float_text(double f, char out[HN_TV_FLOAT_TEXT]) {
         return;
     }
     *strchr(digits, 'e') = 0;
-    snprintf(out, HN_TV_FLOAT_TEXT, "%se%c%02d", digits, exponent < 0 ? '-' : '+', abs(exponent));
+    snprintf(out, HN_TV_FLOAT_TEXT, "%.30se%c%02d", digits, exponent < 0 ? '-' : '+',
+             abs(exponent) % 1000);
 }
 
 /* --- arithmetic ------------------------------------------------------------------------------- */

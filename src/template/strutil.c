@@ -1,4 +1,5 @@
 /* What string methods and text filters share. */
+#define _GNU_SOURCE /* memmem */
 #include "base/text.h"
 #include "template/render.h"
 

@@ -33,7 +33,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
      .choices = "completion|assistant|all"},
     {"sft", "eval_every", HN_FIELD_INT, AT(sft.eval_every), "0", false, 0, 1e9},
-    {"sft", "save_every", HN_FIELD_INT, AT(sft.save_every), "0", false, 0, 1e9},
+    {"sft", "save_every", HN_FIELD_INT, AT(sft.save_every), "50", false, 0, 1e9},
     {"sft", "early_stop", HN_FIELD_INT, AT(sft.early_stop), "0", false, 0, 1e6},
     {"sft", "seed", HN_FIELD_INT, AT(sft.seed), "1", false, 0, 9e15},
 

@@ -1,0 +1,87 @@
+/* A run in progress: what its stages share. Internal to pipeline/. */
+#pragma once
+
+#include "model/model.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/stage.h"
+
+enum { HN_RUN_EXTRA_ROWS = 2, HN_RUN_MAX_ROWS = HN_RECIPE_MAX_ARTEFACTS + HN_RUN_EXTRA_ROWS };
+
+/* One line of the table: a model as it would be used. Strings are owned by the run's arena. */
+typedef struct hn_run_row {
+    const char *name, *kind; /* kind: base, float, adapter, merged, huggingface */
+    const char *type;        /* of the weights, for people */
+    const char *model_path;
+    const char *adapter_path; /* NULL = none */
+    const char *model_hash, *adapter_hash;
+    const char *system;
+    const char *path; /* where a person finds it */
+    hn_numerics numerics;
+    uint64_t size_bytes;
+    bool is_artefact; /* of the recipe: measured, gated */
+    char *refused;    /* why there is none, e.g. the adapter was lost; NULL = it is there */
+    hn_stage eval;    /* samples.jsonl, timing.jsonl */
+    json_t *summary;  /* the row of hn_pipeline_result.summary; owned */
+    hn_verdict verdict;
+} hn_run_row;
+
+typedef struct hn_run {
+    const hn_recipe *recipe;
+    const hn_progress *progress;
+    hn_arena arena;
+    char *dir; /* run folder */
+    int lock;  /* descriptor of its lock file */
+    int n_threads;
+    const char *isa; /* as given, or NULL */
+    const char *isa_name;
+    char base_hash[65], adapter_hash[65], golden_hash[65];
+    hn_stage data, sft;
+    hn_stage artefacts[HN_RECIPE_MAX_ARTEFACTS];
+    hn_run_row rows[HN_RUN_MAX_ROWS];
+    int n_rows;
+    json_t *stages; /* [{name, key, reused, seconds}] */
+    /* Opened when a stage has work to do: the base in f32 (training, the float reference), and
+     * whatever is measured. */
+    struct hn_run_model {
+        hn_model *model;
+        const char *path;
+        hn_numerics numerics;
+    } float_slot, other_slot;
+} hn_run;
+
+/* run.c */
+HN_MUST_CHECK hn_status hn_run_open(hn_run *run, const hn_recipe *recipe,
+                                    const hn_pipeline_options *options, const hn_progress *progress,
+                                    hn_error *err);
+void hn_run_close(hn_run *run);
+/* What every stage's key holds: {stage, revision, hone}. `revision` rises when the stage's code
+ * changes what it writes. NULL = no memory. */
+json_t *hn_run_inputs(const char *stage, int revision);
+/* Opens the stage and says so when it is reused. */
+HN_MUST_CHECK hn_status hn_run_stage_open(hn_run *run, hn_stage *stage, const char *name,
+                                          json_t *inputs, bool resumes, hn_error *err);
+/* Publishes the stage unless it was reused, and records it for run.json. */
+HN_MUST_CHECK hn_status hn_run_stage_close(hn_run *run, hn_stage *stage, hn_error *err);
+/* A path in the run's arena; NULL = no memory. */
+char *hn_run_path(hn_run *run, const char *dir, const char *name);
+/* The arena's copy of an output's path of a stage. */
+char *hn_run_output(hn_run *run, const hn_stage *stage, const char *name);
+HN_MUST_CHECK hn_status hn_run_model_open(hn_run *run, const char *path, hn_numerics numerics,
+                                          hn_model **model, hn_error *err);
+/* dir/name becomes a symbolic link to the finished stage's folder, whose own name holds a hash;
+ * `up` leads from `dir` to the run's folder. *path is in the arena. */
+HN_MUST_CHECK hn_status hn_run_link(hn_run *run, const char *dir, const char *name, const char *up,
+                                    const hn_stage *stage, const char **path, hn_error *err);
+/* Sum of a file, or of all files of a folder. */
+HN_MUST_CHECK hn_status hn_run_hash_path(const char *path, char hex[65], hn_error *err);
+
+/* The stages, in order. Each fills its part of the run. */
+HN_MUST_CHECK hn_status hn_run_data(hn_run *run, hn_error *err);
+HN_MUST_CHECK hn_status hn_run_sft(hn_run *run, hn_error *err);
+HN_MUST_CHECK hn_status hn_run_artefact(hn_run *run, int index, hn_error *err);
+/* Scores, KL, speed of one row. */
+HN_MUST_CHECK hn_status hn_run_measure(hn_run *run, hn_run_row *row, hn_error *err);
+HN_MUST_CHECK hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err);
+/* *path is NULL when the gate lets nothing through. */
+HN_MUST_CHECK hn_status hn_run_bundle(hn_run *run, const hn_run_row *row, const char **path,
+                                      hn_error *err);

@@ -139,9 +139,8 @@ static hn_status f_truncate(hn_render *r, const hn_call *call, hn_tv *out) {
     enum { LENGTH = 255, LEEWAY = 5 }; /* jinja2's defaults */
     const hn_tstr *s, *end;
     hn_tv end_value = call->args[2], kept;
-    int64_t length, leeway;
-    bool kill;
-    HN_TRY(hn_arg_str(r, call->self, &s));
+    int64_t length, leeway, n_self;
+    bool kill, has;
     HN_TRY(hn_arg_int(r, call->args[0], LENGTH, &length));
     HN_TRY(hn_tv_truth(r, call->args[1], &kill));
     if (end_value.type == HN_TV_MISSING)
@@ -152,10 +151,12 @@ static hn_status f_truncate(hn_render *r, const hn_call *call, hn_tv *out) {
     if (length < n_end || leeway < 0)
         return hn_render_fail(r, "truncate: expected length >= %lld and leeway >= 0",
                               (long long)n_end);
-    if ((int64_t)hn_tstr_chars(s) <= length + leeway) {
+    HN_TRY(hn_tv_length(r, call->self, &has, &n_self));
+    if (has && n_self <= length + leeway) { /* any sized value that is short enough */
         *out = call->self;
         return HN_OK;
     }
+    HN_TRY(hn_arg_str(r, call->self, &s));
     size_t cut = hn_tstr_offset(s, (size_t)(length - n_end));
     if (!kill) {
         static const hn_tstr SPACE = {.data = " ", .n_bytes = 1, .n_chars = 1};

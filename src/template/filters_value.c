@@ -40,9 +40,9 @@ static hn_status f_int(hn_render *r, const hn_call *call, hn_tv *out) {
         HN_TRY(hn_tv_parse_int(r, v.u.s, (int)base, &ok, &value));
     if (v.type == HN_TV_FLOAT && isinf(v.u.f))
         return hn_render_fail(r, "cannot convert float infinity to integer");
-    if (v.type == HN_TV_STR && !ok)
-        hn_tv_parse_float(v.u.s, &f);
-    else if (v.type == HN_TV_FLOAT)
+    if (v.type == HN_TV_STR && !ok && !hn_tv_parse_float(v.u.s, &f))
+        return HN_OK;
+    if (v.type == HN_TV_FLOAT)
         f = v.u.f;
     if (!ok && isfinite(f)) {
         ok = hn_tv_float_to_int(f, &value);

@@ -129,6 +129,7 @@ static hn_status percent_value(percent *p, hn_tv v, hn_format *f) {
 static hn_status percent_field(percent *p) {
     hn_format f = {.fill = ' ', .width = 0, .precision = -1};
     hn_tv v = {0};
+    size_t start = p->pos;
     bool keyed = peek(p) == '(', minus = false, zero = false;
     if (keyed)
         HN_TRY(percent_key(p, &v));
@@ -158,12 +159,14 @@ static hn_status percent_field(percent *p) {
     f.align = minus ? '<' : zero ? '=' : 0;
     if (f.align == '=')
         f.fill = '0';
-    if (f.type == '%')
+    if (p->pos == start + 1 && f.type == '%')
         return hn_render_put(p->r, "%", 1);
-    if (!f.type || !strchr("diuoxXeEfFgGcrsa", f.type))
+    if (!f.type || !strchr("diuoxXeEfFgGcrsa%", f.type))
         return hn_render_fail(p->r, "unsupported or incomplete format character");
     if (!keyed)
         HN_TRY(next_arg(p, &v));
+    if (f.type == '%') /* with a width or a flag it takes an argument, and drops it */
+        return hn_render_put(p->r, "%", 1);
     return percent_value(p, v, &f);
 }
 
@@ -199,10 +202,12 @@ static bool is_align(uint32_t c) {
 
 static bool parse_spec(const char *spec, size_t n, hn_format *f, bool *zero) {
     size_t pos = 0, next = 0;
+    bool filled = false;
     *zero = false;
     if (n) {
         uint32_t first = hn_uni_next(spec, n, &next);
         if (next < n && is_align((uint8_t)spec[next])) {
+            filled = true;
             f->fill = first;
             f->align = spec[next];
             pos = next + 1;
@@ -217,8 +222,10 @@ static bool parse_spec(const char *spec, size_t n, hn_format *f, bool *zero) {
     }
     if (pos < n && spec[pos] == '#')
         f->alternate = ++pos != 0;
-    if (pos < n && spec[pos] == '0' && !f->align) {
-        *zero = true;
+    if (pos < n && spec[pos] == '0') {
+        *zero = !f->align;
+        if (!filled)
+            f->fill = '0';
         pos++;
     }
     for (; pos < n && spec[pos] >= '0' && spec[pos] <= '9'; pos++)
@@ -250,8 +257,6 @@ hn_status hn_format_spec(hn_render *r, hn_tv v, const char *spec, size_t n_spec)
                               hn_tv_type_name(v));
     if (!parse_spec(spec, n_spec, &f, &zero))
         return hn_render_fail(r, "Invalid format specifier");
-    if (zero)
-        f.fill = '0';
     if (v.type == HN_TV_STR) {
         if ((f.type && f.type != 's') || f.sign || f.align == '=' || f.alternate || f.group)
             return hn_render_fail(r, "this format isn't for strings");

@@ -30,17 +30,11 @@ static hn_status words_from_right(hn_render *r, const hn_tstr *s, int64_t max, h
         if (!end)
             break;
         size_t start = end;
-        if (max >= 0 && list->n == max) {
+        while (start > 0 && !hn_uni_is_space(hn_uni_before(s->data, start, &before)))
+            start = before;
+        if (max >= 0 && list->n == max) /* the rest in one piece, its first space included */
             start = 0;
-            for (size_t p = 0; hn_uni_is_space(hn_uni_next(s->data, end, &p));)
-                start = p;
-        } else {
-            while (start > 0 && !hn_uni_is_space(hn_uni_before(s->data, start, &before)))
-                start = before;
-        }
         HN_TRY(push_slice(r, s, start, end, list));
-        if (max >= 0 && list->n > max)
-            break;
         end = start;
     }
     reverse_list(list);

@@ -159,11 +159,8 @@ static hn_status set_use(hn_parser *p, hn_node *target, hn_name_use use) {
     return HN_OK;
 }
 
-static hn_status parse_target(hn_parser *p, const char *end_name, bool namespaces, hn_name_use use,
-                              hn_node **out) {
-    HN_TRY(hn_parse_tuple(
-        p, (hn_tuple_rules){.simplified = true, .namespaces = namespaces, .end_name = end_name},
-        out));
+static hn_status parse_target(hn_parser *p, bool namespaces, hn_name_use use, hn_node **out) {
+    HN_TRY(hn_parse_tuple(p, (hn_tuple_rules){.simplified = true, .namespaces = namespaces}, out));
     return set_use(p, *out, use);
 }
 
@@ -192,7 +189,7 @@ static hn_status parse_to(hn_parser *p, const char *end, hn_nodes *out) {
 }
 
 static hn_status parse_set(hn_parser *p, hn_node *node) {
-    HN_TRY(parse_target(p, NULL, true, HN_NAME_STORE, &node->a));
+    HN_TRY(parse_target(p, true, HN_NAME_STORE, &node->a));
     if (hn_parse_skip_op(p, '=')) {
         node->kind = HN_NODE_SET;
         return hn_parse_tuple(p, (hn_tuple_rules){0}, &node->b);
@@ -205,11 +202,10 @@ static hn_status parse_set(hn_parser *p, hn_node *node) {
 static hn_status parse_for(hn_parser *p, hn_node *node) {
     static const char *const ENDS[] = {"endfor", "else", NULL};
     node->kind = HN_NODE_FOR;
-    HN_TRY(parse_target(p, "in", false, HN_NAME_STORE, &node->a));
+    HN_TRY(parse_target(p, false, HN_NAME_STORE, &node->a));
     if (!hn_parse_skip_name(p, "in"))
         return hn_parse_fail(p, "expected 'in'");
-    HN_TRY(hn_parse_tuple(p, (hn_tuple_rules){.no_conditional = true, .end_name = "recursive"},
-                          &node->b));
+    HN_TRY(hn_parse_tuple(p, (hn_tuple_rules){.no_conditional = true}, &node->b));
     if (hn_parse_skip_name(p, "if"))
         HN_TRY(hn_parse_expression(p, &node->c));
     node->recursive = hn_parse_skip_name(p, "recursive");
@@ -256,7 +252,7 @@ static hn_status parse_with(hn_parser *p, hn_node *node) {
         hn_node *target, *value;
         if (targets.n)
             HN_GO(hn_parse_expect_op(p, ','));
-        HN_GO(parse_target(p, NULL, false, HN_NAME_PARAM, &target));
+        HN_GO(parse_target(p, false, HN_NAME_PARAM, &target));
         HN_GO(hn_parse_expect_op(p, '='));
         HN_GO(hn_parse_expression(p, &value));
         HN_GO(hn_parse_push(p, &targets, target));

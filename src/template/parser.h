@@ -35,15 +35,21 @@ HN_MUST_CHECK hn_status hn_parse_expect(hn_parser *p, hn_token_kind kind);
 HN_MUST_CHECK hn_status hn_parse_expect_name(hn_parser *p, const hn_tstr **out);
 
 typedef struct hn_tuple_rules {
-    bool simplified;      /* names and literals only: an assignment's target */
-    bool namespaces;      /* ns.attr may be a target */
-    bool no_conditional;  /* `a if b else c` isn't read */
-    bool parentheses;     /* () is a tuple */
-    const char *end_name; /* a name that ends the tuple, or NULL */
+    bool simplified;     /* names and literals only: an assignment's target */
+    bool namespaces;     /* ns.attr may be a target */
+    bool no_conditional; /* `a if b else c` isn't read */
+    bool parentheses;    /* () is a tuple */
 } hn_tuple_rules;
 
+/* A finished node with two operands. */
+HN_MUST_CHECK hn_status hn_parse_make(hn_parser *p, hn_node_kind kind, int op, uint32_t line,
+                                      hn_node *a, hn_node *b, hn_node **out);
 HN_MUST_CHECK hn_status hn_parse_expression(hn_parser *p, hn_node **out);
 HN_MUST_CHECK hn_status hn_parse_tuple(hn_parser *p, hn_tuple_rules rules, hn_node **out);
 HN_MUST_CHECK hn_status hn_parse_primary(hn_parser *p, bool namespaces, hn_node **out);
 /* Filters with a bar before each, or the first without one when `inside`. *out may stay NULL. */
 HN_MUST_CHECK hn_status hn_parse_filters(hn_parser *p, hn_node *node, bool inside, hn_node **out);
+/* .name [item] (arguments) behind *node, which becomes the whole. */
+HN_MUST_CHECK hn_status hn_parse_postfix(hn_parser *p, hn_node **node);
+/* Filters, tests and calls behind *node. */
+HN_MUST_CHECK hn_status hn_parse_filter_expr(hn_parser *p, hn_node **node);

@@ -6,8 +6,8 @@
 static hn_status parse_conditional(hn_parser *p, bool conditional, hn_node **out);
 static hn_status parse_unary(hn_parser *p, bool filters, hn_node **out);
 
-static hn_status make2(hn_parser *p, hn_node_kind kind, int op, uint32_t line, hn_node *a,
-                       hn_node *b, hn_node **out) {
+hn_status hn_parse_make(hn_parser *p, hn_node_kind kind, int op, uint32_t line, hn_node *a,
+                        hn_node *b, hn_node **out) {
     hn_node *node;
     HN_TRY(hn_parse_node(p, kind, line, &node));
     node->op = (uint8_t)op;
@@ -141,9 +141,9 @@ hn_status hn_parse_primary(hn_parser *p, bool namespaces, hn_node **out) {
     return status;
 }
 
-static bool at_tuple_end(const hn_parser *p, const char *end_name) {
+static bool at_tuple_end(const hn_parser *p) {
     return p->tok->kind == HN_TOK_VARIABLE_END || p->tok->kind == HN_TOK_BLOCK_END ||
-           hn_parse_at_op(p, ')') || (end_name && hn_parse_at_name(p, end_name));
+           hn_parse_at_op(p, ')');
 }
 
 hn_status hn_parse_tuple(hn_parser *p, hn_tuple_rules rules, hn_node **out) {
@@ -154,7 +154,7 @@ hn_status hn_parse_tuple(hn_parser *p, hn_tuple_rules rules, hn_node **out) {
     for (;;) {
         if (x.n)
             HN_GO(hn_parse_expect_op(p, ','));
-        if (at_tuple_end(p, rules.end_name))
+        if (at_tuple_end(p))
             break;
         hn_node *item;
         HN_GO(rules.simplified ? hn_parse_primary(p, rules.namespaces, &item)
@@ -180,249 +180,6 @@ done:
     return status;
 }
 
-/* --- calls, subscripts, filters, tests ------------------------------------------------------- */
-
-typedef struct call_lists {
-    hn_node_list args, kwargs;
-} call_lists;
-
-static hn_status parse_call_arg(hn_parser *p, hn_node *node, call_lists *lists) {
-    static const char INVALID[] = "invalid syntax for function call expression";
-    if (hn_parse_at_op(p, '*')) {
-        if (node->b || node->c)
-            return hn_parse_fail(p, INVALID);
-        p->tok++;
-        return hn_parse_expression(p, &node->b);
-    }
-    if (hn_parse_at_op(p, HN_OP2('*', '*'))) {
-        if (node->c)
-            return hn_parse_fail(p, INVALID);
-        p->tok++;
-        return hn_parse_expression(p, &node->c);
-    }
-    if (p->tok->kind == HN_TOK_NAME && p->tok[1].kind == HN_TOK_OPERATOR && p->tok[1].op == '=') {
-        if (node->c)
-            return hn_parse_fail(p, INVALID);
-        hn_node *keyword;
-        HN_TRY(hn_parse_node(p, HN_NODE_KEYWORD, p->tok->line, &keyword));
-        keyword->name = p->tok->text;
-        for (uint32_t i = 0; i < lists->kwargs.n; i++)
-            if (lists->kwargs.items[i]->name == keyword->name)
-                return hn_parse_fail(p, "the keyword argument %.*s is repeated",
-                                     (int)keyword->name->n_bytes, keyword->name->data);
-        p->tok += 2;
-        HN_TRY(hn_parse_expression(p, &keyword->a));
-        HN_TRY(hn_parse_finish(p, keyword));
-        return hn_parse_push(p, &lists->kwargs, keyword);
-    }
-    if (node->b || node->c || lists->kwargs.n)
-        return hn_parse_fail(p, INVALID);
-    hn_node *arg;
-    HN_TRY(hn_parse_expression(p, &arg));
-    return hn_parse_push(p, &lists->args, arg);
-}
-
-static hn_status parse_call_args(hn_parser *p, hn_node *node) {
-    call_lists lists = {0};
-    hn_status status = HN_OK;
-    HN_GO(hn_parse_expect_op(p, '('));
-    for (bool first = true; !hn_parse_at_op(p, ')'); first = false) {
-        if (!first) {
-            HN_GO(hn_parse_expect_op(p, ','));
-            if (hn_parse_at_op(p, ')'))
-                break;
-        }
-        HN_GO(parse_call_arg(p, node, &lists));
-    }
-    HN_GO(hn_parse_expect_op(p, ')'));
-    HN_GO(hn_parse_keep(p, &lists.args, &node->x));
-    HN_GO(hn_parse_keep(p, &lists.kwargs, &node->y));
-done:
-    hn_free(lists.args.items);
-    hn_free(lists.kwargs.items);
-    return status;
-}
-
-static hn_status parse_call(hn_parser *p, hn_node *callee, hn_node **out) {
-    hn_node *node;
-    HN_TRY(hn_parse_node(p, HN_NODE_CALL, p->tok->line, &node));
-    node->a = callee;
-    HN_TRY(parse_call_args(p, node));
-    HN_TRY(hn_parse_finish(p, node));
-    *out = node;
-    return HN_OK;
-}
-
-static hn_status parse_slice_part(hn_parser *p, hn_node **out) {
-    if (hn_parse_at_op(p, ':') || hn_parse_at_op(p, ']') || hn_parse_at_op(p, ','))
-        return HN_OK;
-    return hn_parse_expression(p, out);
-}
-
-static hn_status parse_subscribed(hn_parser *p, hn_node **out) {
-    uint32_t line = p->tok->line;
-    hn_node *start = NULL, *node;
-    if (!hn_parse_at_op(p, ':')) {
-        HN_TRY(hn_parse_expression(p, &start));
-        if (!hn_parse_at_op(p, ':')) {
-            *out = start;
-            return HN_OK;
-        }
-    }
-    HN_TRY(hn_parse_node(p, HN_NODE_SLICE, line, &node));
-    node->a = start;
-    p->tok++;
-    HN_TRY(parse_slice_part(p, &node->b));
-    if (hn_parse_skip_op(p, ':'))
-        HN_TRY(parse_slice_part(p, &node->c));
-    HN_TRY(hn_parse_finish(p, node));
-    *out = node;
-    return HN_OK;
-}
-
-static hn_status parse_brackets(hn_parser *p, hn_node **out) {
-    hn_node_list x = {0};
-    hn_status status = HN_OK;
-    uint32_t line = p->tok->line;
-    HN_GO(hn_parse_expect_op(p, '['));
-    while (!hn_parse_at_op(p, ']')) {
-        if (x.n)
-            HN_GO(hn_parse_expect_op(p, ','));
-        hn_node *item;
-        HN_GO(parse_subscribed(p, &item));
-        HN_GO(hn_parse_push(p, &x, item));
-    }
-    p->tok++;
-    if (x.n == 1) {
-        *out = x.items[0];
-        goto done;
-    }
-    for (uint32_t i = 0; i < x.n; i++)
-        if (x.items[i]->kind == HN_NODE_SLICE)
-            HN_GO(hn_parse_fail(p, "a slice may not be part of a tuple"));
-    hn_node *tuple;
-    HN_GO(hn_parse_node(p, HN_NODE_TUPLE, line, &tuple));
-    HN_GO(hn_parse_keep(p, &x, &tuple->x));
-    HN_GO(hn_parse_finish(p, tuple));
-    *out = tuple;
-done:
-    hn_free(x.items);
-    return status;
-}
-
-static hn_status parse_subscript(hn_parser *p, hn_node *object, hn_node **out) {
-    uint32_t line = p->tok->line;
-    hn_node *key;
-    if (hn_parse_skip_op(p, '.')) {
-        const hn_token *t = p->tok++;
-        if (t->kind == HN_TOK_NAME) {
-            HN_TRY(make2(p, HN_NODE_GETATTR, 0, line, object, NULL, out));
-            (*out)->name = t->text;
-            return HN_OK;
-        }
-        if (t->kind != HN_TOK_INTEGER) {
-            p->tok--;
-            return hn_parse_fail(p, "expected name or number");
-        }
-        HN_TRY(hn_parse_node(p, HN_NODE_CONST, t->line, &key));
-        key->value = hn_tv_int(t->i);
-    } else {
-        HN_TRY(parse_brackets(p, &key));
-    }
-    return make2(p, HN_NODE_GETITEM, 0, line, object, key, out);
-}
-
-static hn_status parse_postfix(hn_parser *p, hn_node **node) {
-    for (;;) {
-        if (hn_parse_at_op(p, '.') || hn_parse_at_op(p, '['))
-            HN_TRY(parse_subscript(p, *node, node));
-        else if (hn_parse_at_op(p, '('))
-            HN_TRY(parse_call(p, *node, node));
-        else
-            return HN_OK;
-    }
-}
-
-/* A filter's or test's name, which may have dots in it. */
-static hn_status parse_dotted_name(hn_parser *p, const hn_tstr **out) {
-    HN_TRY(hn_parse_expect_name(p, out));
-    while (hn_parse_skip_op(p, '.')) {
-        const hn_tstr *part;
-        HN_TRY(hn_parse_expect_name(p, &part)); /* no filter has a dotted name: it won't be found */
-        *out = part;
-    }
-    return HN_OK;
-}
-
-hn_status hn_parse_filters(hn_parser *p, hn_node *node, bool inside, hn_node **out) {
-    *out = node;
-    while (inside || hn_parse_skip_op(p, '|')) {
-        inside = false;
-        hn_node *filter;
-        HN_TRY(hn_parse_node(p, HN_NODE_FILTER, p->tok->line, &filter));
-        HN_TRY(parse_dotted_name(p, &filter->name));
-        filter->a = *out;
-        if (hn_parse_at_op(p, '('))
-            HN_TRY(parse_call_args(p, filter));
-        HN_TRY(hn_parse_finish(p, filter));
-        *out = filter;
-    }
-    return HN_OK;
-}
-
-static bool at_test_argument(const hn_parser *p) {
-    switch (p->tok->kind) {
-    case HN_TOK_NAME:
-        return !hn_parse_at_name(p, "else") && !hn_parse_at_name(p, "or") &&
-               !hn_parse_at_name(p, "and");
-    case HN_TOK_STRING:
-    case HN_TOK_INTEGER:
-    case HN_TOK_FLOAT:
-        return true;
-    default:
-        return hn_parse_at_op(p, '[') || hn_parse_at_op(p, '{');
-    }
-}
-
-static hn_status parse_test(hn_parser *p, hn_node *subject, hn_node **out) {
-    uint32_t line = p->tok->line;
-    p->tok++; /* is */
-    bool negated = hn_parse_skip_name(p, "not");
-    hn_node *test;
-    HN_TRY(hn_parse_node(p, HN_NODE_TEST, line, &test));
-    test->a = subject;
-    HN_TRY(parse_dotted_name(p, &test->name));
-    if (hn_parse_at_op(p, '(')) {
-        HN_TRY(parse_call_args(p, test));
-    } else if (at_test_argument(p)) {
-        if (hn_parse_at_name(p, "is"))
-            return hn_parse_fail(p, "You cannot chain multiple tests with is");
-        hn_node *arg;
-        HN_TRY(hn_parse_primary(p, false, &arg));
-        HN_TRY(parse_postfix(p, &arg));
-        hn_node_list list = {.items = &arg, .n = 1};
-        HN_TRY(hn_parse_keep(p, &list, &test->x));
-    }
-    HN_TRY(hn_parse_finish(p, test));
-    if (negated)
-        return make2(p, HN_NODE_NOT, 0, line, test, NULL, out);
-    *out = test;
-    return HN_OK;
-}
-
-static hn_status parse_filter_expr(hn_parser *p, hn_node **node) {
-    for (;;) {
-        if (hn_parse_at_op(p, '|'))
-            HN_TRY(hn_parse_filters(p, *node, false, node));
-        else if (hn_parse_at_name(p, "is"))
-            HN_TRY(parse_test(p, *node, node));
-        else if (hn_parse_at_op(p, '('))
-            HN_TRY(parse_call(p, *node, node));
-        else
-            return HN_OK;
-    }
-}
-
 /* --- operators -------------------------------------------------------------------------------- */
 
 static hn_status parse_unary_inner(hn_parser *p, bool filters, hn_node **out) {
@@ -432,12 +189,12 @@ static hn_status parse_unary_inner(hn_parser *p, bool filters, hn_node **out) {
         p->tok++;
         hn_node *operand;
         HN_TRY(parse_unary(p, false, &operand));
-        HN_TRY(make2(p, HN_NODE_UNARY, minus ? '-' : '+', line, operand, NULL, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_UNARY, minus ? '-' : '+', line, operand, NULL, out));
     } else {
         HN_TRY(hn_parse_primary(p, false, out));
     }
-    HN_TRY(parse_postfix(p, out));
-    return filters ? parse_filter_expr(p, out) : HN_OK;
+    HN_TRY(hn_parse_postfix(p, out));
+    return filters ? hn_parse_filter_expr(p, out) : HN_OK;
 }
 
 static hn_status parse_unary(hn_parser *p, bool filters, hn_node **out) {
@@ -453,7 +210,7 @@ static hn_status parse_pow(hn_parser *p, hn_node **out) {
     while (hn_parse_skip_op(p, HN_OP2('*', '*'))) {
         hn_node *right;
         HN_TRY(parse_unary(p, true, &right));
-        HN_TRY(make2(p, HN_NODE_BINARY, 'p', line, *out, right, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, 'p', line, *out, right, out));
     }
     return HN_OK;
 }
@@ -480,7 +237,7 @@ static hn_status parse_product(hn_parser *p, hn_node **out) {
         p->tok++;
         hn_node *right;
         HN_TRY(parse_pow(p, &right));
-        HN_TRY(make2(p, HN_NODE_BINARY, op, line, *out, right, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, op, line, *out, right, out));
     }
     return HN_OK;
 }
@@ -517,7 +274,7 @@ static hn_status parse_sum(hn_parser *p, hn_node **out) {
         p->tok++;
         hn_node *right;
         HN_TRY(parse_concat(p, &right));
-        HN_TRY(make2(p, HN_NODE_BINARY, op, line, *out, right, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, op, line, *out, right, out));
     }
     return HN_OK;
 }
@@ -556,7 +313,7 @@ static hn_status parse_compare(hn_parser *p, hn_node **out) {
     for (int op; (op = skip_comparison(p)) >= 0;) {
         hn_node *right, *operand;
         HN_GO(parse_sum(p, &right));
-        HN_GO(make2(p, HN_NODE_OPERAND, op, line, right, NULL, &operand));
+        HN_GO(hn_parse_make(p, HN_NODE_OPERAND, op, line, right, NULL, &operand));
         HN_GO(hn_parse_push(p, &x, operand));
     }
     if (x.n) {
@@ -579,7 +336,7 @@ static hn_status parse_not(hn_parser *p, hn_node **out) {
         nots++;
     HN_TRY(parse_compare(p, out));
     for (; nots; nots--)
-        HN_TRY(make2(p, HN_NODE_NOT, 0, line, *out, NULL, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_NOT, 0, line, *out, NULL, out));
     return HN_OK;
 }
 
@@ -589,7 +346,7 @@ static hn_status parse_and(hn_parser *p, hn_node **out) {
     while (hn_parse_skip_name(p, "and")) {
         hn_node *right;
         HN_TRY(parse_not(p, &right));
-        HN_TRY(make2(p, HN_NODE_AND, 0, line, *out, right, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_AND, 0, line, *out, right, out));
     }
     return HN_OK;
 }
@@ -600,7 +357,7 @@ static hn_status parse_or(hn_parser *p, hn_node **out) {
     while (hn_parse_skip_name(p, "or")) {
         hn_node *right;
         HN_TRY(parse_and(p, &right));
-        HN_TRY(make2(p, HN_NODE_OR, 0, line, *out, right, out));
+        HN_TRY(hn_parse_make(p, HN_NODE_OR, 0, line, *out, right, out));
     }
     return HN_OK;
 }

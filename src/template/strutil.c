@@ -213,15 +213,8 @@ hn_status hn_str_words(hn_render *r, const hn_tstr *s, int64_t max, hn_tlist **o
         size_t end = pos;
         while (pos < s->n_bytes && !hn_uni_is_space(hn_uni_next(s->data, s->n_bytes, &pos)))
             end = pos;
-        if (max >= 0 && list->n == max) { /* the rest in one piece */
-            hn_tstr rest = *s;
-            rest.data += start;
-            rest.n_bytes -= (uint32_t)start;
-            hn_tv piece;
-            HN_TRY(hn_str_strip(r, &rest, NULL, false, true, &piece));
-            HN_TRY(hn_tlist_push(r, list, piece));
-            break;
-        }
+        if (max >= 0 && list->n == max) /* the rest in one piece, its last space included */
+            end = pos = s->n_bytes;
         HN_TRY(push_slice(r, s, start, end, list));
     }
     *out = list;

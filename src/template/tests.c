@@ -62,15 +62,21 @@ static hn_status t_upper(hn_render *r, const hn_call *call, hn_tv *out) {
     return all_in_case(r, call, "isupper", out);
 }
 
-static hn_status t_filter(hn_render *r, const hn_call *call, hn_tv *out) {
-    (void)r;
-    *out = hn_tv_bool(SELF.type == HN_TV_STR && hn_filter_find(SELF.u.s->data, SELF.u.s->n_bytes));
+static hn_status is_name_in(hn_render *r, const hn_call *call,
+                            const hn_builtin *(*find)(const char *, size_t), hn_tv *out) {
+    uint64_t hash;
+    bool hashable = true;
+    HN_TRY(hn_tv_hash(r, SELF, &hash, &hashable));
+    if (!hashable)
+        return hn_render_fail(r, "unhashable type: '%s'", hn_tv_type_name(SELF));
+    *out = hn_tv_bool(SELF.type == HN_TV_STR && find(SELF.u.s->data, SELF.u.s->n_bytes));
     return HN_OK;
 }
+static hn_status t_filter(hn_render *r, const hn_call *call, hn_tv *out) {
+    return is_name_in(r, call, hn_filter_find, out);
+}
 static hn_status t_test(hn_render *r, const hn_call *call, hn_tv *out) {
-    (void)r;
-    *out = hn_tv_bool(SELF.type == HN_TV_STR && hn_test_find(SELF.u.s->data, SELF.u.s->n_bytes));
-    return HN_OK;
+    return is_name_in(r, call, hn_test_find, out);
 }
 
 static hn_status t_in(hn_render *r, const hn_call *call, hn_tv *out) {

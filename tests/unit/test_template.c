@@ -98,7 +98,10 @@ static void test_chats(void **state) {
     (void)state;
     setenv("TZ", "UTC", 1);
     tzset();
-    json_t *data = load("templates.json");
+    /* another recording, of templates that can't be committed, may be checked the same way */
+    const char *other = getenv("HONE_TEMPLATE_GOLDEN");
+    json_t *data = other ? json_load_file(other, 0, NULL) : load("templates.json");
+    assert_non_null(data);
     const char *name;
     json_t *wanted;
     int bad = 0, missing = 0;
@@ -301,7 +304,8 @@ static void test_spans(void **state) {
     hn_buf_puts(&text, "before ");
     assert_int_equal(hn_template_new(&tmpl, SOURCE, strlen(SOURCE), &err), HN_OK);
     assert_int_equal(hn_template_render_spans(tmpl, variables, 0, &text, &spans, &n, &err), HN_OK);
-    assert_string_equal(hn_buf_text(&text), "before user:h\xc3\xa9" "assistant:y\xc3\xb6!");
+    assert_string_equal(hn_buf_text(&text), "before user:h\xc3\xa9"
+                                            "assistant:y\xc3\xb6!");
     assert_int_equal(n, 1);
     assert_memory_equal(text.data + spans[0].start, "y\xc3\xb6!", 4);
     assert_int_equal(spans[0].end - spans[0].start, 4);

@@ -12,24 +12,29 @@ enum {
     DEFAULT_SEGMENT_ROWS = 256,
 };
 
+typedef struct member {
+    const hn_document *doc;
+    int32_t index;
+} member;
+
 typedef struct builder {
     hn_tree tree;
-    const hn_document **sorted;
+    member *sorted;
     hn_tree_options options;
     int32_t max_segments;
 } builder;
 
 static int by_tokens(const void *left, const void *right) {
-    const hn_document *a = *(const hn_document *const *)left;
-    const hn_document *b = *(const hn_document *const *)right;
+    const hn_document *a = ((const member *)left)->doc;
+    const hn_document *b = ((const member *)right)->doc;
     int32_t n = a->n < b->n ? a->n : b->n;
     for (int32_t i = 0; i < n; i++)
         if (a->ids[i] != b->ids[i])
             return a->ids[i] < b->ids[i] ? -1 : 1;
     if (a->n != b->n)
         return a->n < b->n ? -1 : 1;
-    /* qsort isn't stable: equal documents keep the order of their lines */
-    return a->line < b->line ? -1 : a->line > b->line;
+    /* qsort isn't stable: equal documents keep their order */
+    return ((const member *)left)->index < ((const member *)right)->index ? -1 : 1;
 }
 
 static int32_t common_prefix(const hn_document *a, const hn_document *b, int32_t from) {
@@ -47,11 +52,12 @@ static int32_t emit_segment(builder *b, size_t lo, size_t hi, int32_t from, int3
     t->segments[t->n_segments] = (hn_segment){parent, first, to - from, from};
     for (int32_t p = from; p < to; p++) {
         int32_t row = t->n_rows++;
-        t->tokens[row] = b->sorted[lo]->ids[p];
+        t->tokens[row] = b->sorted[lo].doc->ids[p];
         t->positions[row] = p;
         for (size_t d = lo; d < hi; d++)
-            if (b->sorted[d]->labels[p] >= 0)
-                t->targets[t->n_targets++] = (hn_target){row, b->sorted[d]->labels[p]};
+            if (b->sorted[d].doc->labels[p] >= 0)
+                t->targets[t->n_targets++] =
+                    (hn_target){row, b->sorted[d].doc->labels[p], b->sorted[d].index};
     }
     return t->n_segments++;
 }
@@ -71,19 +77,19 @@ static int32_t emit_chain(builder *b, size_t lo, size_t hi, int32_t from, int32_
 /* Adds documents lo..hi-1, which agree up to `depth` and whose rows so far end at `parent`.
  * Recursion is no deeper than there are documents: each level splits the group. */
 static void add_group(builder *b, size_t lo, size_t hi, int32_t depth, int32_t parent) {
-    int32_t shared = common_prefix(b->sorted[lo], b->sorted[hi - 1], depth);
+    int32_t shared = common_prefix(b->sorted[lo].doc, b->sorted[hi - 1].doc, depth);
     int64_t saved = (int64_t)(shared - depth) * (int64_t)(hi - lo - 1);
     if (hi - lo > 1 && saved < MIN_SAVED_ROWS) {
         for (size_t d = lo; d < hi; d++)
-            emit_chain(b, d, d + 1, depth, b->sorted[d]->n, parent);
+            emit_chain(b, d, d + 1, depth, b->sorted[d].doc->n, parent);
         return;
     }
     parent = emit_chain(b, lo, hi, depth, shared, parent);
-    while (lo < hi && b->sorted[lo]->n == shared)
+    while (lo < hi && b->sorted[lo].doc->n == shared)
         lo++; /* ends here */
     while (lo < hi) {
         size_t end = lo + 1;
-        while (end < hi && b->sorted[end]->ids[shared] == b->sorted[lo]->ids[shared])
+        while (end < hi && b->sorted[end].doc->ids[shared] == b->sorted[lo].doc->ids[shared])
             end++;
         add_group(b, lo, end, shared, parent);
         lo = end;
@@ -110,7 +116,7 @@ static hn_status allocate(builder *b, const hn_document *const *docs, size_t n_d
     b->tree.positions = b->tree.tokens + rows;
     b->tree.n_doc_tokens = rows;
     for (size_t i = 0; i < n_docs; i++)
-        b->sorted[i] = docs[i];
+        b->sorted[i] = (member){docs[i], (int32_t)i};
     return HN_OK;
 }
 
@@ -130,14 +136,14 @@ hn_status hn_tree_build(hn_tree *out, const hn_document *const *docs, size_t n_d
         size_t lo = 0;
         while (lo < n_docs) {
             size_t end = lo + 1;
-            while (end < n_docs && b.sorted[end]->ids[0] == b.sorted[lo]->ids[0])
+            while (end < n_docs && b.sorted[end].doc->ids[0] == b.sorted[lo].doc->ids[0])
                 end++;
             add_group(&b, lo, end, 0, -1);
             lo = end;
         }
     } else {
         for (size_t i = 0; i < n_docs; i++)
-            emit_chain(&b, i, i + 1, 0, b.sorted[i]->n, -1);
+            emit_chain(&b, i, i + 1, 0, b.sorted[i].doc->n, -1);
     }
     hn_free(b.sorted);
     *out = b.tree;

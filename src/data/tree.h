@@ -16,6 +16,7 @@ typedef struct hn_segment {
 /* Row `row` must predict `label`; a shared row may have several targets. */
 typedef struct hn_target {
     int32_t row, label;
+    int32_t doc; /* index into the documents that the tree was built from */
 } hn_target;
 
 typedef struct hn_tree {

@@ -12,10 +12,10 @@ typedef struct hn_loss_rows {
     int32_t n, n_vocab;
     const int32_t *labels; /* (n) */
     float weight;          /* each row's share, e.g. 1 / supervised tokens of the whole step */
+    bool *hits;            /* (n) out: the label has the largest logit */
     const hn_train_ops *ops;
     hn_pool *pool; /* NULL = this thread alone */
 } hn_loss_rows;
 
-/* Cross-entropy: weight * sum of -log p(label); returns the weighted sum in double and adds to
- * *n_correct the rows whose label has the largest logit. */
-double hn_loss_sft(const hn_loss_rows *rows, double *n_correct);
+/* Cross-entropy: weight * sum of -log p(label); returns the weighted sum in double. */
+double hn_loss_sft(const hn_loss_rows *rows);

@@ -9,7 +9,6 @@ typedef struct sft_job {
     const hn_loss_rows *rows;
     int32_t first, n;
     double loss[GROUP_ROWS];
-    int correct[GROUP_ROWS];
 } sft_job;
 
 static void sft_share(void *arg, int thread, int n_threads) {
@@ -21,20 +20,18 @@ static void sft_share(void *arg, int thread, int n_threads) {
         int64_t best, row = job->first + i;
         job->loss[i] = r->ops->cross_entropy(r->logits + row * r->n_vocab, r->n_vocab,
                                              r->labels[row], r->weight, &best);
-        job->correct[i] = best == r->labels[row];
+        r->hits[row] = best == r->labels[row];
     }
 }
 
-double hn_loss_sft(const hn_loss_rows *rows, double *n_correct) {
+double hn_loss_sft(const hn_loss_rows *rows) {
     double sum = 0;
     sft_job job = {.rows = rows};
     for (job.first = 0; job.first < rows->n; job.first += GROUP_ROWS) {
         job.n = rows->n - job.first < GROUP_ROWS ? rows->n - job.first : GROUP_ROWS;
         hn_pool_run(rows->pool, sft_share, &job);
-        for (int32_t i = 0; i < job.n; i++) {
+        for (int32_t i = 0; i < job.n; i++)
             sum += job.loss[i];
-            *n_correct += job.correct[i];
-        }
     }
     return sum * (double)rows->weight;
 }

@@ -72,9 +72,10 @@ hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_erro
     return flush(metrics, err);
 }
 
-hn_status hn_metrics_eval(hn_metrics *metrics, uint64_t step, double loss, double accuracy,
-                          hn_error *err) {
-    fprintf(metrics->file, "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_accuracy\": %.4f}\n",
-            (unsigned long long)step, loss, accuracy);
+hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m, hn_error *err) {
+    fprintf(metrics->file,
+            "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_accuracy\": %.4f, "
+            "\"eval_row_accuracy\": %.4f}\n",
+            (unsigned long long)m->step, m->loss, m->token_accuracy, m->row_accuracy);
     return flush(metrics, err);
 }

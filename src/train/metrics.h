@@ -18,11 +18,17 @@ typedef struct hn_step_metrics {
     uint64_t rows;               /* computed: less than tokens where beginnings are shared */
 } hn_step_metrics;
 
+typedef struct hn_eval_metrics {
+    uint64_t step;
+    double loss, token_accuracy;
+    double row_accuracy; /* documents whose every learned token would be chosen greedily */
+} hn_eval_metrics;
+
 /* Keeps the lines of steps up to `step` of an earlier part of the run and appends to them. */
 HN_MUST_CHECK hn_status hn_metrics_open(hn_metrics *metrics, const char *dir, uint64_t step,
                                         hn_error *err);
 void hn_metrics_close(hn_metrics *metrics);
 HN_MUST_CHECK hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m,
                                         hn_error *err);
-HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, uint64_t step, double loss,
-                                        double accuracy, hn_error *err);
+HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m,
+                                        hn_error *err);

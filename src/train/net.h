@@ -69,6 +69,7 @@ typedef struct hn_net {
 typedef struct hn_net_loss {
     double loss;    /* weight * sum of -log p */
     double correct; /* targets whose label had the largest logit */
+    bool *missed; /* a document of the tree each: set where a target was wrong; NULL = not asked */
 } hn_net_loss;
 
 /* budget_bytes bounds what is kept for backward (0 = HN_NET_BUDGET_BYTES); a pass that needs more

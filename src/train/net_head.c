@@ -25,6 +25,7 @@ static hn_status tile(hn_net *net, int32_t first, int32_t n, float weight, bool 
     int64_t dim = net->model->arch.n_embd;
     const int32_t *row = net->learned.target + first;
     int32_t labels[TILE_LABELS];
+    bool hits[TILE_LABELS];
     for (int32_t i = 0; i < n; i++) {
         memcpy(net->tile_x + i * dim, net->xn + row[i] * dim, (size_t)dim * sizeof(float));
         labels[i] = net->tree->targets[first + i].label;
@@ -35,9 +36,15 @@ static hn_status tile(hn_net *net, int32_t first, int32_t n, float weight, bool 
                          .n_vocab = (int32_t)head->rows,
                          .labels = labels,
                          .weight = weight,
+                         .hits = hits,
                          .ops = net->ops,
                          .pool = net->pool};
-    loss->loss += hn_loss_sft(&rows, &loss->correct);
+    loss->loss += hn_loss_sft(&rows);
+    for (int32_t i = 0; i < n; i++) {
+        loss->correct += hits[i];
+        if (loss->missed && !hits[i])
+            loss->missed[net->tree->targets[first + i].doc] = true;
+    }
     if (!backward)
         return HN_OK;
     HN_TRY(hn_matrix_backward(net->model->compute, head, net->logits, n, head->rows, net->tile_dx,

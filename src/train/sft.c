@@ -105,6 +105,7 @@ static hn_status run_documents(run *r, const hn_document *const *docs, size_t n,
     hn_packing packing;
     HN_TRY(hn_pack_documents(&packing, docs, n, hn_net_max_rows(r->net), share, err));
     const hn_document **bin = hn_malloc(n * sizeof *bin);
+    bool *missed = loss->missed;
     hn_status status = bin ? HN_OK : hn_fail_no_memory(err, n * sizeof *bin);
     for (size_t b = 0; status == HN_OK && b < packing.n_bins; b++) {
         size_t count = packing.first[b + 1] - packing.first[b];
@@ -115,12 +116,15 @@ static hn_status run_documents(run *r, const hn_document *const *docs, size_t n,
         status = hn_tree_build(&tree, bin, count, &options, err);
         if (status != HN_OK)
             break;
+        if (missed) /* a document is in one bin only: its place is where the bin begins */
+            loss->missed = missed + packing.first[b];
         status = hn_net_run(r->net, &tree, weight, dropout_key + b, backward, loss, err);
         *rows += (uint64_t)tree.n_rows;
         hn_tree_done(&tree);
         if (status == HN_OK && hn_progress_cancelled(r->progress))
             status = HN_CANCELLED;
     }
+    loss->missed = missed;
     hn_free(bin);
     hn_packing_done(&packing);
     return status;
@@ -210,23 +214,35 @@ static hn_status step(run *r, hn_error *err) {
     return hn_metrics_step(&r->metrics, &m, err);
 }
 
-static hn_status evaluate(run *r, hn_error *err) {
-    hn_net_loss loss = {0};
+/* Loss and accuracy over the evaluation documents. */
+static hn_status measure(run *r, hn_eval_metrics *m, hn_error *err) {
+    size_t n = r->eval->n, n_missed = 0;
     uint64_t rows = 0;
-    const hn_document **all = hn_malloc(r->eval->n * sizeof *all);
-    if (!all)
-        return hn_fail_no_memory(err, r->eval->n * sizeof *all);
-    for (size_t i = 0; i < r->eval->n; i++)
-        all[i] = &r->eval->items[i];
     double supervised = (double)r->eval->n_supervised;
-    hn_status status =
-        run_documents(r, all, r->eval->n, (float)(1.0 / supervised), 0, false, &loss, &rows, err);
+    const hn_document **all = hn_malloc(n * sizeof *all);
+    hn_net_loss loss = {.missed = hn_calloc(n, sizeof *loss.missed)};
+    hn_status status = all && loss.missed ? HN_OK : hn_fail_no_memory(err, n * sizeof *all);
+    for (size_t i = 0; status == HN_OK && i < n; i++)
+        all[i] = &r->eval->items[i];
+    if (status == HN_OK)
+        status = run_documents(r, all, n, (float)(1.0 / supervised), 0, false, &loss, &rows, err);
+    for (size_t i = 0; status == HN_OK && i < n; i++)
+        n_missed += loss.missed[i];
+    *m = (hn_eval_metrics){.step = r->state.step,
+                           .loss = loss.loss,
+                           .token_accuracy = loss.correct / supervised,
+                           .row_accuracy = 1.0 - (double)n_missed / (double)n};
     hn_free(all);
-    if (status != HN_OK)
-        return status;
+    hn_free(loss.missed);
+    return status;
+}
+
+static hn_status evaluate(run *r, hn_error *err) {
+    hn_eval_metrics m;
+    HN_TRY(measure(r, &m, err));
     r->state.evaluated_step = r->state.step;
-    if (loss.loss < r->state.best_eval_loss) {
-        r->state.best_eval_loss = loss.loss;
+    if (m.loss < r->state.best_eval_loss) {
+        r->state.best_eval_loss = m.loss;
         r->state.best_step = r->state.step;
         r->state.evals_without_gain = 0;
         memcpy(r->best, r->params.values, r->params.n * sizeof *r->best);
@@ -235,10 +251,10 @@ static hn_status evaluate(run *r, hn_error *err) {
     }
     int patience = r->options->early_stop_evals;
     r->stop = patience > 0 && r->state.evals_without_gain >= (uint64_t)patience;
-    hn_progress_note(r->progress, "step %llu: evaluation loss %.4f, token accuracy %.3f%s",
-                     (unsigned long long)r->state.step, loss.loss, loss.correct / supervised,
+    hn_progress_note(r->progress, "step %llu: evaluation loss %.4f, whole completions %.3f%s",
+                     (unsigned long long)r->state.step, m.loss, m.row_accuracy,
                      r->stop ? "; no gain for a while, stopping" : "");
-    return hn_metrics_eval(&r->metrics, r->state.step, loss.loss, loss.correct / supervised, err);
+    return hn_metrics_eval(&r->metrics, &m, err);
 }
 
 /* True after every `every` steps (0 = an epoch) and after the last one. */

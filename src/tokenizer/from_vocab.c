@@ -138,7 +138,6 @@ static hn_status build_byte_level(hn_tokenizer *tk, const hn_vocab *vocab, hn_er
     if (!vocab->merges && vocab->n_merges)
         return hn_fail(err, HN_BAD_INPUT, "tokenizer.ggml.merges is missing");
     tk->byte_level = true;
-    tk->model_unk = tk->unk;
     HN_TRY(hn_tk_pre_steps(tk, vocab->pre ? vocab->pre : "default", err));
     HN_TRY(add_merges(tk, vocab, err));
     return hn_tk_bytes_fill(tk, NULL, 0, err);

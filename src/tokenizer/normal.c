@@ -41,6 +41,14 @@ static size_t find_touched(const uint8_t *classes, const char *text, size_t i, s
     return size;
 }
 
+/* True for a mark of newer Unicode than the one that the class table follows: there it is a
+ * character of its own that nothing joins, so utf8proc must not see it. */
+static bool is_newer_mark(const char *p) {
+    uint32_t c;
+    hn_tk_char((const uint8_t *)p, &c);
+    return utf8proc_get_property((utf8proc_int32_t)c)->combining_class != 0;
+}
+
 static hn_status normalise_nfc(const hn_tokenizer *tk, hn_vocab_text *text, hn_buf *out,
                                hn_error *err) {
     size_t start, at = find_touched(tk->classes, text->data, 0, text->size, &start), done = 0;
@@ -51,6 +59,8 @@ static hn_status normalise_nfc(const hn_tokenizer *tk, hn_vocab_text *text, hn_b
         while (end < text->size &&
                hn_tk_class_at(tk->classes, (const uint8_t *)text->data + end, &n) & HN_TK_NFC)
             end += n;
+        if (start < at && is_newer_mark(text->data + start))
+            start = at;
         hn_buf_append(out, text->data + done, start - done);
         HN_TRY(append_form(text->data + start, end - start, UTF8PROC_COMPOSE | UTF8PROC_STABLE, out,
                            err));

@@ -32,11 +32,7 @@ static inline const char *shared_or_note(const char *name) {
     return NULL;
 }
 
-/* The tokenizer of a GGUF file in the shared folder; skips the test when it isn't there. */
-static inline hn_tokenizer *tokenizer_from_shared_gguf(const char *name) {
-    const char *path = shared_or_note(name);
-    if (!path)
-        skip();
+static inline hn_tokenizer *tokenizer_from_gguf_path(const char *path) {
     hn_error err;
     hn_gguf gguf;
     hn_tokenizer *tk = NULL;
@@ -45,6 +41,32 @@ static inline hn_tokenizer *tokenizer_from_shared_gguf(const char *name) {
         fail_msg("%s: %s", path, err.message);
     hn_gguf_close(&gguf);
     return tk;
+}
+
+/* The tokenizer of a GGUF file in the shared folder; skips the test when it isn't there. */
+static inline hn_tokenizer *tokenizer_from_shared_gguf(const char *name) {
+    const char *path = shared_or_note(name);
+    if (!path)
+        skip();
+    return tokenizer_from_gguf_path(path);
+}
+
+/* The base model in the cache folder. */
+static inline hn_tokenizer *tokenizer_of_base_model(void) {
+    static const char NAME[] = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    char path[4096];
+    const char *cache = getenv("HONE_CACHE"), *xdg = getenv("XDG_CACHE_HOME");
+    if (cache)
+        snprintf(path, sizeof path, "%s/%s", cache, NAME);
+    else if (xdg)
+        snprintf(path, sizeof path, "%s/hone/%s", xdg, NAME);
+    else
+        snprintf(path, sizeof path, "%s/.cache/hone/%s", getenv("HOME"), NAME);
+    if (!hn_path_exists(path)) {
+        fprintf(stderr, "skipped: %s is missing (scripts/get-base-model gets it)\n", path);
+        skip();
+    }
+    return tokenizer_from_gguf_path(path);
 }
 
 static inline char *read_shared(const char *name, size_t *size) {

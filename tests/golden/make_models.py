@@ -137,6 +137,23 @@ def llama3_factors(config, rope):
     return out
 
 
+def make_lora(base):
+    """A LoRA with both matrices random on every linear layer of the llama3 model, and the logits
+    PEFT computes with it."""
+    from peft import LoraConfig, get_peft_model
+    folder = os.path.join(OUT, "llama3_lora")
+    torch.manual_seed(7)
+    model = get_peft_model(base, LoraConfig(
+        r=3, lora_alpha=6, target_modules="all-linear", init_lora_weights=False))
+    model.peft_config["default"].base_model_name_or_path = "llama3"
+    model.save_pretrained(folder)
+    os.remove(os.path.join(folder, "README.md"))
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([IDS])).logits[0].numpy()
+    np.save(os.path.join(folder, "logits.npy"), logits.astype(np.float32))
+    print("llama3_lora logits", logits.std())
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     for seed, (name, (cls, config)) in enumerate(MODELS.items()):
@@ -157,6 +174,8 @@ def main():
                      if not (k == "lm_head.weight" and config.tie_word_embeddings)}
             write_gguf(os.path.join(OUT, name + ".gguf"), name.rstrip("3") if name == "llama3"
                        else name, model.config, state)
+            if name == "llama3":
+                make_lora(model)
         print(name, "logits", logits.std(), os.listdir(folder))
 
 

@@ -100,7 +100,6 @@ def write_gguf(path, arch, config, state):
     w.add_tokenizer_pre("gpt-2")
     w.add_token_list(texts)
     w.add_token_types([1] * 256 + [3] * 3)
-    w.add_token_merges(["a b"])
     w.add_bos_token_id(256)
     w.add_eos_token_id(257)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[arch.upper()], config.num_hidden_layers)

@@ -21,10 +21,10 @@ enum { VOCAB = 512, BOS = 1 };
 
 #define ASSERT_OK(expr)                                                                            \
     do {                                                                                           \
-        hn_error err;                                                                              \
-        hn_error *errp = &err;                                                                     \
+        hn_error ok_err;                                                                           \
+        hn_error *errp = &ok_err;                                                                  \
         if ((expr) != HN_OK)                                                                       \
-            fail_msg("%s", err.message);                                                           \
+            fail_msg("%s", ok_err.message);                                                        \
     } while (0)
 
 static char story_path[64];

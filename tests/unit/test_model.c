@@ -21,10 +21,10 @@ enum { GOLDEN_ROWS = 24, GOLDEN_VOCAB = 264, STORY_VOCAB = 512 };
 
 #define ASSERT_OK(expr)                                                                            \
     do {                                                                                           \
-        hn_error err;                                                                              \
-        hn_error *errp = &err;                                                                     \
+        hn_error ok_err;                                                                           \
+        hn_error *errp = &ok_err;                                                                  \
         if ((expr) != HN_OK)                                                                       \
-            fail_msg("%s", err.message);                                                           \
+            fail_msg("%s", ok_err.message);                                                        \
     } while (0)
 
 static hn_model *open_model(const char *path, int n_threads, hn_numerics numerics) {

@@ -19,7 +19,7 @@ void hn_html_text(hn_buf *out, const char *text) {
     }
 }
 
-enum { WIDTH = 720, HEIGHT = 260, LEFT = 52, RIGHT = 12, TOP = 12, BOTTOM = 34, MAX_POINTS = 500 };
+enum { WIDTH = 720, HEIGHT = 260, LEFT = 52, RIGHT = 24, TOP = 12, BOTTOM = 34, MAX_POINTS = 500 };
 
 typedef struct chart {
     double first, last; /* steps */

@@ -12,10 +12,10 @@ static const char STYLE[] =
     "@media(prefers-color-scheme:dark){:root{--bg:#14161a;--fg:#e6e8eb;--dim:#9aa3ae;"
     "--line:#333a44;--card:#1b1e24;--accent:#82aaff;--held:#f0a35e;--pass:#6fd394;--fail:#ff8f86;"
     "--open:#e8c069}}\n"
-    "*{box-sizing:border-box}body{margin:0 auto;padding:1.2rem;max-width:64rem;background:var(--bg)"
+    "*{box-sizing:border-box}body{margin:0 auto;padding:1.2rem;max-width:74rem;background:var(--bg)"
     ";color:var(--fg);font:16px/1.5 system-ui,sans-serif}h1{font-size:1.6rem;margin:.2rem 0}"
-    "h2{font-size:1.15rem;margin:2rem 0 .5rem}p{margin:.4rem 0}.dim,caption{color:var(--dim)}"
-    "caption{text-align:left;font-size:.9rem;padding:.3rem 0}.scroll{overflow-x:auto;border:1px "
+    "h2{font-size:1.15rem;margin:2rem 0 .5rem}p{margin:.4rem 0}.dim{color:var(--dim)}"
+    ".scroll{overflow-x:auto;border:1px "
     "solid var(--line);border-radius:8px;background:var(--card)}table{border-collapse:collapse;"
     "width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}th,td{padding:.45rem .7rem;"
     "text-align:right;white-space:nowrap;border-top:1px solid var(--line)}thead th{border-top:0;"
@@ -26,7 +26,8 @@ static const char STYLE[] =
     "height:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}"
     ".chart text{fill:var(--dim);font-size:12px}.grid{stroke:var(--line)}.train{fill:none;"
     "stroke:var(--accent);stroke-width:1.6}.heldout{fill:var(--held)}.bar{width:6rem;height:.6rem;"
-    "display:block}.track{fill:var(--line)}.fill{fill:var(--accent)}.whisker{stroke:var(--held);"
+    "display:block;margin-left:auto}.track{fill:var(--line)}.fill{fill:var(--accent)}.whisker{"
+    "stroke:var(--held);"
     "stroke-width:2.5}.legend{color:var(--dim);font-size:.9rem}.key{display:inline-block;"
     "width:.8rem;height:.8rem;border-radius:2px;margin:0 .2rem 0 .8rem}.key.train{"
     "background:var(--accent)}.key.heldout{background:var(--held)}code{overflow-wrap:anywhere}\n";
@@ -82,9 +83,10 @@ static void artefact_table(hn_buf *out, const json_t *rows) {
     enum { COLUMNS = 9 };
     size_t i;
     const json_t *row;
-    hn_buf_puts(out, "<h2>Artefacts</h2><div class=\"scroll\"><table><caption>Score with its 95 % "
+    hn_buf_puts(out, "<h2>Artefacts</h2><p class=\"dim\">Score with its 95 % "
                      "interval; KL and flips against the tuned float model; speed in tokens a "
-                     "second.</caption><thead><tr><th>artefact</th><th>score</th><th>KL</th>"
+                     "second.</p><div "
+                     "class=\"scroll\"><table><thead><tr><th>artefact</th><th>score</th><th>KL</th>"
                      "<th>flips</th><th>size MB</th><th>prefill</th><th>decode</th><th>p95 ms</th>"
                      "<th>first token p95 ms</th><th>gate</th></tr></thead><tbody>\n");
     json_array_foreach (rows, i, row) {
@@ -156,9 +158,10 @@ static void bound_cell(hn_buf *out, const json_t *check) {
 static void gate_table(hn_buf *out, const json_t *rows) {
     size_t i, k;
     const json_t *row, *check;
-    hn_buf_puts(out, "<h2>Gate</h2><div class=\"scroll\"><table><caption>Each bound is one-sided "
+    hn_buf_puts(out, "<h2>Gate</h2><p class=\"dim\">Each bound is one-sided "
                      "95 %: a check passes when the bound itself keeps to the limit, and is "
-                     "inconclusive when there are too few rows to tell.</caption><thead><tr><th>"
+                     "inconclusive when there are too few rows to tell.</p><div "
+                     "class=\"scroll\"><table><thead><tr><th>"
                      "artefact</th><th>check</th><th>value</th><th>bounds</th><th>limit</th><th>n"
                      "</th><th>verdict</th></tr></thead><tbody>\n");
     json_array_foreach (rows, i, row) {

@@ -95,6 +95,7 @@ static hn_status report(const bench_run *run, int n_prompt, int n_gen, json_t *t
 static hn_status run_test(bench_run *run, int n_prompt, int n_gen, const hn_progress *progress,
                           json_t *tests, double *ts, hn_error *err) {
     const hn_bench_options *options = run->options;
+    enum { WARM_UP_TOKENS = 32 }; /* pages in the weights, wakes the threads */
     int n = n_prompt + n_gen, batch = n_prompt ? BATCH_ROWS : 1;
     char label[48];
     snprintf(label, sizeof label, "bench %s %d", n_prompt ? "prefill" : "decode", n);
@@ -104,7 +105,7 @@ static hn_status run_test(bench_run *run, int n_prompt, int n_gen, const hn_prog
         hn_kv_truncate(run->kv, 0, 0);
         HN_TRY(feed(run, options->n_depth, BATCH_ROWS, err));
         uint64_t start = hn_clock_ns();
-        HN_TRY(feed(run, n, batch, err));
+        HN_TRY(feed(run, i < 0 && n > WARM_UP_TOKENS ? WARM_UP_TOKENS : n, batch, err));
         double ns = (double)(hn_clock_ns() - start);
         hn_progress_update(progress, label, (uint64_t)(i + 2), (uint64_t)options->repetitions + 1,
                            "runs", NULL);

@@ -2,6 +2,38 @@
 #include "cli/commands.h"
 
 #include "pipeline/pipeline.h"
+#include "pipeline/recipe_table.h"
+
+static const char *type_name(const hn_field *field) {
+    static const char *const NAMES[] = {"text",  "name",   "file",    "file or list", "model",
+                                        "whole", "number", "boolean", "choice"};
+    return field->type == HN_FIELD_CHOICE ? field->choices : NAMES[field->type];
+}
+
+static void key_row(hn_table *table, const hn_field *field) {
+    hn_table_cell(table, "%s%s%s", field->section, field->section[0] ? "." : "", field->key);
+    hn_table_cell(table, "%s", type_name(field));
+    if (field->min != 0 || field->max != 0)
+        hn_table_cell(table, "%g to %g", field->min, field->max);
+    else
+        hn_table_cell(table, "-");
+    hn_table_cell(table, "%s",
+                  field->required ? "(needed)" : (field->fallback ? field->fallback : "-"));
+}
+
+/* Every key of a recipe, from the table that recipes are read by. */
+static hn_status print_keys(const hn_cli *cli, hn_error *err) {
+    static const char *const HEADS[] = {"key", "value", "range", "default"};
+    hn_table table;
+    hn_table_init(&table, 4, HEADS, "lLll");
+    for (size_t i = 0; i < HN_RECIPE_N_FIELDS; i++)
+        key_row(&table, &HN_RECIPE_FIELDS[i]);
+    for (size_t i = 0; i < HN_ARTEFACT_N_FIELDS; i++)
+        key_row(&table, &HN_ARTEFACT_FIELDS[i]);
+    hn_status status = hn_table_print(&table, &cli->out, err);
+    hn_table_done(&table);
+    return status;
+}
 
 static hn_status print(const hn_cli *cli, const hn_pipeline_result *result, hn_error *err) {
     if (cli->json)
@@ -20,6 +52,10 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_pipeline_options options = {.out_dir = hn_cli_text(cli, "output"),
                                    .n_threads = hn_cli_int(cli, "threads"),
                                    .isa = hn_cli_text(cli, "isa")};
+    if (hn_cli_flag(cli, "keys"))
+        return print_keys(cli, err);
+    if (!hn_cli_arg(cli, 0))
+        return hn_fail(err, HN_USAGE, "which recipe? usage: hone run RECIPE [options]");
     HN_TRY(hn_recipe_read(&recipe, hn_cli_arg(cli, 0), err));
     hn_status status;
     HN_GO(hn_pipeline_run(&recipe, &options, &cli->progress, &result, err));
@@ -37,13 +73,13 @@ done:
 static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "DIR", NULL,
      "Run folder, instead of runs/NAME below the working folder"},
+    {"keys", 0, HN_OPT_FLAG, NULL, NULL, "List every key of a recipe with its default"},
     {0},
 };
 
 const hn_command HN_CMD_RUN = {
     .name = "run",
     .args = "RECIPE",
-    .min_args = 1,
     .max_args = 1,
     .summary = "the whole loop from one YAML file",
     .details =
@@ -53,6 +89,6 @@ const hn_command HN_CMD_RUN = {
         "stopped, by Ctrl-C or kill -9, goes on with the same command to the same bytes.\n\n"
         "The exit code is the gate's: 0 pass, 4 fail, 5 inconclusive.",
     .groups = {OPTIONS, HN_OPTIONS_COMPUTE},
-    .examples = "hone run examples/intent-router/recipe.yaml",
+    .examples = "hone run examples/intent-router/recipe.yaml\nhone run --keys",
     .run = run,
 };

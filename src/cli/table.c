@@ -43,7 +43,8 @@ const hn_option HN_OPTIONS_SAMPLING[] = {
 };
 
 const hn_command *const HN_COMMANDS[] = {
-    &HN_CMD_PULL,
-    &HN_CMD_HELP,
-    NULL,
+    &HN_CMD_PULL,       &HN_CMD_INFO,   &HN_CMD_CHAT,   &HN_CMD_DATA_CHECK, &HN_CMD_DATA_DEDUPE,
+    &HN_CMD_DATA_STATS, &HN_CMD_SFT,    &HN_CMD_EVAL,   &HN_CMD_GATE,       &HN_CMD_TOKENIZE,
+    &HN_CMD_DETOKENIZE, &HN_CMD_RENDER, &HN_CMD_LOGITS, &HN_CMD_PERPLEXITY, &HN_CMD_BENCH,
+    &HN_CMD_HELP,       NULL,
 };

@@ -62,7 +62,9 @@ hn_status hn_chat_answer(hn_chat *chat, const char *prompt, bool print, hn_gener
     chat->options.context = &s;
     if (chat->raw)
         HN_GO(hn_encode(chat->session.model->ckpt.tokenizer, prompt, strlen(prompt),
-                        HN_ENCODE_ADD_SPECIAL, &ids, err));
+                        HN_ENCODE_ADD_SPECIAL |
+                            (hn_cli_flag(chat->cli, "special") ? HN_ENCODE_PARSE_SPECIAL : 0),
+                        &ids, err));
     else
         HN_GO(encode(chat, &ids, err));
     HN_GO(hn_generate(chat->session.model, chat->session.kv, 0, ids.data, (int)ids.size,
@@ -176,7 +178,9 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status;
     if (system && chat.raw)
         return hn_fail(err, HN_USAGE, "--system has no place in --raw: put it into the prompt");
-    HN_GO(hn_session_open(&chat.session, cli, hn_cli_arg(cli, 0), HN_NUMERICS_INT8, err));
+    bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
+    HN_GO(hn_session_open(&chat.session, cli, hn_cli_arg(cli, 0),
+                          f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
@@ -195,6 +199,8 @@ static const hn_option OPTIONS[] = {
     {"prompt", 'p', HN_OPT_TEXT, "TEXT", NULL, "Answer this and leave; - reads standard input"},
     {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text"},
     {"raw", 0, HN_OPT_FLAG, NULL, NULL, "Continue the prompt as it stands, without the template"},
+    {"special", 0, HN_OPT_FLAG, NULL, NULL, "With --raw: control tokens in the prompt are tokens"},
+    {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"ctx", 'c', HN_OPT_INT, "N", "0",
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
     {0},

@@ -88,10 +88,10 @@ static void print_architecture(const hn_checkpoint *ckpt, const totals *t) {
     const hn_arch *a = &ckpt->arch;
     char size[32];
     printf("model       %s (%s)\n", ckpt->path, ckpt->is_gguf ? "GGUF" : "Hugging Face folder");
-    printf("family      %s, %.1fM parameters, %s:", a->family, (double)t->n_params * 1e-6,
+    printf("family      %s, %.1fM parameters, %s of", a->family, (double)t->n_params * 1e-6,
            hn_cli_bytes(size, (double)t->bytes));
     for (int i = 0; i < HN_DTYPE_COUNT; i++)
-        if (t->dtype_bytes[i])
+        if (t->dtype_bytes[i] * 100 >= t->bytes) /* norms and biases are nothing to mention */
             printf(" %s %.0f%%", hn_dtype_name((hn_dtype)i),
                    100.0 * (double)t->dtype_bytes[i] / (double)t->bytes);
     printf("\nlayers      %d, width %d, MLP %d\n", a->n_layer, a->n_embd, a->n_ff);

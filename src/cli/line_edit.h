@@ -29,6 +29,8 @@ typedef struct hn_line_edit {
     char *history[HN_EDIT_HISTORY]; /* oldest first */
     int n_history, history_at;      /* n_history = the line being typed */
     char *typed;                    /* that line, while the history is looked through */
+    char ahead[256];                /* bytes read but not fed yet: typed ahead of an answer */
+    size_t n_ahead, ahead_at;
 } hn_line_edit;
 
 /* Takes one byte. Bytes that mean nothing are dropped. */

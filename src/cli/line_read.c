@@ -22,24 +22,12 @@ static void redraw(const hn_line_edit *edit, const char *prompt, int width) {
 
 static hn_status read_line(hn_line_edit *edit, const char *prompt, int width,
                            const atomic_bool *cancel, bool *ended, hn_error *err) {
-    redraw(edit, prompt, width);
     for (;;) {
-        char bytes[256];
-        ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
-        if (n < 0 && errno == EINTR && !atomic_load(cancel))
-            continue;
-        if (n < 0 && errno != EINTR)
-            return hn_fail_errno(err, "standard input");
-        if (n < 0)
-            return hn_fail(err, HN_CANCELLED, "cancelled");
-        if (n == 0) {
-            *ended = true;
-            return HN_OK;
-        }
-        for (ssize_t i = 0; i < n; i++) {
-            switch (hn_line_edit_feed(edit, bytes[i])) {
+        while (edit->ahead_at < edit->n_ahead) {
+            switch (hn_line_edit_feed(edit, edit->ahead[edit->ahead_at++])) {
             case HN_EDIT_ACCEPT:
-                return HN_OK; /* what was typed ahead after Enter is dropped */
+                redraw(edit, prompt, width);
+                return HN_OK;
             case HN_EDIT_CANCEL:
                 return hn_fail(err, HN_CANCELLED, "cancelled");
             case HN_EDIT_END:
@@ -53,6 +41,19 @@ static hn_status read_line(hn_line_edit *edit, const char *prompt, int width,
             }
         }
         redraw(edit, prompt, width);
+        ssize_t n = read(STDIN_FILENO, edit->ahead, sizeof edit->ahead);
+        if (n < 0 && errno == EINTR && !atomic_load(cancel))
+            continue;
+        if (n < 0 && errno != EINTR)
+            return hn_fail_errno(err, "standard input");
+        if (n < 0)
+            return hn_fail(err, HN_CANCELLED, "cancelled");
+        if (n == 0) {
+            *ended = true;
+            return HN_OK;
+        }
+        edit->n_ahead = (size_t)n;
+        edit->ahead_at = 0;
     }
 }
 

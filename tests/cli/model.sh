@@ -1,0 +1,129 @@
+# Commands over a model: what they print, what they refuse. On the real base model.
+. "$(dirname "$0")/lib.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+if [ ! -f "$BASE_MODEL" ]; then
+    skip "commands over a model" "the base model isn't there (scripts/get-base-model)"
+    finish
+    exit
+fi
+M=$BASE_MODEL
+cd "$work" || exit 1
+
+expect "info" 0 "llama, 134\.5M parameters" "$HONE" info "$M"
+expect_json "info --json" "$HONE" info "$M" --json --tensors
+expect "info of no file" 3 "none\.gguf: No such file" "$HONE" info none.gguf
+mkdir empty
+expect "info of an empty folder" 3 "empty" "$HONE" info empty
+echo "hello" >text.gguf
+expect "info of a text" 3 "text\.gguf" "$HONE" info text.gguf
+for n in 3 20 1000 100000 5000000; do
+    head -c "$n" "$M" >cut.gguf
+    expect "info of a file cut to $n bytes" 3 "cut\.gguf" "$HONE" info cut.gguf
+done
+: >nothing.gguf
+expect "info of an empty file" 3 "nothing\.gguf" "$HONE" info nothing.gguf
+rm -f cut.gguf
+
+text='Héllo  wörld 👋🏽, <|im_start|> 1234'
+expect "tokenize" 0 "'Hello'" "$HONE" tokenize "$M" "Hello there"
+expect_json "tokenize --json" "$HONE" tokenize "$M" --json "$text"
+"$HONE" tokenize "$M" --ids "$text" | "$HONE" detokenize "$M" >round
+[ "$(cat round)" = "$text" ] && pass "text to ids to text" || fail "text to ids to text" "$(cat round)"
+printf '%s' "$text" | "$HONE" tokenize "$M" --ids >a
+"$HONE" tokenize "$M" --ids "$text" >b
+cmp -s a b && pass "standard input is the same" || fail "standard input is the same"
+expect "special tokens only when asked" 0 "^1$" "$HONE" tokenize "$M" --ids --special '<|im_start|>'
+printf 'a\377b' >bad.txt
+expect "text that is no UTF-8" 3 "" "$HONE" tokenize "$M" --file bad.txt
+expect "an id that is none" 3 "token id 49152 is not below 49152" "$HONE" detokenize "$M" 49152
+expect "an id that is no number" 3 "'x1' is no token id" "$HONE" detokenize "$M" 1 x1
+
+echo '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]' >m.json
+expect "render" 0 "^Be brief\.<\|im_end\|>$" "$HONE" render "$M" m.json
+"$HONE" render "$M" m.json --no-generation-prompt | grep -q assistant &&
+    fail "render without the assistant's turn" || pass "render without the assistant's turn"
+expect_json "render --ids" "$HONE" render "$M" m.json --ids
+echo '[{"role": "user", "content": "Hi"' >broken.json
+expect "render of broken JSON" 3 "broken\.json" "$HONE" render "$M" broken.json
+echo '{"a": 1}' >wrong.json
+expect "render of something else" 3 "wanted a list of messages" "$HONE" render "$M" wrong.json
+
+expect "logits" 0 "\(3, 49152\) float32" "$HONE" logits "$M" "The sky is" -o l.npy
+python3 - <<'PYTHON' && pass "logits.npy is what NumPy reads" || fail "logits.npy is what NumPy reads"
+import ast, struct
+data = open("l.npy", "rb").read()
+assert data[:8] == b"\x93NUMPY\x01\x00"
+n, = struct.unpack("<H", data[8:10])
+head = ast.literal_eval(data[10:10 + n].decode())
+assert head == {"descr": "<f4", "fortran_order": False, "shape": (3, 49152)}, head
+assert (10 + n) % 64 == 0 and len(data) == 10 + n + 4 * 3 * 49152
+PYTHON
+expect "logits to nowhere" 3 "none/l.npy" "$HONE" logits "$M" "Hi" -o none/l.npy
+expect "logits onto a full disk" 3 "" "$HONE" logits "$M" "Hi" -o /dev/full/l.npy
+
+expect "an unknown instruction set" 2 "isa|instruction|avx9" "$HONE" logits "$M" "Hi" --isa avx9
+expect "perplexity of too short a text" 3 "" "$HONE" perplexity "$M" m.json
+
+expect "chat -p" 0 "[A-Za-z]" "$HONE" chat "$M" -p "Say hello." -n 8
+expect_json "chat --json" "$HONE" chat "$M" -p "Say hello." -n 8 --json
+python3 -c '
+import json
+a = json.load(open("out"))
+assert a["finish"] in ("stop", "length") and a["n_generated"] <= 8 and a["n_prompt"] > 5, a
+assert 0 < a["first_token_ms"] <= a["total_ms"], a' && pass "its counts" || fail "its counts" "$(cat out)"
+echo "Say hello." | "$HONE" chat "$M" -n 8 --json >a
+cmp <(python3 -c 'import json; print(json.load(open("a"))["text"])') \
+    <(python3 -c 'import json; print(json.load(open("out"))["text"])') &&
+    pass "the prompt from standard input" || fail "the prompt from standard input"
+for i in 1 2; do "$HONE" chat "$M" -p Hi -n 12 -T 1 --seed 7 >"s$i"; done
+"$HONE" chat "$M" -p Hi -n 12 -T 1 --seed 8 >s3
+cmp -s s1 s2 && ! cmp -s s1 s3 && pass "a seed gives one answer" || fail "a seed gives one answer" "$(cat s1 s2 s3)"
+expect "a temperature below 0" 2 "--temperature: -1 is not between" "$HONE" chat "$M" -p Hi -T -1
+expect "a bias for no token" 2 "--logit-bias" "$HONE" chat "$M" -p Hi --logit-bias 99999=1
+expect "an adapter that isn't there" 3 "nowhere" "$HONE" chat "$M" -p Hi --adapter nowhere
+expect "an empty prompt" 3 "prompt is empty" "$HONE" chat "$M"
+"$HONE" chat "$M" --raw -p "One, two, three," -n 400 --ignore-eos >s4 2>err &
+pid=$!
+for _ in $(seq 100); do [ -s s4 ] && break; sleep 0.05; done
+kill -INT "$pid"
+wait "$pid"
+[ $? = 130 ] && [ -s s4 ] && pass "Ctrl-C keeps the text so far" || fail "Ctrl-C keeps the text so far" "$(cat err)"
+"$HONE" chat "$M" -p "Write a long story." -n 300 2>err | head -c 5 >/dev/null
+[ "${PIPESTATUS[0]}" -le 1 ] && [ ! -s err ] && pass "a reader that leaves" || fail "a reader that leaves" "$(cat err)"
+
+talk() { # NAME STEP... -- OPTION...
+    local name=$1
+    shift
+    local steps=()
+    while [ "$1" != -- ]; do steps+=("$1"); shift; done
+    shift
+    TERM=xterm python3 "$here/pty_run.py" 70 "${steps[@]}" -- "$HONE" chat "$M" -n 24 "$@" >talk 2>&1
+    code=$?
+    [ "$code" = 0 ] && pass "$name" || fail "$name" "exit $code" "$(tail -c 600 talk)"
+}
+talk "a conversation" 'expect:> ' 'type:Hi\r' 'expect:> ' 'type:\x04' --
+talk "/commands" 'expect:> ' 'type:/help\r' 'expect:/regen' 'expect:> ' 'type:/params temperature 0.5\r' \
+    'expect:> ' 'type:/params\r' 'expect:temperature          0.5' 'type:/hepl\r' \
+    'expect:did you mean /help' 'type:/system Be brief.\r' 'expect:> ' 'type:Hi\r' 'expect:> ' \
+    'type:/regen\r' 'expect:> ' 'type:/save talk.json\r' 'expect:saved 3 messages' \
+    'type:/reset\r' 'expect:new conversation' 'type:/load talk.json\r' 'expect:loaded 3' 'type:/quit\r' --
+python3 -c '
+import json
+roles = [m["role"] for m in json.load(open("talk.json"))]
+assert roles == ["system", "user", "assistant"], roles' && pass "what /save wrote" || fail "what /save wrote"
+talk "Ctrl-C stops the answer, not the program" 'expect:> ' 'type:Count to one thousand.\r' 'wait:0.8' \
+    'type:\x03' 'expect:[stopped]' 'expect:> ' 'type:\x04' -- --ignore-eos -n 2000
+talk "Ctrl-C while typing, editing, history, paste" 'expect:> ' 'type:abc\x03' 'expect:> ' \
+    'type:/hel\x01x\x7f\x05p\r' 'expect:this list' 'expect:> ' 'type:\x1b[A\r' 'expect:this list' \
+    'type:\x1b[200~one\ntwo\x1b[201~\x15' 'expect:> ' 'type:/quit\r' --
+
+narrow=$(TERM=xterm python3 "$here/pty_run.py" 40 -- "$HONE" info "$M" --tensors | tr -d '\r' |
+    sed 's/\x1b\[[0-9;]*m//g' | sed -n '/^tensor/,$p' | python3 -c '
+import sys
+print(max(len(line.rstrip("\n")) for line in sys.stdin))')
+[ "$narrow" -le 40 ] && pass "a table on a narrow terminal" || fail "a table on a narrow terminal" "$narrow"
+TERM=xterm python3 "$here/pty_run.py" 80 -- "$HONE" info "$M" | grep -q $'\x1b\[1m' && pass "colours on a terminal" ||
+    fail "colours on a terminal"
+NO_COLOR=1 TERM=xterm python3 "$here/pty_run.py" 80 -- "$HONE" info "$M" | grep -q $'\x1b' &&
+    fail "NO_COLOR" || pass "NO_COLOR"
+finish

@@ -29,6 +29,9 @@ static hn_status documents(const hn_cli *cli, const hn_model *model, const char 
 }
 
 static hn_status modules_parse(const char *text, unsigned *mask, hn_error *err) {
+    *mask = (1u << HN_MODULE_COUNT) - 1;
+    if (strcmp(text, "all") == 0)
+        return HN_OK;
     *mask = 0;
     while (*text) {
         size_t n = strcspn(text, ",");
@@ -140,8 +143,8 @@ static const hn_option OPTIONS[] = {
     {"rank", 'r', HN_OPT_INT, "N", "16", "Rank of the adapter", NULL, 1, 1024},
     {"alpha", 0, HN_OPT_REAL, "X", "32", "Scale of the adapter, times 1/rank", NULL, 1e-3, 1e6},
     {"dropout", 0, HN_OPT_REAL, "X", "0", "Dropout before the adapter", NULL, 0, 0.99},
-    {"modules", 0, HN_OPT_TEXT, "LIST", "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
-     "Layers to adapt"},
+    {"modules", 0, HN_OPT_TEXT, "LIST", "all",
+     "Layers to adapt: all, or q_proj,v_proj and the like"},
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
     {"schedule", 0, HN_OPT_CHOICE, "NAME", "cosine", "How it falls", "linear|cosine|constant", 0,
      0},

@@ -101,21 +101,21 @@ talk() { # NAME STEP... -- OPTION...
     code=$?
     [ "$code" = 0 ] && pass "$name" || fail "$name" "exit $code" "$(tail -c 600 talk)"
 }
-talk "a conversation" 'expect:> ' 'type:Hi\r' 'expect:> ' 'type:\x04' --
-talk "/commands" 'expect:> ' 'type:/help\r' 'expect:/regen' 'expect:> ' 'type:/params temperature 0.5\r' \
-    'expect:> ' 'type:/params\r' 'expect:temperature          0.5' 'type:/hepl\r' \
-    'expect:did you mean /help' 'type:/system Be brief.\r' 'expect:> ' 'type:Hi\r' 'expect:> ' \
-    'type:/regen\r' 'expect:> ' 'type:/save talk.json\r' 'expect:saved 3 messages' \
+talk "a conversation" 'expect:2004h' 'type:Hi\r' 'expect:2004h' 'type:\x04' --
+talk "/commands" 'expect:2004h' 'type:/help\r' 'expect:/regen' 'expect:2004h' 'type:/params temperature 0.5\r' \
+    'expect:2004h' 'type:/params\r' 'expect:temperature          0.5' 'type:/hepl\r' \
+    'expect:did you mean /help' 'type:/system Be brief.\r' 'expect:2004h' 'type:Hi\r' 'expect:2004h' \
+    'type:/regen\r' 'expect:2004h' 'type:/save talk.json\r' 'expect:saved 3 messages' \
     'type:/reset\r' 'expect:new conversation' 'type:/load talk.json\r' 'expect:loaded 3' 'type:/quit\r' --
 python3 -c '
 import json
 roles = [m["role"] for m in json.load(open("talk.json"))]
 assert roles == ["system", "user", "assistant"], roles' && pass "what /save wrote" || fail "what /save wrote"
-talk "Ctrl-C stops the answer, not the program" 'expect:> ' 'type:Count to one thousand.\r' 'wait:0.8' \
-    'type:\x03' 'expect:[stopped]' 'expect:> ' 'type:\x04' -- --ignore-eos -n 2000
-talk "Ctrl-C while typing, editing, history, paste" 'expect:> ' 'type:abc\x03' 'expect:> ' \
-    'type:/hel\x01x\x7f\x05p\r' 'expect:this list' 'expect:> ' 'type:\x1b[A\r' 'expect:this list' \
-    'type:\x1b[200~one\ntwo\x1b[201~\x15' 'expect:> ' 'type:/quit\r' --
+talk "Ctrl-C stops the answer, not the program" 'expect:2004h' 'type:Count to one thousand.\r' 'wait:0.8' \
+    'type:\x03' 'expect:[stopped]' 'expect:2004h' 'type:\x04' -- --ignore-eos -n 2000
+talk "Ctrl-C while typing, editing, history, paste" 'expect:2004h' 'type:abc\x03' 'expect:2004h' \
+    'type:/hel\x01x\x7f\x05p\r' 'expect:this list' 'expect:2004h' 'type:\x1b[A\r' 'expect:this list' \
+    'type:\x1b[200~one\ntwo\x1b[201~\x15' 'expect:2004h' 'type:/quit\r' --
 
 narrow=$(TERM=xterm python3 "$here/pty_run.py" 40 -- "$HONE" info "$M" --tensors | tr -d '\r' |
     sed 's/\x1b\[[0-9;]*m//g' | sed -n '/^tensor/,$p' | python3 -c '

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-TIMEOUT_S = 60
+TIMEOUT_S = 20
 
 
 def main():
@@ -64,6 +64,9 @@ def main():
     while read(0.2) and time.time() < end:
         pass
     show()
+    if time.time() >= end:
+        print("\nit did not end")
+        os.kill(pid, 9)
     _, status = os.waitpid(pid, 0)
     sys.exit(os.waitstatus_to_exitcode(status) % 256)
 

@@ -106,15 +106,16 @@ static void write_float(double value, const hn_format *f, char *out, size_t max)
     char type = f->type == '%' ? 'f' : f->type ? f->type : 'g';
     snprintf(pattern, sizeof pattern, f->alternate ? "%%#.*%c" : "%%.*%c", type);
     snprintf(out, max, pattern, precision, f->type == '%' ? value * 100 : value);
+    size_t used = strlen(out);
     if (f->type == '%')
-        strcat(out, "%");
+        snprintf(out + used, max - used, "%%");
     if (!f->type && isfinite(value)) { /* as g, but a float shows that it is one */
         char *e = strchr(out, 'e');
         int digits = (int)strspn(out, "0123456789");
         if (!e && !strchr(out, '.') && digits >= precision && precision > 0)
             snprintf(out, max, "%.*e", precision - 1, value);
         else if (!e && !strchr(out, '.'))
-            strcat(out, ".0");
+            snprintf(out + used, max - used, ".0");
     }
 }
 

@@ -74,7 +74,8 @@ typedef struct hn_eval_options {
     const char *path_out; /* per-sample JSONL, or NULL; holds no timings: equal runs, equal bytes */
     const char *path_timing; /* per-sample latencies as JSONL, or NULL */
     int max_tokens;          /* for generated answers; default 64 */
-    const char *label;       /* name of the artefact in results */
+    int latency_rows;  /* rows answered again, one at a time, for latencies; 0 = 200, < 0 = none */
+    const char *label; /* name of the artefact in results */
 } hn_eval_options;
 
 typedef struct hn_sample {
@@ -85,7 +86,7 @@ typedef struct hn_sample {
     double weight;
     uint64_t answer_hash; /* of the answer's text and choice: tells changed answers apart */
     int8_t acc, acc_norm; /* choice rows, as lm-evaluation-harness; -1 = no choice row */
-    double latency_ms, first_token_ms;
+    double latency_ms, first_token_ms; /* 0 = not measured on this row */
 } hn_sample;
 
 typedef struct hn_scores {
@@ -95,8 +96,8 @@ typedef struct hn_scores {
     json_t *owner;   /* keeps the slices' names */
 } hn_scores;
 
-/* Greedy answers with the common beginning of the prompts computed once; latencies are therefore
- * those of a server whose system prompt is cached. */
+/* Greedy answers in batches, the common beginning of the prompts computed once; latencies are those
+ * of one request at a time on a server whose system prompt is cached. */
 HN_MUST_CHECK hn_status hn_eval_run(hn_model *model, const hn_adapter *adapter,
                                     const hn_golden *golden, const hn_eval_options *options,
                                     const hn_progress *progress, hn_scores *scores, hn_error *err);
@@ -108,6 +109,8 @@ void hn_scores_done(hn_scores *scores);
  * latency_ms, first_token_ms and, where there are choice rows, acc and acc_norm}. Without timings
  * (all latencies 0) the two latency objects are left out. */
 HN_MUST_CHECK hn_status hn_scores_summarise(hn_scores *scores, const char *label, hn_error *err);
+/* The latencies that were measured, in the samples' order; ms has room for n. Returns how many. */
+size_t hn_scores_latencies(const hn_scores *scores, bool first_token, double *ms);
 /* Pairs of one row under two artefacts: lost = passed only under `a`, won = only under `b`;
  * `changed` counts answers whose text differs. Rows must be the same, in the same order. */
 typedef struct hn_flips {

@@ -86,23 +86,30 @@ static hn_status add_slices(const hn_scores *scores, json_t *results, hn_error *
     return HN_OK;
 }
 
+size_t hn_scores_latencies(const hn_scores *scores, bool first_token, double *ms) {
+    size_t n = 0;
+    for (size_t i = 0; i < scores->n; i++) {
+        const hn_sample *sample = &scores->samples[i];
+        if (sample->latency_ms > 0)
+            ms[n++] = first_token ? sample->first_token_ms : sample->latency_ms;
+    }
+    return n;
+}
+
 /* p50, p95 and the distribution-free 95 % upper bound of p95 (null when n is too small). */
 static hn_status add_latency(const hn_scores *scores, bool first_token, json_t *results,
                              hn_error *err) {
-    double *x = hn_malloc((scores->n + !scores->n) * sizeof *x), sum = 0;
+    double *x = hn_malloc((scores->n + !scores->n) * sizeof *x);
     if (!x)
         return hn_fail_no_memory(err, scores->n * sizeof *x);
-    for (size_t i = 0; i < scores->n; i++) {
-        x[i] = first_token ? scores->samples[i].first_token_ms : scores->samples[i].latency_ms;
-        sum += x[i];
-    }
+    size_t n = hn_scores_latencies(scores, first_token, x);
     hn_status status = HN_OK;
-    if (sum > 0) {
-        hn_stats_sort(x, scores->n);
-        size_t rank = hn_stats_quantile_upper_rank(scores->n, 0.95, CONFIDENCE);
-        json_t *one = json_pack("{s:f, s:f, s:o}", "p50", hn_stats_quantile(x, scores->n, 0.5),
-                                "p95", hn_stats_quantile(x, scores->n, 0.95), "p95_upper_95",
-                                rank ? json_real(x[rank - 1]) : json_null());
+    if (n) {
+        hn_stats_sort(x, n);
+        size_t rank = hn_stats_quantile_upper_rank(n, 0.95, CONFIDENCE);
+        json_t *one = json_pack("{s:I, s:f, s:f, s:o}", "n", (json_int_t)n, "p50",
+                                hn_stats_quantile(x, n, 0.5), "p95", hn_stats_quantile(x, n, 0.95),
+                                "p95_upper_95", rank ? json_real(x[rank - 1]) : json_null());
         if (json_object_set_new(results, first_token ? "first_token_ms" : "latency_ms", one))
             status = hn_fail_no_memory(err, 128);
     }
@@ -219,14 +226,20 @@ static hn_status timing_read(hn_scores *scores, const char *path, hn_error *err)
     json_t *rows = NULL;
     HN_TRY(rows_read(path, &rows, err));
     hn_status status = HN_OK;
-    if (json_array_size(rows) != scores->n)
-        status = hn_fail(err, HN_BAD_INPUT, "%s: %zu rows where %zu are wanted", path,
-                         json_array_size(rows), scores->n);
-    for (size_t i = 0; i < scores->n && status == HN_OK; i++) {
-        hn_sample *sample = &scores->samples[i];
+    size_t k = 0; /* timings are of some of the rows, in the same order */
+    for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
-        HN_GO(hn_json_get_real(row, "latency_ms", path, &sample->latency_ms, err));
-        HN_GO(hn_json_get_real(row, "first_token_ms", path, &sample->first_token_ms, err));
+        const char *id = json_string_value(json_object_get(row, "id"));
+        while (k < scores->n && id && strcmp(scores->samples[k].id, id))
+            k++;
+        if (!id || k == scores->n) {
+            status =
+                hn_fail(err, HN_BAD_INPUT, "%s: row %zu belongs to other samples", path, i + 1);
+            goto done;
+        }
+        HN_GO(hn_json_get_real(row, "latency_ms", path, &scores->samples[k].latency_ms, err));
+        HN_GO(
+            hn_json_get_real(row, "first_token_ms", path, &scores->samples[k].first_token_ms, err));
     }
 done:
     json_decref(rows);

@@ -114,15 +114,9 @@ static hn_status quality(const hn_scores *candidate, double *x, gate_check *chec
 }
 
 static hn_status latency(const hn_scores *candidate, bool first_token, double *x, gate_check *check,
-                         hn_error *err) {
-    size_t n = candidate->n;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        const hn_sample *sample = &candidate->samples[i];
-        x[i] = first_token ? sample->first_token_ms : sample->latency_ms;
-        sum += x[i];
-    }
-    if (!(sum > 0))
+                         size_t *n_rows, hn_error *err) {
+    size_t n = *n_rows = hn_scores_latencies(candidate, first_token, x);
+    if (!n)
         return hn_fail(err, HN_USAGE,
                        "the gate checks p95, but these scores hold no latencies: "
                        "evaluate again, or leave max_p95_ms out");
@@ -155,7 +149,7 @@ static hn_status run_checks(const hn_scores *baseline, const hn_scores *candidat
         bool first = options->latency_is_first_token;
         gate_check slow = {.metric = first ? "p95_first_token_ms" : "p95_whole_response_ms",
                            .threshold = options->max_p95_ms};
-        HN_GO(latency(candidate, first, x, &slow, err));
+        HN_GO(latency(candidate, first, x, &slow, &n, err));
         HN_GO(add_check(checks, &slow, n, verdict, err));
     }
 done:

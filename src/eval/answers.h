@@ -1,0 +1,20 @@
+/* Greedy answers to many prompts at once: what hn_generate would say one by one, because a row of a
+ * batch never depends on its neighbours (DESIGN.md item 4), in a fraction of the time. Internal to
+ * eval/. */
+#pragma once
+
+#include "base/progress.h"
+#include "model/model.h"
+
+typedef struct hn_answers_options {
+    int max_tokens;
+    const char *label; /* of progress */
+} hn_answers_options;
+
+/* texts[n]: filled with NUL-terminated answers, freed by the caller with hn_free, also after a
+ * failure. A prompt with no tokens gets no answer (NULL). */
+HN_MUST_CHECK hn_status hn_answers_generate(hn_model *model, const hn_adapter *adapter,
+                                            const hn_ids *prompts, size_t n,
+                                            const hn_answers_options *options,
+                                            const hn_progress *progress, char **texts,
+                                            hn_error *err);

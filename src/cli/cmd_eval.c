@@ -42,6 +42,11 @@ static hn_status print(const hn_cli *cli, const json_t *results, hn_error *err) 
     return status;
 }
 
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session = {0};
     hn_golden golden = {0};
@@ -51,7 +56,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                                .path_out = hn_cli_text(cli, "samples"),
                                .path_timing = hn_cli_text(cli, "timing"),
                                .max_tokens = hn_cli_int(cli, "max-tokens"),
-                               .label = label ? label : hn_cli_arg(cli, 0)};
+                               .label = label ? label : base_name(hn_cli_arg(cli, 0))};
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     hn_status status;
     HN_TRY(hn_golden_read(&golden, hn_cli_arg(cli, 1), err));

@@ -65,48 +65,50 @@ void hn_decoder_init(hn_decoder *decoder, const hn_tokenizer *tokenizer, bool sp
 }
 
 /* The first token of a text loses its spaces (all of them with Metaspace, else one). */
-static hn_status push_first(hn_decoder *decoder, int32_t id, hn_buf *text, hn_error *err) {
+static void push_first(hn_decoder *decoder, int32_t id, hn_buf *text) {
     const hn_tokenizer *tk = decoder->tokenizer;
-    const hn_vocab_text token = tk->texts[id];
+    const hn_vocab_text token = tk->texts[id], bytes = tk->bytes[id];
+    decoder->started = true;
     if (tk->strip_first_meta && hn_tk_byte_token(token) < 0) {
-        for (size_t i = 0; i < token.size;) {
-            size_t n = hn_tk_char_size((uint8_t)token.data[i]);
+        for (size_t i = 0, n; i < token.size; i += n) {
+            n = hn_tk_char_size((uint8_t)token.data[i]);
+            n = n < token.size - i ? n : token.size - i;
             if (!(n == META_BYTES && memcmp(token.data + i, META, META_BYTES) == 0))
                 hn_buf_append(text, token.data + i, n);
-            i += n;
         }
-        decoder->started = true;
-        return hn_buf_check(text, err);
+        return;
     }
-    const hn_vocab_text bytes = tk->bytes[id];
-    size_t skip = tk->strip_first_space && bytes.size > 0 && bytes.data[0] == ' ';
-    decoder->started = !tk->strip_first_space || bytes.size > 0;
+    size_t skip = tk->strip_first_space && bytes.data[0] == ' ';
     hn_buf_append(text, bytes.data + skip, bytes.size - skip);
-    return hn_buf_check(text, err);
+}
+
+/* Appends what the token adds to the text, not looking for characters. */
+static void push_bytes(hn_decoder *decoder, int32_t id, hn_buf *text) {
+    const char *data;
+    size_t size;
+    hn_token_bytes(decoder->tokenizer, id, decoder->special, &data, &size);
+    if (size == 0)
+        return;
+    if (!decoder->started) {
+        push_first(decoder, id, text);
+        return;
+    }
+    if (decoder->tokenizer->join_with_space)
+        hn_buf_putc(text, ' ');
+    hn_buf_append(text, data, size);
 }
 
 hn_status hn_decoder_push(hn_decoder *decoder, int32_t id, hn_buf *out, hn_error *err) {
-    const hn_tokenizer *tk = decoder->tokenizer;
-    const char *data;
-    size_t size;
-    hn_token_bytes(tk, id, decoder->special, &data, &size);
-    if (size == 0)
-        return HN_OK;
     hn_buf text = {0};
-    hn_status status;
     hn_buf_append(&text, decoder->held, decoder->n_held);
-    if (decoder->started && tk->join_with_space)
-        hn_buf_putc(&text, ' ');
-    if (decoder->started)
-        hn_buf_append(&text, data, size);
-    else
-        HN_GO(push_first(decoder, id, &text, err));
-    HN_GO(hn_buf_check(&text, err));
-    size_t kept = append_lossy(out, hn_buf_text(&text), text.size);
-    memcpy(decoder->held, hn_buf_text(&text) + text.size - kept, kept);
-    decoder->n_held = kept;
-    status = hn_buf_check(out, err);
-done:
+    push_bytes(decoder, id, &text);
+    hn_status status = hn_buf_check(&text, err);
+    if (status == HN_OK) {
+        size_t kept = append_lossy(out, hn_buf_text(&text), text.size);
+        memcpy(decoder->held, hn_buf_text(&text) + text.size - kept, kept);
+        decoder->n_held = kept;
+        status = hn_buf_check(out, err);
+    }
     hn_buf_done(&text);
     return status;
 }
@@ -118,44 +120,51 @@ hn_status hn_decoder_finish(hn_decoder *decoder, hn_buf *out, hn_error *err) {
     return hn_buf_check(out, err);
 }
 
-/* A run of byte tokens is one text when all of it is UTF-8, and otherwise U+FFFD a byte. */
-static hn_status decode_byte_run(const hn_tokenizer *tk, const int32_t *ids, size_t n,
-                                 bool skip_space, hn_buf *out, hn_error *err) {
-    hn_buf run = {0};
-    for (size_t i = 0; i < n; i++)
-        hn_buf_append(&run, tk->bytes[ids[i]].data, tk->bytes[ids[i]].size);
-    hn_status status = hn_buf_check(&run, err);
-    if (status == HN_OK && hn_utf8_valid(hn_buf_text(&run), run.size)) {
-        skip_space = skip_space && run.data[0] == ' ';
-        hn_buf_append(out, run.data + skip_space, run.size - skip_space);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            hn_buf_puts(out, REPLACEMENT);
+/* The text of ids[0..n), none of which hides. A run of <0xXX> is one text when all of it is UTF-8,
+ * and otherwise U+FFFD a byte. */
+static void decode_runs(hn_decoder *decoder, const int32_t *ids, size_t n, hn_buf *text) {
+    const hn_tokenizer *tk = decoder->tokenizer;
+    for (size_t i = 0; i < n;) {
+        size_t from = text->size, run = 0;
+        while (tk->byte_runs && i + run < n && hn_tk_byte_token(tk->texts[ids[i + run]]) >= 0)
+            push_bytes(decoder, ids[i + run++], text);
+        if (run == 0) {
+            push_bytes(decoder, ids[i++], text);
+            continue;
+        }
+        if (!text->failed && !hn_utf8_valid(text->data + from, text->size - from)) {
+            text->size = from;
+            for (size_t k = 0; k < run; k++)
+                hn_buf_puts(text, REPLACEMENT);
+        }
+        i += run;
     }
-    hn_buf_done(&run);
-    return status;
-}
-
-static bool is_byte(const hn_tokenizer *tk, int32_t id) {
-    return id >= 0 && (uint32_t)id < tk->n_tokens && hn_tk_byte_token(tk->texts[id]) >= 0;
 }
 
 hn_status hn_decode(const hn_tokenizer *tk, const int32_t *ids, size_t n, bool special, hn_buf *out,
                     hn_error *err) {
     hn_decoder decoder;
+    hn_buf text = {0};
+    const size_t size_before = out->size;
+    int32_t *shown = hn_reallocarray(NULL, n, sizeof *shown);
+    size_t n_shown = 0;
+    hn_status status = HN_OK;
+    if (!shown)
+        return hn_fail_no_memory(err, n * sizeof *shown);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= 0 && (uint32_t)ids[i] < tk->n_tokens &&
+            (special || !hn_tokenizer_is_control(tk, ids[i])))
+            shown[n_shown++] = ids[i];
     hn_decoder_init(&decoder, tk, special);
-    for (size_t i = 0; i < n;) {
-        size_t run = 0;
-        while (tk->byte_runs && i + run < n && is_byte(tk, ids[i + run]))
-            run++;
-        if (run == 0) {
-            HN_TRY(hn_decoder_push(&decoder, ids[i++], out, err));
-            continue;
-        }
-        HN_TRY(
-            decode_byte_run(tk, ids + i, run, !decoder.started && tk->strip_first_space, out, err));
-        decoder.started = true;
-        i += run;
-    }
-    return hn_decoder_finish(&decoder, out, err);
+    decode_runs(&decoder, shown, n_shown, &text);
+    HN_GO(hn_buf_check(&text, err));
+    if (append_lossy(out, hn_buf_text(&text), text.size))
+        hn_buf_puts(out, REPLACEMENT);
+    status = hn_buf_check(out, err);
+done:
+    if (status != HN_OK && out->data && out->size > size_before)
+        out->data[out->size = size_before] = 0;
+    hn_buf_done(&text);
+    hn_free(shown);
+    return status;
 }

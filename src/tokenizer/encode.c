@@ -133,7 +133,8 @@ hn_status hn_encode(const hn_tokenizer *tk, const char *text, size_t n_bytes, in
                        "the text is not UTF-8: byte %zu is 0x%02x; convert it to UTF-8", bad,
                        (uint8_t)text[bad]);
     const size_t size_before = ids->size;
-    hn_tk_encoder encoder = {.tk = tk, .out = ids, .flags = flags, .err = err};
+    hn_tk_encoder encoder = {
+        .tk = tk, .out = ids, .flags = flags, .err = err, .text_size = n_bytes};
     hn_buf scratch[2] = {{.max = SIZE_MAX}, {.max = SIZE_MAX}};
     hn_status status;
     HN_GO(push_all(&encoder, tk->before, tk->n_before));

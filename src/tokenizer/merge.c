@@ -28,7 +28,7 @@ typedef struct hn_tk_word_memory {
     size_t n_heap;
 } hn_tk_word_memory;
 
-void hn_tk_encoder_done(hn_tk_encoder *encoder) {
+static void word_memory_done(hn_tk_encoder *encoder) {
     hn_tk_word_memory *m = encoder->memory;
     if (!m)
         return;
@@ -41,6 +41,11 @@ void hn_tk_encoder_done(hn_tk_encoder *encoder) {
     hn_free(m->heap);
     hn_free(m);
     encoder->memory = NULL;
+}
+
+void hn_tk_encoder_done(hn_tk_encoder *encoder) {
+    word_memory_done(encoder);
+    hn_free(encoder->memo);
 }
 
 /* Scores in the order of merging: the highest is the smallest number. */
@@ -252,7 +257,7 @@ static hn_status word_memory(hn_tk_encoder *encoder, size_t size) {
         return HN_OK;
     if (size >= UINT32_MAX / 2)
         return hn_fail(encoder->err, HN_BAD_INPUT, "a word of %zu bytes is too long", size);
-    hn_tk_encoder_done(encoder);
+    word_memory_done(encoder);
     m = hn_calloc(1, sizeof *m);
     if (!m)
         return hn_fail_no_memory(encoder->err, sizeof *m);
@@ -291,22 +296,76 @@ static hn_status merge_word(hn_tk_encoder *encoder, const char *text, size_t siz
     return push_symbols(encoder, text, &s);
 }
 
+/* What became of words that are several tokens, for texts that are worth it: the last word of each
+ * hash counts. */
+enum { MEMO_WORD = 16, MEMO_IDS = 6, MEMO_SLOTS = 2048, MEMO_MIN_TEXT = 4096 };
+
+typedef struct hn_tk_memo {
+    uint64_t word[2];     /* its bytes, zero-filled */
+    uint32_t size, n_ids; /* size 0 = empty */
+    int32_t ids[MEMO_IDS];
+} hn_tk_memo;
+
+/* The word's place, or NULL when nothing is kept; *hit when the word lies there. */
+static hn_tk_memo *memo_of(hn_tk_encoder *encoder, hn_tk_key key, const char *text, size_t size,
+                           uint64_t word[2], bool *hit) {
+    *hit = false;
+    if (size > MEMO_WORD || encoder->text_size < MEMO_MIN_TEXT)
+        return NULL;
+    if (!encoder->memo) /* without memory there is no memo, and all still works */
+        encoder->memo = hn_calloc(MEMO_SLOTS, sizeof *encoder->memo);
+    if (!encoder->memo)
+        return NULL;
+    word[0] = key.head;
+    word[1] = 0;
+    if (size > 8)
+        memcpy(&word[1], text + size - 8, 8);
+    hn_tk_memo *memo = &encoder->memo[key.hash % MEMO_SLOTS];
+    *hit = memo->size == size && memo->word[0] == word[0] && memo->word[1] == word[1];
+    return memo;
+}
+
+/* merge_word, unless the word was merged just before. */
+static hn_status merge_or_recall(hn_tk_encoder *encoder, hn_tk_key key, const char *text,
+                                 size_t size) {
+    bool hit;
+    uint64_t word[2];
+    hn_ids *out = encoder->out;
+    hn_tk_memo *memo = memo_of(encoder, key, text, size, word, &hit);
+    if (hit) {
+        for (uint32_t i = 0; i < memo->n_ids; i++)
+            HN_TRY(hn_ids_push(out, memo->ids[i], encoder->err));
+        return HN_OK;
+    }
+    size_t before = out->size;
+    HN_TRY(merge_word(encoder, text, size));
+    size_t n = out->size - before;
+    if (memo && n <= MEMO_IDS) {
+        *memo = (hn_tk_memo){{word[0], word[1]}, (uint32_t)size, (uint32_t)n, {0}};
+        for (size_t i = 0; i < n; i++)
+            memo->ids[i] = out->data[before + i];
+    }
+    return HN_OK;
+}
+
 hn_status hn_tk_word(hn_tk_encoder *encoder, const char *text, size_t size) {
     const hn_tokenizer *tk = encoder->tk;
     if (size == 0)
         return HN_OK;
-    uint32_t id = hn_tk_table_find(&tk->by_word, text, size);
-    if (id == HN_TK_NONE)
-        return merge_word(encoder, text, size);
-    uint8_t known = atomic_load_explicit(&tk->whole[id], memory_order_relaxed);
-    if (known == HN_TK_ITSELF || tk->ignore_merges)
-        return hn_ids_push(encoder->out, (int32_t)id, encoder->err);
+    hn_tk_key key = hn_tk_key_of(text, size, tk->by_word.seed);
+    hn_tk_slot *slot = hn_tk_table_slot(&tk->by_word, key, text, size);
+    uint32_t id1 = slot ? hn_tk_slot_id1(slot) : 0;
+    uint32_t whole = id1 >> HN_TK_WHOLE_SHIFT;
+    int32_t id = (int32_t)(id1 & HN_TK_ID1) - 1;
+    if (slot && (whole == HN_TK_ITSELF || tk->ignore_merges))
+        return hn_ids_push(encoder->out, id, encoder->err);
+    if (!slot || whole == HN_TK_SPLITS)
+        return merge_or_recall(encoder, key, text, size);
     size_t before = encoder->out->size;
     HN_TRY(merge_word(encoder, text, size));
-    if (known == HN_TK_UNTRIED) {
-        bool itself = encoder->out->size == before + 1 && encoder->out->data[before] == (int32_t)id;
-        atomic_store_explicit(&tk->whole[id], itself ? HN_TK_ITSELF : HN_TK_SPLITS,
-                              memory_order_relaxed);
-    }
+    bool itself = encoder->out->size == before + 1 && encoder->out->data[before] == id;
+    whole = itself ? HN_TK_ITSELF : HN_TK_SPLITS;
+    atomic_store_explicit(&slot->id1, (id1 & HN_TK_ID1) | whole << HN_TK_WHOLE_SHIFT,
+                          memory_order_relaxed);
     return HN_OK;
 }

@@ -14,11 +14,24 @@
 
 #define HN_TK_NONE UINT32_MAX
 
-/* Text -> id, open addressing, at most half full. */
+/* Text -> id, open addressing, at most half full. A short text lies in its slot, so that finding a
+ * common word touches one cache line. */
 typedef struct hn_tk_slot {
-    uint32_t hash;
-    uint32_t id1; /* id + 1; 0 = empty */
+    uint64_t head;        /* up to 8 bytes: all of the text, packed; longer: its first 8 */
+    uint32_t tag;         /* up to 8 bytes: the size; longer: the hash, and HN_TK_LONG set */
+    _Atomic uint32_t id1; /* id + 1, 0 = empty, and in the top bits an hn_tk_whole */
 } hn_tk_slot;
+
+enum {
+    HN_TK_IN_SLOT = 8, /* bytes */
+    HN_TK_LONG = 16,   /* above every size that lies in a slot */
+    HN_TK_WHOLE_SHIFT = 30,
+    HN_TK_ID1 = (1 << HN_TK_WHOLE_SHIFT) - 1,
+};
+
+/* Does the text encode to this token alone? Found out when it is first met; this is the one thing
+ * that changes after creation. */
+typedef enum hn_tk_whole { HN_TK_UNTRIED, HN_TK_ITSELF, HN_TK_SPLITS } hn_tk_whole;
 
 typedef struct hn_tk_table {
     hn_tk_slot *slots;
@@ -40,7 +53,7 @@ typedef struct hn_tk_pairs {
     uint32_t mask;
 } hn_tk_pairs;
 
-/* A regular expression (tokenizer/regex.c). */
+/* A regular expression (regex.c). */
 typedef struct hn_tk_regex hn_tk_regex;
 
 typedef enum hn_tk_norm_kind {
@@ -130,7 +143,6 @@ struct hn_tokenizer {
     hn_tk_table by_text; /* `texts` */
     hn_tk_table by_word; /* byte-level: `bytes` of ordinary tokens; otherwise the same as by_text */
     hn_tk_pairs pairs;
-    _Atomic uint8_t *whole; /* hn_tk_whole, by id: the one thing that changes after creation */
     int32_t byte_ids[256];  /* byte-level: the token of a byte; otherwise its <0xXX> */
     int32_t ascii_ids[128]; /* otherwise: the token of a character */
     int32_t model_unk;      /* the model's own unknown token, -1 = drop what is unknown */
@@ -157,32 +169,44 @@ struct hn_tokenizer {
     bool *is_end;
 };
 
-typedef enum hn_tk_whole { HN_TK_UNTRIED, HN_TK_ITSELF, HN_TK_SPLITS } hn_tk_whole;
+/* A text as the table compares it. */
+typedef struct hn_tk_key {
+    uint64_t head;
+    uint32_t hash, tag;
+} hn_tk_key;
 
-/* Short keys, read whole: two multiplications, no loop up to 16 bytes. */
-static inline uint32_t hn_tk_hash(const char *p, size_t n, uint64_t seed) {
+/* Two multiplications and no loop up to 16 bytes. */
+static inline hn_tk_key hn_tk_key_of(const char *p, size_t n, uint64_t seed) {
+    const uint64_t k = 0x9E3779B97F4A7C15u, k2 = 0xC4CEB9FE1A85EC53u;
     uint64_t a = 0, b = 0, h = seed ^ n;
-    const uint64_t k = 0x9E3779B97F4A7C15u;
-    for (; n > 16; p += 8, n -= 8) {
-        memcpy(&a, p, 8);
-        h = (h ^ a) * k;
-        h ^= h >> 29;
-    }
+    const size_t size = n;
+    hn_tk_key key;
     if (n >= 8) {
         memcpy(&a, p, 8);
+        key.head = a;
+        for (; n > 16; p += 8, n -= 8) {
+            h = (h ^ a) * k;
+            h ^= h >> 29;
+            memcpy(&a, p + 8, 8);
+        }
         memcpy(&b, p + n - 8, 8);
-    } else if (n >= 4) {
-        uint32_t low, high;
-        memcpy(&low, p, 4);
-        memcpy(&high, p + n - 4, 4);
-        a = (uint64_t)high << 32 | low;
-    } else if (n > 0) {
-        a = (uint64_t)(uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 |
-            (uint64_t)(uint8_t)p[n - 1] << 16;
+    } else {
+        if (n >= 4) {
+            uint32_t low, high;
+            memcpy(&low, p, 4);
+            memcpy(&high, p + n - 4, 4);
+            a = (uint64_t)high << 32 | low;
+        } else if (n > 0) {
+            a = (uint64_t)(uint8_t)p[0] | (uint64_t)(uint8_t)p[n / 2] << 8 |
+                (uint64_t)(uint8_t)p[n - 1] << 16;
+        }
+        key.head = a;
     }
     h = (h ^ a) * k;
-    h = (h ^ h >> 32 ^ b) * 0xC4CEB9FE1A85EC53u;
-    return (uint32_t)(h >> 32) ^ (uint32_t)h;
+    h = (h ^ h >> 32 ^ b) * k2;
+    key.hash = (uint32_t)(h >> 32) ^ (uint32_t)h;
+    key.tag = size <= HN_TK_IN_SLOT ? (uint32_t)size : key.hash | HN_TK_LONG;
+    return key;
 }
 
 static inline uint32_t hn_tk_pair_home(const hn_tk_pairs *pairs, uint32_t left, uint32_t right) {
@@ -202,6 +226,25 @@ static inline const hn_tk_pair *hn_tk_pair_find(const hn_tk_pairs *pairs, uint32
 
 static inline bool hn_tk_text_is(hn_vocab_text text, const char *data, size_t size) {
     return text.size == size && memcmp(text.data, data, size) == 0;
+}
+
+static inline uint32_t hn_tk_slot_id1(const hn_tk_slot *slot) {
+    return atomic_load_explicit(&slot->id1, memory_order_relaxed);
+}
+
+/* The slot of a text, or NULL. */
+static inline hn_tk_slot *hn_tk_table_slot(const hn_tk_table *table, hn_tk_key key,
+                                           const char *data, size_t size) {
+    for (uint32_t i = key.hash & table->mask;; i = (i + 1) & table->mask) {
+        hn_tk_slot *slot = &table->slots[i];
+        uint32_t id1 = hn_tk_slot_id1(slot);
+        if (!id1)
+            return NULL;
+        if (slot->head != key.head || slot->tag != key.tag)
+            continue;
+        if (size <= HN_TK_IN_SLOT || hn_tk_text_is(table->keys[(id1 & HN_TK_ID1) - 1], data, size))
+            return slot;
+    }
 }
 
 /* --- vocab.c: building blocks of both ways in --- */
@@ -324,6 +367,8 @@ typedef struct hn_tk_encoder {
     hn_ids *out;
     int flags;
     hn_error *err;
+    size_t text_size;
+    struct hn_tk_memo *memo;                    /* merge.c: words merged before */
     struct hn_tk_word_memory *memory;           /* merge.c: symbols of long words */
     hn_tk_regex_match matches[HN_TK_MAX_STEPS]; /* split.c: made when first needed */
     hn_buf texts[HN_TK_MAX_STEPS];              /* split.c: what steps rewrite */

@@ -73,28 +73,23 @@ hn_status hn_tk_table_new(hn_tokenizer *tk, hn_tk_table *table, const hn_vocab_t
 }
 
 bool hn_tk_table_add(hn_tk_table *table, uint32_t id) {
-    const hn_vocab_text key = table->keys[id];
-    uint32_t hash = hn_tk_hash(key.data, key.size, table->seed);
-    for (uint32_t i = hash & table->mask;; i = (i + 1) & table->mask) {
-        hn_tk_slot *slot = &table->slots[i];
-        if (!slot->id1) {
-            *slot = (hn_tk_slot){hash, id + 1};
-            return true;
-        }
-        if (slot->hash == hash && hn_tk_text_is(table->keys[slot->id1 - 1], key.data, key.size))
-            return false;
-    }
+    const hn_vocab_text text = table->keys[id];
+    hn_tk_key key = hn_tk_key_of(text.data, text.size, table->seed);
+    if (hn_tk_table_slot(table, key, text.data, text.size))
+        return false;
+    uint32_t i = key.hash & table->mask;
+    while (hn_tk_slot_id1(&table->slots[i]))
+        i = (i + 1) & table->mask;
+    table->slots[i].head = key.head;
+    table->slots[i].tag = key.tag;
+    atomic_store_explicit(&table->slots[i].id1, id + 1, memory_order_relaxed);
+    return true;
 }
 
 uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t size) {
-    uint32_t hash = hn_tk_hash(data, size, table->seed);
-    for (uint32_t i = hash & table->mask;; i = (i + 1) & table->mask) {
-        const hn_tk_slot *slot = &table->slots[i];
-        if (!slot->id1)
-            return HN_TK_NONE;
-        if (slot->hash == hash && hn_tk_text_is(table->keys[slot->id1 - 1], data, size))
-            return slot->id1 - 1;
-    }
+    const hn_tk_slot *slot =
+        hn_tk_table_slot(table, hn_tk_key_of(data, size, table->seed), data, size);
+    return slot ? (hn_tk_slot_id1(slot) & HN_TK_ID1) - 1 : HN_TK_NONE;
 }
 
 hn_status hn_tk_pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err) {
@@ -119,15 +114,22 @@ void hn_tk_pairs_add(hn_tokenizer *tk, uint32_t left, uint32_t right, uint32_t r
 hn_status hn_tk_merge_add(hn_tokenizer *tk, uint32_t rank, hn_vocab_text left, hn_vocab_text right,
                           hn_vocab_text merged, const char *where, hn_error *err) {
     const hn_vocab_text parts[3] = {left, right, merged};
+    hn_tk_key keys[3];
     uint32_t ids[3];
+    for (int i = 0; i < 3; i++) { /* the three misses at once */
+        keys[i] = hn_tk_key_of(parts[i].data, parts[i].size, tk->by_text.seed);
+        __builtin_prefetch(&tk->by_text.slots[keys[i].hash & tk->by_text.mask]);
+    }
     for (int i = 0; i < 3; i++) {
-        ids[i] = hn_tk_table_find(&tk->by_text, parts[i].data, parts[i].size);
-        if (ids[i] == HN_TK_NONE)
+        const hn_tk_slot *slot =
+            hn_tk_table_slot(&tk->by_text, keys[i], parts[i].data, parts[i].size);
+        if (!slot)
             return hn_fail(err, HN_BAD_INPUT,
                            "%s: merge %u: '%.*s' is not in the vocabulary; the merges belong to "
                            "another vocabulary or the file is damaged",
                            where, rank, (int)(parts[i].size < 80 ? parts[i].size : 80),
                            parts[i].data);
+        ids[i] = (hn_tk_slot_id1(slot) & HN_TK_ID1) - 1;
     }
     hn_tk_pairs_add(tk, ids[0], ids[1], rank, ids[2]);
     return HN_OK;
@@ -173,7 +175,7 @@ static bool ends_turn(hn_vocab_text text) {
 /* Byte-level: symbols are bytes. Otherwise they are characters, with <0xXX> for the unknown. */
 static void find_symbols(hn_tokenizer *tk) {
     for (int b = 0; b < 256; b++) {
-        char text[4] = {(char)b};
+        char text[8] = {(char)b};
         if (tk->byte_level) {
             size_t size = hn_utf8_encode(hn_tk_byte_to_char((uint8_t)b), text);
             tk->byte_ids[b] = (int32_t)hn_tk_table_find(&tk->by_text, text, size);
@@ -196,9 +198,8 @@ hn_status hn_tk_finish(hn_tokenizer *tk, hn_error *err) {
                 hn_tk_table_add(&tk->by_word, id);
     }
     find_symbols(tk);
-    tk->whole = HN_ARENA_NEW(&tk->arena, _Atomic uint8_t, tk->n_tokens);
     tk->is_end = HN_ARENA_NEW(&tk->arena, bool, tk->n_tokens);
-    if (!tk->whole || !tk->is_end)
+    if (!tk->is_end)
         return hn_tk_no_memory(err);
     for (uint32_t id = 0; id < tk->n_tokens; id++)
         tk->is_end[id] = tk->kinds[id] != HN_TOKEN_NORMAL && ends_turn(tk->texts[id]);

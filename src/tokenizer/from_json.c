@@ -175,6 +175,26 @@ done:
     return status;
 }
 
+static hn_status fill_by_text(hn_tokenizer *tk, const char *where, hn_error *err) {
+    uint32_t *ids = hn_reallocarray(NULL, tk->n_tokens, sizeof *ids), n = 0;
+    if (!ids)
+        return hn_tk_no_memory(err);
+    for (uint32_t id = 0; id < tk->n_tokens; id++) {
+        tk->kinds[id] = HN_TOKEN_NORMAL;
+        if (tk->texts[id].data)
+            ids[n++] = id;
+    }
+    hn_status status = hn_tk_table_new(tk, &tk->by_text, tk->texts, tk->n_tokens, err);
+    uint32_t twice = status == HN_OK ? hn_tk_table_fill(&tk->by_text, ids, n) : n;
+    if (twice < n) {
+        const hn_vocab_text text = tk->texts[ids[twice]];
+        status = hn_fail(err, HN_BAD_INPUT, "%s: vocab: '%.*s' stands there twice", where,
+                         (int)(text.size < 80 ? text.size : 80), text.data);
+    }
+    hn_free(ids);
+    return status;
+}
+
 static hn_status read_vocabulary(hn_tokenizer *tk, const json_t *root,
                                  const hn_tk_json_parts *parts, const char *where, hn_error *err) {
     uint32_t min_tokens = 0;
@@ -185,14 +205,7 @@ static hn_status read_vocabulary(hn_tokenizer *tk, const json_t *root,
     tk->kinds = HN_ARENA_NEW(&tk->arena, int32_t, tk->n_tokens);
     if (!tk->kinds)
         return hn_tk_no_memory(err);
-    HN_TRY(hn_tk_table_new(tk, &tk->by_text, tk->texts, tk->n_tokens, err));
-    for (uint32_t id = 0; id < tk->n_tokens; id++) {
-        const hn_vocab_text text = tk->texts[id];
-        tk->kinds[id] = HN_TOKEN_NORMAL;
-        if (text.data && !hn_tk_table_add(&tk->by_text, id))
-            return hn_fail(err, HN_BAD_INPUT, "%s: vocab: '%.*s' stands there twice", where,
-                           (int)(text.size < 80 ? text.size : 80), text.data);
-    }
+    HN_TRY(fill_by_text(tk, where, err));
     HN_TRY(place_added(tk, where, err));
     return fill_gaps(tk, err);
 }

@@ -56,6 +56,21 @@ static hn_status copy_special_ids(hn_tokenizer *tk, const hn_vocab *vocab, hn_er
     return HN_OK;
 }
 
+/* Of equal texts the first counts. */
+static hn_status fill_by_text(hn_tokenizer *tk, hn_error *err) {
+    uint32_t *ids = hn_reallocarray(NULL, tk->n_tokens, sizeof *ids), n = 0;
+    if (!ids)
+        return hn_tk_no_memory(err);
+    for (uint32_t id = 0; id < tk->n_tokens; id++)
+        if (tk->texts[id].size)
+            ids[n++] = id;
+    hn_status status = hn_tk_table_new(tk, &tk->by_text, tk->texts, tk->n_tokens, err);
+    if (status == HN_OK)
+        hn_tk_table_fill(&tk->by_text, ids, n);
+    hn_free(ids);
+    return status;
+}
+
 /* Texts, kinds, scores and the table of texts. */
 static hn_status copy_tokens(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
     HN_TRY(copy_texts(tk, vocab->tokens, vocab->n_tokens, &tk->texts, err));
@@ -78,11 +93,7 @@ static hn_status copy_tokens(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *
             tk->scores[i] = vocab->scores[i];
         }
     }
-    HN_TRY(hn_tk_table_new(tk, &tk->by_text, tk->texts, tk->n_tokens, err));
-    for (uint32_t i = 0; i < tk->n_tokens; i++)
-        if (tk->texts[i].size)
-            hn_tk_table_add(&tk->by_text, i); /* of equal ones the first counts */
-    return HN_OK;
+    return fill_by_text(tk, err);
 }
 
 static bool is_added(int32_t kind) {
@@ -109,28 +120,22 @@ static hn_status collect_added(hn_tokenizer *tk, hn_error *err) {
 static hn_status add_merges(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
     HN_TRY(copy_texts(tk, vocab->merges, vocab->n_merges, &tk->merges, err));
     tk->n_merges = vocab->n_merges;
-    HN_TRY(hn_tk_pairs_new(tk, tk->n_merges, err));
-    hn_buf joined = {0};
+    uint32_t *n_left = hn_reallocarray(NULL, tk->n_merges, sizeof *n_left);
+    if (!n_left)
+        return hn_tk_no_memory(err);
     hn_status status = HN_OK;
-    for (uint32_t i = 0; i < tk->n_merges; i++) {
+    for (uint32_t i = 0; status == HN_OK && i < tk->n_merges; i++) {
         const hn_vocab_text merge = tk->merges[i];
         const char *space = merge.size > 1 ? memchr(merge.data + 1, ' ', merge.size - 1) : NULL;
-        if (!space) {
+        if (space)
+            n_left[i] = (uint32_t)(space - merge.data);
+        else
             status = hn_fail(err, HN_BAD_INPUT,
                              "tokenizer.ggml.merges: entry %u is not 'left right'", i);
-            break;
-        }
-        size_t n_left = (size_t)(space - merge.data), n_right = merge.size - n_left - 1;
-        hn_buf_reset(&joined);
-        hn_buf_append(&joined, merge.data, n_left);
-        hn_buf_append(&joined, space + 1, n_right);
-        HN_GO(hn_buf_check(&joined, err));
-        HN_GO(hn_tk_merge_add(
-            tk, i, (hn_vocab_text){merge.data, n_left}, (hn_vocab_text){space + 1, n_right},
-            (hn_vocab_text){hn_buf_text(&joined), joined.size}, "tokenizer.ggml.merges", err));
     }
-done:
-    hn_buf_done(&joined);
+    if (status == HN_OK)
+        status = hn_tk_merges_fill(tk, n_left, "tokenizer.ggml.merges", err);
+    hn_free(n_left);
     return status;
 }
 

@@ -243,17 +243,6 @@ static hn_status take_merge(cursor *c, hn_vocab_text *merge, size_t *n_left) {
     return HN_OK;
 }
 
-static hn_status add_merge(hn_tokenizer *tk, uint32_t rank, hn_vocab_text merge, size_t n_left,
-                           hn_buf *joined, const char *where, hn_error *err) {
-    hn_buf_reset(joined);
-    hn_buf_append(joined, merge.data, n_left);
-    hn_buf_append(joined, merge.data + n_left + 1, merge.size - n_left - 1);
-    HN_TRY(hn_buf_check(joined, err));
-    return hn_tk_merge_add(tk, rank, (hn_vocab_text){merge.data, n_left},
-                           (hn_vocab_text){merge.data + n_left + 1, merge.size - n_left - 1},
-                           (hn_vocab_text){hn_buf_text(joined), joined->size}, where, err);
-}
-
 /* Fills tk->merges and n_left[i], the size of merge i's left token. */
 static hn_status take_merges(hn_tokenizer *tk, cursor *c, uint32_t *n_left) {
     if (!take(c, '['))
@@ -275,16 +264,12 @@ hn_status hn_tk_json_merges(hn_tokenizer *tk, hn_vocab_text part, const char *wh
     size_t most = (size_t)count_strings(part) + 2;
     tk->merges = HN_ARENA_NEW(&tk->arena, hn_vocab_text, most);
     uint32_t *n_left = hn_reallocarray(NULL, most, sizeof *n_left);
-    hn_buf joined = {0};
     hn_status status = tk->merges && n_left ? HN_OK : hn_tk_no_memory(err);
     if (status == HN_OK)
         status = take_merges(tk, &c, n_left);
     if (status == HN_OK)
-        status = hn_tk_pairs_new(tk, tk->n_merges, err);
-    for (uint32_t i = 0; status == HN_OK && i < tk->n_merges; i++)
-        status = add_merge(tk, i, tk->merges[i], n_left[i], &joined, where, err);
+        status = hn_tk_merges_fill(tk, n_left, where, err);
     hn_free(n_left);
-    hn_buf_done(&joined);
     return status;
 }
 

@@ -255,20 +255,6 @@ HN_MUST_CHECK hn_status hn_tk_no_memory(hn_error *err);
 /* A copy in the arena, NUL-terminated. */
 HN_MUST_CHECK hn_status hn_tk_copy(hn_tokenizer *tk, const char *data, size_t size,
                                    hn_vocab_text *out, hn_error *err);
-HN_MUST_CHECK hn_status hn_tk_table_new(hn_tokenizer *tk, hn_tk_table *table,
-                                        const hn_vocab_text *keys, uint32_t count, hn_error *err);
-/* False when the text is there already; the first one stays. */
-bool hn_tk_table_add(hn_tk_table *table, uint32_t id);
-uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t size);
-/* Room for n_merges pairs, then one call a merge with ids that exist. A pair given twice keeps its
- * last rank, as the `tokenizers` package does. */
-HN_MUST_CHECK hn_status hn_tk_pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err);
-void hn_tk_pairs_add(hn_tokenizer *tk, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
-/* Adds the merge of two token texts; `merged` joined from both. HN_BAD_INPUT names what is no
- * token. */
-HN_MUST_CHECK hn_status hn_tk_merge_add(hn_tokenizer *tk, uint32_t rank, hn_vocab_text left,
-                                        hn_vocab_text right, hn_vocab_text merged,
-                                        const char *where, hn_error *err);
 /* From texts, kinds and flags: by_word, byte_ids, whole, is_end, the added tokens' matchers. */
 HN_MUST_CHECK hn_status hn_tk_finish(hn_tokenizer *tk, hn_error *err);
 /* True when no token holds U+2581 behind anything else: words may be cut there. */
@@ -276,6 +262,20 @@ bool hn_tk_words_start_at_meta(const hn_tokenizer *tk);
 /* The code point that byte-level vocabularies write for a byte, and back (-1 = none). */
 uint32_t hn_tk_byte_to_char(uint8_t byte);
 int hn_tk_char_to_byte(uint32_t code_point);
+
+/* --- tables.c --- */
+
+HN_MUST_CHECK hn_status hn_tk_table_new(hn_tokenizer *tk, hn_tk_table *table,
+                                        const hn_vocab_text *keys, uint32_t count, hn_error *err);
+/* False when the text is there already; the first one stays. */
+bool hn_tk_table_add(hn_tk_table *table, uint32_t id);
+/* Many at once; returns the index in ids of the first text that was there already, or count. */
+uint32_t hn_tk_table_fill(hn_tk_table *table, const uint32_t *ids, uint32_t count);
+uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t size);
+/* tk->pairs from tk->merges, whose left tokens have n_left[i] bytes before the space; by_text must
+ * stand. HN_BAD_INPUT names what is no token. */
+HN_MUST_CHECK hn_status hn_tk_merges_fill(hn_tokenizer *tk, const uint32_t *n_left,
+                                          const char *where, hn_error *err);
 
 /* --- bytes.c: what tokens stand for --- */
 

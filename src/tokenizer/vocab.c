@@ -52,89 +52,6 @@ hn_status hn_tk_copy(hn_tokenizer *tk, const char *data, size_t size, hn_vocab_t
     return HN_OK;
 }
 
-/* log2 of a power of two with room for twice `count`. */
-static uint32_t slot_bits(uint32_t count) {
-    uint32_t bits = 4;
-    while (bits < 31 && ((uint64_t)1 << bits) < (uint64_t)count * 2)
-        bits++;
-    return bits;
-}
-
-hn_status hn_tk_table_new(hn_tokenizer *tk, hn_tk_table *table, const hn_vocab_text *keys,
-                          uint32_t count, hn_error *err) {
-    uint32_t bits = slot_bits(count);
-    table->slots = HN_ARENA_NEW(&tk->arena, hn_tk_slot, (size_t)1 << bits);
-    if (!table->slots)
-        return hn_tk_no_memory(err);
-    table->mask = (uint32_t)(((uint64_t)1 << bits) - 1);
-    table->keys = keys;
-    table->seed = tk->seed;
-    return HN_OK;
-}
-
-bool hn_tk_table_add(hn_tk_table *table, uint32_t id) {
-    const hn_vocab_text text = table->keys[id];
-    hn_tk_key key = hn_tk_key_of(text.data, text.size, table->seed);
-    if (hn_tk_table_slot(table, key, text.data, text.size))
-        return false;
-    uint32_t i = key.hash & table->mask;
-    while (hn_tk_slot_id1(&table->slots[i]))
-        i = (i + 1) & table->mask;
-    table->slots[i].head = key.head;
-    table->slots[i].tag = key.tag;
-    atomic_store_explicit(&table->slots[i].id1, id + 1, memory_order_relaxed);
-    return true;
-}
-
-uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t size) {
-    const hn_tk_slot *slot =
-        hn_tk_table_slot(table, hn_tk_key_of(data, size, table->seed), data, size);
-    return slot ? (hn_tk_slot_id1(slot) & HN_TK_ID1) - 1 : HN_TK_NONE;
-}
-
-hn_status hn_tk_pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err) {
-    uint32_t bits = slot_bits(n_merges);
-    tk->pairs.slots = HN_ARENA_NEW(&tk->arena, hn_tk_pair, (size_t)1 << bits);
-    if (!tk->pairs.slots)
-        return hn_tk_no_memory(err);
-    tk->pairs.mask = (uint32_t)(((uint64_t)1 << bits) - 1);
-    tk->pairs.shift = 64 - bits;
-    return HN_OK;
-}
-
-void hn_tk_pairs_add(hn_tokenizer *tk, uint32_t left, uint32_t right, uint32_t rank, uint32_t id) {
-    const hn_tk_pairs *pairs = &tk->pairs;
-    uint32_t i = hn_tk_pair_home(pairs, left, right);
-    while (pairs->slots[i].rank1 &&
-           (pairs->slots[i].left != left || pairs->slots[i].right != right))
-        i = (i + 1) & pairs->mask;
-    pairs->slots[i] = (hn_tk_pair){left, right, rank + 1, id};
-}
-
-hn_status hn_tk_merge_add(hn_tokenizer *tk, uint32_t rank, hn_vocab_text left, hn_vocab_text right,
-                          hn_vocab_text merged, const char *where, hn_error *err) {
-    const hn_vocab_text parts[3] = {left, right, merged};
-    hn_tk_key keys[3];
-    uint32_t ids[3];
-    for (int i = 0; i < 3; i++) { /* the three misses at once */
-        keys[i] = hn_tk_key_of(parts[i].data, parts[i].size, tk->by_text.seed);
-        __builtin_prefetch(&tk->by_text.slots[keys[i].hash & tk->by_text.mask]);
-    }
-    for (int i = 0; i < 3; i++) {
-        const hn_tk_slot *slot =
-            hn_tk_table_slot(&tk->by_text, keys[i], parts[i].data, parts[i].size);
-        if (!slot)
-            return hn_fail(err, HN_BAD_INPUT,
-                           "%s: merge %u: '%.*s' is not in the vocabulary; the merges belong to "
-                           "another vocabulary or the file is damaged",
-                           where, rank, (int)(parts[i].size < 80 ? parts[i].size : 80),
-                           parts[i].data);
-        ids[i] = (hn_tk_slot_id1(slot) & HN_TK_ID1) - 1;
-    }
-    hn_tk_pairs_add(tk, ids[0], ids[1], rank, ids[2]);
-    return HN_OK;
-}
-
 bool hn_tk_words_start_at_meta(const hn_tokenizer *tk) {
     for (uint32_t id = 0; id < tk->n_tokens; id++) {
         const char *p = tk->texts[id].data, *end = p + tk->texts[id].size;
@@ -189,14 +106,25 @@ static void find_symbols(hn_tokenizer *tk) {
     }
 }
 
+/* Ordinary tokens whose text is bytes in disguise. */
+static hn_status fill_by_word(hn_tokenizer *tk, hn_error *err) {
+    uint32_t *ids = hn_reallocarray(NULL, tk->n_tokens, sizeof *ids), n = 0;
+    if (!ids)
+        return hn_tk_no_memory(err);
+    for (uint32_t id = 0; id < tk->n_tokens; id++)
+        if (tk->kinds[id] == HN_TOKEN_NORMAL && tk->bytes[id].data != tk->texts[id].data)
+            ids[n++] = id;
+    hn_status status = hn_tk_table_new(tk, &tk->by_word, tk->bytes, tk->n_tokens, err);
+    if (status == HN_OK)
+        hn_tk_table_fill(&tk->by_word, ids, n);
+    hn_free(ids);
+    return status;
+}
+
 hn_status hn_tk_finish(hn_tokenizer *tk, hn_error *err) {
     tk->by_word = tk->by_text;
-    if (tk->byte_level) {
-        HN_TRY(hn_tk_table_new(tk, &tk->by_word, tk->bytes, tk->n_tokens, err));
-        for (uint32_t id = 0; id < tk->n_tokens; id++)
-            if (tk->kinds[id] == HN_TOKEN_NORMAL && tk->bytes[id].data != tk->texts[id].data)
-                hn_tk_table_add(&tk->by_word, id);
-    }
+    if (tk->byte_level)
+        HN_TRY(fill_by_word(tk, err));
     find_symbols(tk);
     tk->is_end = HN_ARENA_NEW(&tk->arena, bool, tk->n_tokens);
     if (!tk->is_end)

@@ -1,5 +1,6 @@
 /* What transformers' apply_chat_template does around the template itself. */
 #define _GNU_SOURCE /* memmem */
+#include "base/mem.h"
 #include "template/render.h"
 
 static const char TAG[] = "CONTINUE_FINAL_MESSAGE_TAG ";
@@ -181,11 +182,14 @@ static hn_status check_options(const hn_chat_options *options, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_chat_render(const hn_template *tmpl, const json_t *messages,
-                         const hn_chat_options *options, hn_buf *out, hn_error *err) {
+hn_status hn_chat_render_spans(const hn_template *tmpl, const json_t *messages,
+                               const hn_chat_options *options, hn_buf *out,
+                               hn_template_span **spans, size_t *n_spans, hn_error *err) {
     json_t *copies = json_array(), *variables = json_object();
     const json_t *final = NULL;
     hn_buf text = {0};
+    hn_template_span *found = NULL;
+    size_t n_found = 0;
     hn_status status = copies && variables ? HN_OK : no_memory(err);
     HN_GO(status);
     HN_GO(check_options(options, err));
@@ -193,14 +197,30 @@ hn_status hn_chat_render(const hn_template *tmpl, const json_t *messages,
     if (options->continue_final_message)
         HN_GO(tag_final(tmpl, copies, &final, err));
     HN_GO(set_variables(variables, copies, options, err));
-    HN_GO(hn_template_render(tmpl, variables, options->now, &text, err));
+    HN_GO(hn_template_render_spans(tmpl, variables, options->now, &text, &found, &n_found, err));
     if (final)
         HN_GO(cut_at_tag(&text, final, err));
+    size_t offset = out->size;
     if (!hn_buf_append(out, hn_buf_text(&text), text.size))
         HN_GO(hn_buf_check(out, err));
+    for (size_t i = 0; i < n_found; i++) {
+        found[i].start += offset;
+        found[i].end += offset;
+    }
+    if (spans) {
+        *spans = found;
+        *n_spans = n_found;
+        found = NULL;
+    }
 done:
+    hn_free(found);
     hn_buf_done(&text);
     json_decref(copies);
     json_decref(variables);
     return status;
+}
+
+hn_status hn_chat_render(const hn_template *tmpl, const json_t *messages,
+                         const hn_chat_options *options, hn_buf *out, hn_error *err) {
+    return hn_chat_render_spans(tmpl, messages, options, out, NULL, NULL, err);
 }

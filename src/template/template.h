@@ -44,3 +44,9 @@ typedef struct hn_chat_options {
 /* What transformers' apply_chat_template(tokenize=False) gives. */
 HN_MUST_CHECK hn_status hn_chat_render(const hn_template *tmpl, const json_t *messages,
                                        const hn_chat_options *options, hn_buf *out, hn_error *err);
+/* The same, with the byte ranges of the generation blocks in *out (freed with hn_free; NULL when
+ * there are none): what transformers' return_assistant_tokens_mask goes by. */
+HN_MUST_CHECK hn_status hn_chat_render_spans(const hn_template *tmpl, const json_t *messages,
+                                             const hn_chat_options *options, hn_buf *out,
+                                             hn_template_span **spans, size_t *n_spans,
+                                             hn_error *err);

@@ -36,7 +36,7 @@ typedef enum hn_tv_type {
     HN_TV_JOINER,
 } hn_tv_type;
 
-enum { HN_TSTR_CHARS_UNKNOWN = UINT32_MAX };
+#define HN_TSTR_CHARS_UNKNOWN UINT32_MAX
 
 /* Room that a string may grow into in place: `a + b` where `a` ends at used_end costs only b. */
 typedef struct hn_tstr_room {

@@ -180,6 +180,17 @@ def render(template, messages, options):
         return None
 
 
+def spans(template, messages):
+    """Where the generation blocks landed, in bytes of UTF-8; None where Python raises."""
+    try:
+        messages = utils._alias_reasoning_fields([{k: v for k, v in m.items() if v is not None} for m in messages])
+        text, indices = utils._render_with_assistant_indices(
+            utils._compile_jinja_template(template), messages, None, None, False, bos_token="<BOS>", eos_token="<EOS>")
+        return [[len(text[:i].encode()) for i in pair] for pair in indices]
+    except Exception:
+        return None
+
+
 def main(shared, out):
     shared = Path(shared)
     paths = sorted((shared / "tokenizers/chat_templates").glob("*.jinja"))
@@ -198,7 +209,9 @@ def main(shared, out):
             else:
                 rows.append({"h": hashlib.sha256(text.encode()).hexdigest()[:24]})
         results[name] = rows
-    data = {"now": NOW, "conversations": CONVERSATIONS, "options": OPTIONS, "cases": cases, "results": results}
+    data = {"now": NOW, "conversations": CONVERSATIONS, "options": OPTIONS, "cases": cases, "results": results,
+            "spans": {n: {c: spans(t, json.loads(json.dumps(m))) for c, m in CONVERSATIONS.items()}
+                      for n, t in templates.items() if "endgeneration" in t}}
     Path(out).write_text(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
     n = sum(len(r) for r in results.values())
     print(f"{len(results)} templates, {n} renders, {sum(x is None for r in results.values() for x in r)} errors")

@@ -53,6 +53,36 @@ static bool matches(const json_t *wanted, const hn_buf *text) {
     return hash && !strncmp(hash, hex, strlen(hash));
 }
 
+/* Generation spans, by way of the same variables that a chat has. */
+static int check_spans(const hn_template *tmpl, const char *name, const json_t *data,
+                       const json_t *wanted) {
+    int bad = 0;
+    const char *chat;
+    json_t *pairs;
+    json_object_foreach ((json_t *)wanted, chat, pairs) {
+        const json_t *messages = json_object_get(json_object_get(data, "conversations"), chat);
+        hn_chat_options options =
+            options_of(NULL, json_integer_value(json_object_get(data, "now")));
+        hn_buf text = {0};
+        hn_template_span *spans = NULL;
+        size_t n = 0;
+        hn_error err;
+        hn_status status = hn_chat_render_spans(tmpl, messages, &options, &text, &spans, &n, &err);
+        bool good =
+            json_is_null(pairs) ? status != HN_OK : status == HN_OK && n == json_array_size(pairs);
+        for (size_t i = 0; good && i < n; i++) {
+            const json_t *pair = json_array_get(pairs, i);
+            good = spans[i].start == (size_t)json_integer_value(json_array_get(pair, 0)) &&
+                   spans[i].end == (size_t)json_integer_value(json_array_get(pair, 1));
+        }
+        if (!good && ++bad)
+            print_message("%s, %s: other spans\n", name, chat);
+        hn_free(spans);
+        hn_buf_done(&text);
+    }
+    return bad;
+}
+
 static int check_template(const json_t *data, const char *name, const json_t *wanted) {
     const char *shared = getenv("HONE_SHARED");
     char path[1024], *source;
@@ -90,6 +120,7 @@ static int check_template(const json_t *data, const char *name, const json_t *wa
                                                    : "another hash");
         hn_buf_done(&text);
     }
+    bad += check_spans(tmpl, name, data, json_object_get(json_object_get(data, "spans"), name));
     hn_template_free(tmpl);
     return bad;
 }

@@ -1,7 +1,6 @@
 /* Training of the real base model against transformers + PEFT over the dequantised weights: losses,
  * gradient norms and rates of twenty steps (tests/golden/record_sft.py base). */
-#include "base/file.h"
-
+#include "base_model.h"
 #include "sft_golden.h"
 
 /* SplitMix64 of (layer * 7 + module) << 32 | i, as a float in [-1, 1): the recorder's A. */
@@ -14,26 +13,9 @@ static float hash_uniform(uint64_t layer, uint64_t module, uint64_t i) {
     return (float)(z >> 40) * 0x1p-23f - 1.0f;
 }
 
-static const char *base_model(void) {
-    static char path[600];
-    const char *cache = getenv("HONE_CACHE"), *xdg = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    const char *file = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (cache)
-        snprintf(path, sizeof path, "%s/%s", cache, file);
-    else if (xdg)
-        snprintf(path, sizeof path, "%s/hone/%s", xdg, file);
-    else
-        snprintf(path, sizeof path, "%s/.cache/hone/%s", home ? home : "", file);
-    return path;
-}
-
 static void test_base(void **state) {
     (void)state;
-    if (!hn_path_exists(base_model())) {
-        print_message("skipped: %s isn't there (scripts/get-base-model gets it)\n", base_model());
-        skip();
-    }
+    need_base_model();
     hn_error err;
     hn_model *model;
     hn_adapter *adapter;

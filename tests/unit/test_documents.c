@@ -150,7 +150,7 @@ static void test_recorded(void **state) {
     }
     hn_buf rows = {0};
     hn_error err;
-    for (int i = 0; i < 400 && fgets(line, sizeof line, file); i++) {
+    for (int i = 0; i < 600 && fgets(line, sizeof line, file); i++) {
         json_t *row;
         assert_int_equal(hn_json_parse(line, strlen(line), path, &row, &err), HN_OK);
         json_t *ours = json_pack("{s:O, s:O}", "prompt", json_object_get(row, "question"),

@@ -6,12 +6,9 @@
  * their order are the same however many are computed at once. */
 #include "model/attention.h"
 
-#include <string.h>
+#include "model/vec.h"
 
-typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
-
-enum { LANES = 8, VECTORS = HN_KV_BLOCK / LANES, MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
+enum { VECTORS = HN_KV_BLOCK / LANES, MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
 
 static const float MASKED = -1e30f; /* finite, so that differences of two stay numbers */
 
@@ -22,38 +19,6 @@ typedef struct query_state {
     float q[MAX_DIM];
     v8 acc[MAX_DIM / LANES];
 } query_state;
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE v8 splat(float x) {
-    return (v8){x, x, x, x, x, x, x, x};
-}
-
-INLINE v8 select_v8(i8 mask, v8 yes, v8 no) {
-    return (v8)((mask & (i8)yes) | (~mask & (i8)no));
-}
-
-INLINE v8 max_v8(v8 a, v8 b) {
-    return select_v8(a > b, a, b);
-}
-
-/* 2^x for x <= 0, relative error 2e-7: x = n + r with r in [-0.5, 0.5], Taylor's polynomial of
- * exp(r ln 2) to degree 6, and n put into the exponent. Below 2^-126 it is 0. */
-INLINE v8 exp2_v8(v8 x) {
-    const v8 magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = max_v8(x, splat(-127.0f));
-    v8 shifted = x + magic;
-    v8 r = x - (shifted - magic);
-    v8 p = splat(1.540353039338161e-4f);
-    p = FMA(p, r, splat(1.333355814642844e-3f));
-    p = FMA(p, r, splat(9.618129107628477e-3f));
-    p = FMA(p, r, splat(5.550410866482158e-2f));
-    p = FMA(p, r, splat(2.402265069591007e-1f));
-    p = FMA(p, r, splat(6.931471805599453e-1f));
-    p = FMA(p, r, splat(1.0f));
-    i8 n = (i8)shifted - (i8)magic;
-    return p * (v8)((n + 127) << 23);
-}
 
 /* s[i] = q[i] . K for the block's 32 keys; k: (dim, 32). */
 INLINE void score_block(query_state *states, const int n, const float *k, int dim) {

@@ -18,9 +18,10 @@ static hn_status linear(const pass *p, const hn_linear *step) {
     return hn_linear_run(p->model->compute, step, p->err);
 }
 
-static hn_status adapt(const pass *p, int layer, hn_module module, const float *x, float *y) {
-    return p->adapted ? hn_step_adapt(p->model, p->adapters, layer, module, x, y, p->n, p->err)
-                      : HN_OK;
+static void adapt(const pass *p, int layer, hn_module first, int n_modules, const float *x,
+                  float *const *y) {
+    if (p->adapted)
+        hn_step_adapt(p->model, p->adapters, layer, first, n_modules, x, y, p->n);
 }
 
 static hn_status project_qkv(const pass *p, int index) {
@@ -44,8 +45,7 @@ static hn_status project_qkv(const pass *p, int index) {
     HN_TRY(linear(p, &step));
     if (p->adapted)
         hn_step_norm(model, s->x, layer->attn_norm, s->y, p->n, false);
-    for (int m = HN_MODULE_Q; m <= HN_MODULE_V; m++)
-        HN_TRY(adapt(p, index, (hn_module)m, s->y, outputs[m]));
+    adapt(p, index, HN_MODULE_Q, 3, s->y, outputs);
     return HN_OK;
 }
 
@@ -67,7 +67,7 @@ static hn_status project_back(const pass *p, int index, hn_module module, const 
                                   .accumulate = !post_norm}},
                       .numerics = model->numerics};
     HN_TRY(linear(p, &step));
-    HN_TRY(adapt(p, index, module, in, step.output[0].y));
+    adapt(p, index, module, 1, in, &step.output[0].y);
     if (post_norm)
         hn_step_norm(model, s->y, post_norm, s->x, p->n, true);
     return HN_OK;
@@ -114,8 +114,8 @@ static hn_status feed_forward(const pass *p, int index) {
     HN_TRY(linear(p, &step));
     if (p->adapted)
         hn_step_norm(model, s->x, layer->ffn_norm, s->y, p->n, false);
-    HN_TRY(adapt(p, index, HN_MODULE_GATE, s->y, s->gate));
-    HN_TRY(adapt(p, index, HN_MODULE_UP, s->y, s->up));
+    float *const outputs[2] = {s->gate, s->up};
+    adapt(p, index, HN_MODULE_GATE, 2, s->y, outputs);
     hn_step_activate(model, p->n);
     return project_back(p, index, HN_MODULE_DOWN, s->gate, layer->post_ffn_norm);
 }

@@ -20,7 +20,7 @@ static size_t layout(hn_scratch *s, const hn_arch *arch, char *memory) {
         {&s->att, q_dim},
         {&s->gate, (size_t)arch->n_ff},
         {&s->up, (size_t)arch->n_ff},
-        {&s->lora, (size_t)s->lora_rank},
+        {&s->lora, HN_LINEAR_MAX_OUTPUTS * (size_t)s->lora_rank},
         {&s->rope[0], (size_t)arch->rope_dim},
         {&s->rope[1], arch->sliding_window ? (size_t)arch->rope_dim : 0},
     };

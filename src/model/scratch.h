@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/status.h"
+#include "kernels/matrix.h"
 #include "model/arch.h"
 
 #include <stddef.h>
@@ -25,7 +26,7 @@ typedef struct hn_scratch {
     float *k, *v;     /* (n_rows, n_head_kv * head_dim) */
     float *att;       /* (n_rows, n_head * head_dim) */
     float *gate, *up; /* (n_rows, n_ff) */
-    float *lora;      /* (n_rows, lora_rank) */
+    float *lora;      /* (n_rows, HN_LINEAR_MAX_OUTPUTS, lora_rank) */
     int lora_rank;
     float *rope[2]; /* global, local: (n_rows, rope_dim / 2, {cos, sin}) */
     void *memory;

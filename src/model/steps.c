@@ -1,6 +1,7 @@
-/* Rotary positions, cache writes, activation, norms and adapters of the forward pass. */
+/* Rotary positions, cache writes, activation and norms of the forward pass. */
 #include "model/steps.h"
 
+#include "model/rows.h"
 #include "model/vmath.h"
 
 #include <math.h>
@@ -101,15 +102,17 @@ void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows) {
 }
 
 static void activate_share(void *arg, int thread, int n_threads) {
+    enum { GRAIN = 64 }; /* values: whole vectors and cache lines */
     const step_job *job = arg;
     const hn_scratch *s = job->model->scratch;
+    const hn_row_kernels *kernels = hn_row_kernels_get(hn_compute_isa(job->model->compute));
     long first, last;
-    hn_pool_share((long)job->n_rows * job->model->arch.n_ff, HN_VMATH_GRAIN, thread, n_threads,
-                  &first, &last);
+    hn_pool_share((long)job->n_rows * job->model->arch.n_ff, GRAIN, thread, n_threads, &first,
+                  &last);
     if (job->model->arch.activation == HN_ACT_SILU)
-        hn_silu_mul(s->gate + first, s->up + first, last - first);
+        kernels->silu_mul(s->gate + first, s->up + first, last - first);
     else
-        hn_gelu_tanh_mul(s->gate + first, s->up + first, last - first);
+        kernels->gelu_tanh_mul(s->gate + first, s->up + first, last - first);
 }
 
 void hn_step_activate(hn_model *model, int n_rows) {
@@ -136,50 +139,4 @@ void hn_step_norm(hn_model *model, const float *x, const float *weight, float *o
                     .out = out,
                     .accumulate = accumulate};
     hn_pool_run(hn_compute_pool(model->compute), norm_share, &job);
-}
-
-static hn_status adapt_run(hn_model *model, const hn_lora *lora, const float *x, float *y, int n,
-                           hn_error *err) {
-    hn_gemm down = {.m = n,
-                    .n = lora->r,
-                    .k = lora->in,
-                    .b_transposed = true,
-                    .a = x,
-                    .a_stride = lora->in,
-                    .b = lora->a,
-                    .b_stride = lora->in,
-                    .c = model->scratch->lora,
-                    .c_stride = lora->r,
-                    .alpha = 1.0f};
-    HN_TRY(hn_gemm_run(model->compute, &down, err));
-    hn_gemm up = {.m = n,
-                  .n = lora->out,
-                  .k = lora->r,
-                  .b_transposed = true,
-                  .a = model->scratch->lora,
-                  .a_stride = lora->r,
-                  .b = lora->b,
-                  .b_stride = lora->r,
-                  .c = y,
-                  .c_stride = lora->out,
-                  .alpha = lora->scale,
-                  .beta = 1.0f};
-    return hn_gemm_run(model->compute, &up, err);
-}
-
-hn_status hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer,
-                        hn_module module, const float *x, float *y, int n_rows, hn_error *err) {
-    const hn_row_place *places = model->scratch->places;
-    for (int first = 0, end; first < n_rows; first = end) {
-        end = first + 1;
-        while (end < n_rows && places[end].adapter == places[first].adapter)
-            end++;
-        if (places[first].adapter < 0)
-            continue;
-        const hn_lora *lora = &adapters[places[first].adapter]->layers[layer][module];
-        if (lora->r > 0)
-            HN_TRY(adapt_run(model, lora, x + first * lora->in, y + first * lora->out, end - first,
-                             err));
-    }
-    return HN_OK;
 }

@@ -19,8 +19,7 @@ void hn_step_activate(hn_model *model, int n_rows);
 void hn_step_norm(hn_model *model, const float *x, const float *weight, float *out, int n_rows,
                   bool accumulate);
 
-/* y += the adapters' part of a module over x, row by row as places[].adapter says. x: (n_rows,
- * inputs), y: (n_rows, outputs). */
-HN_MUST_CHECK hn_status hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer,
-                                      hn_module module, const float *x, float *y, int n_rows,
-                                      hn_error *err);
+/* y[i] += the adapters' part of module `first` + i over x, row by row as places[].adapter says.
+ * x: (n_rows, inputs), y[i]: (n_rows, outputs), n_modules at most HN_LINEAR_MAX_OUTPUTS. */
+void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer, hn_module first,
+                   int n_modules, const float *x, float *const *y, int n_rows);

@@ -1,7 +1,8 @@
-/* Elementwise functions over rows, in plain loops that any compiler turns into vectors. */
+/* Sums over rows of numbers, in plain loops that any compiler turns into vectors. */
 #include "model/vmath.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 /* exp(x), relative error 2e-7 in [-87, 88]: x = n ln 2 + r, Taylor's polynomial to degree 6 for r
@@ -38,19 +39,6 @@ float hn_sum_squares(const float *x, long n) {
     for (int j = 0; i < n; i++, j++)
         sum[j] += x[i] * x[i];
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
-}
-
-void hn_silu_mul(float *restrict gate, const float *restrict up, long n) {
-    for (long i = 0; i < n; i++)
-        gate[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
-}
-
-void hn_gelu_tanh_mul(float *restrict gate, const float *restrict up, long n) {
-    const float root = 0.7978845608f; /* sqrt(2 / pi) */
-    for (long i = 0; i < n; i++) {
-        float x = gate[i], u = root * (x + 0.044715f * x * x * x);
-        gate[i] = x / (1.0f + fast_exp(-2.0f * u)) * up[i]; /* (1 + tanh u) / 2 = sigmoid(2u) */
-    }
 }
 
 double hn_sum_exp(const float *x, long n, float max) {

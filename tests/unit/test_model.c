@@ -355,6 +355,62 @@ static void test_batch_invariance(void **state) {
     remove(path);
 }
 
+static hn_adapter *random_adapter(const hn_model *model, unsigned modules, int r, uint64_t seed) {
+    hn_adapter *adapter;
+    ASSERT_OK(hn_adapter_new(&adapter, &model->arch, modules, r, 8, seed, errp));
+    hn_rng rng = hn_rng_new(seed, 1000);
+    for (int l = 0; l < model->arch.n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++)
+            for (int64_t i = 0; i < adapter->layers[l][m].r * adapter->layers[l][m].out; i++)
+                adapter->layers[l][m].b[i] = hn_rng_float(&rng) - 0.5f;
+    return adapter;
+}
+
+/* Rows with two adapters and without one, in one batch, against each alone. */
+static void test_adapters_share_a_batch(void **state) {
+    (void)state;
+    enum { N = 40 };
+    char path[64];
+    stories_make(path, NULL);
+    for (int threads = 1; threads <= 3; threads++) {
+        hn_model *model = open_model(path, threads, HN_NUMERICS_INT8);
+        hn_adapter *const adapters[2] = {random_adapter(model, 0x7f, 11, 1),
+                                         random_adapter(model, 0x29, 16, 2)};
+        hn_kv *kv = new_kv(model, 6, 6 * N);
+        float *alone = malloc(sizeof(float) * 3 * N * STORY_VOCAB), mixed[3 * STORY_VOCAB];
+        hn_batch_row rows[N];
+        for (int seq = 0; seq < 3; seq++) {
+            for (int i = 0; i < N; i++)
+                rows[i] = (hn_batch_row){.token = story_token(0, i),
+                                         .seq = seq,
+                                         .adapter = seq - 1,
+                                         .wants_logits = true};
+            ASSERT_OK(hn_forward(model, kv, (const hn_adapter *const *)adapters, 2, rows, N,
+                                 alone + (size_t)seq * N * STORY_VOCAB, NULL, errp));
+        }
+        assert_memory_not_equal(alone, alone + N * STORY_VOCAB, sizeof mixed);
+        for (int i = 0; i < N; i++) {
+            for (int seq = 0; seq < 3; seq++)
+                rows[seq] = (hn_batch_row){.token = story_token(0, i),
+                                           .seq = 3 + seq,
+                                           .adapter = seq - 1,
+                                           .wants_logits = true};
+            ASSERT_OK(hn_forward(model, kv, (const hn_adapter *const *)adapters, 2, rows, 3, mixed,
+                                 NULL, errp));
+            for (int seq = 0; seq < 3; seq++)
+                assert_memory_equal(mixed + seq * STORY_VOCAB,
+                                    alone + ((size_t)seq * N + (size_t)i) * STORY_VOCAB,
+                                    STORY_VOCAB * sizeof(float));
+        }
+        free(alone);
+        hn_kv_free(kv);
+        hn_adapter_free(adapters[0]);
+        hn_adapter_free(adapters[1]);
+        hn_model_free(model);
+    }
+    remove(path);
+}
+
 static void feed_one(hn_model *model, hn_kv *kv, int seq, int32_t token, float *logits) {
     hn_batch_row row = {.token = token, .seq = seq, .adapter = -1, .wants_logits = true};
     ASSERT_OK(hn_forward(model, kv, NULL, 0, &row, 1, logits, NULL, errp));
@@ -515,6 +571,7 @@ int main(void) {
         cmocka_unit_test(test_hostile_checkpoints),
         cmocka_unit_test(test_hostile_configs),
         cmocka_unit_test(test_batch_invariance),
+        cmocka_unit_test(test_adapters_share_a_batch),
         cmocka_unit_test(test_fork_and_truncate),
         cmocka_unit_test(test_full_cache),
         cmocka_unit_test(test_common_prefix),

@@ -1,0 +1,111 @@
+/* Inner loops over rows of activations, written once over vectors and compiled for each instruction
+ * set by the file that includes this (after defining FMA and NAME(function)). What an element gets
+ * doesn't depend on how the work was cut. */
+#include "model/rows.h"
+
+#include "model/vec.h"
+
+INLINE v8 silu_v8(v8 x) {
+    return x * sigmoid_v8(x);
+}
+
+/* gelu in its tanh form (Hendrycks and Gimpel, 2016): (1 + tanh u) / 2 = sigmoid(2u). */
+INLINE v8 gelu_v8(v8 x) {
+    v8 u = splat(0.7978845608f) * FMA(splat(0.044715f) * x * x, x, x); /* sqrt(2 / pi) */
+    return x * sigmoid_v8(u + u);
+}
+
+INLINE void activate(const int gelu, float *gate, const float *up, long n) {
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        v8 x = load_v8(gate + i);
+        store_v8(gate + i, (gelu ? gelu_v8(x) : silu_v8(x)) * load_v8(up + i));
+    }
+    if (i == n)
+        return;
+    float tail[LANES] = {0};
+    memcpy(tail, gate + i, (size_t)(n - i) * sizeof *gate);
+    v8 x = load_v8(tail);
+    store_v8(tail, gelu ? gelu_v8(x) : silu_v8(x));
+    for (long k = i; k < n; k++)
+        gate[k] = tail[k - i] * up[k];
+}
+
+static void silu_mul(float *gate, const float *up, long n) {
+    activate(0, gate, up, n);
+}
+
+static void gelu_mul(float *gate, const float *up, long n) {
+    activate(1, gate, up, n);
+}
+
+/* Dot products of x with `count` rows of a, each in eight lanes. */
+INLINE void dots(const float *x, const float *a, int64_t n, const int count, float scale,
+                 float *out) {
+    v8 sum[LORA_DOTS];
+    for (int j = 0; j < count; j++)
+        sum[j] = splat(0);
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        v8 value = load_v8(x + k);
+        for (int j = 0; j < count; j++)
+            sum[j] = FMA(value, load_v8(a + j * n + k), sum[j]);
+    }
+    for (int j = 0; j < count; j++) {
+        float tail = 0;
+        for (int64_t t = k; t < n; t++)
+            tail += x[t] * a[j * n + t];
+        out[j] = scale * (sum_v8(sum[j]) + tail);
+    }
+}
+
+static void lora_down(const hn_lora *lora, const float *x, float *u, int first, int last) {
+    int j = first;
+    for (; j + LORA_DOTS <= last; j += LORA_DOTS)
+        dots(x, lora->a + j * lora->in, lora->in, LORA_DOTS, lora->scale, u + j);
+    for (; j < last; j++)
+        dots(x, lora->a + j * lora->in, lora->in, 1, lora->scale, u + j);
+}
+
+/* Eight outputs of all rows, `ranks` of the adapter's ranks from `rank` on; bt: (ranks, 8). */
+INLINE void up_tile(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at) {
+    for (int i = 0; i < rows->n; i++) {
+        const float *u = rows->u + (int64_t)i * rows->u_stride + rank;
+        float *y = rows->y + (int64_t)i * rows->y_stride + at;
+        v8 sum = load_v8(y);
+        for (int j = 0; j < ranks; j++)
+            sum = FMA(splat(u[j]), load_v8(bt + j * LANES), sum);
+        store_v8(y, sum);
+    }
+}
+
+static void up_single(const hn_lora_rows *rows, int64_t at) {
+    const hn_lora *lora = rows->lora;
+    for (int i = 0; i < rows->n; i++) {
+        const float *u = rows->u + (int64_t)i * rows->u_stride;
+        float *y = rows->y + (int64_t)i * rows->y_stride + at;
+        v8 sum = splat(*y);
+        for (int j = 0; j < lora->r; j++)
+            sum = FMA(splat(u[j]), splat(lora->b[at * lora->r + j]), sum);
+        *y = sum[0];
+    }
+}
+
+static void lora_up(const hn_lora_rows *rows, int64_t first, int64_t last) {
+    const hn_lora *lora = rows->lora;
+    int64_t at = first;
+    for (; at + LANES <= last; at += LANES) {
+        for (int rank = 0; rank < lora->r; rank += LORA_RANKS) {
+            float bt[LORA_RANKS * LANES];
+            int ranks = lora->r - rank < LORA_RANKS ? lora->r - rank : LORA_RANKS;
+            for (int o = 0; o < LANES; o++)
+                for (int j = 0; j < ranks; j++)
+                    bt[j * LANES + o] = lora->b[(at + o) * lora->r + rank + j];
+            up_tile(rows, bt, rank, ranks, at);
+        }
+    }
+    for (; at < last; at++)
+        up_single(rows, at);
+}
+
+const hn_row_kernels NAME(hn_row_kernels) = {silu_mul, gelu_mul, lora_down, lora_up};

@@ -1,0 +1,17 @@
+/* Row loops in plain vectors of the compiler, for every machine; and the choice among the tables.
+ */
+#pragma GCC diagnostic ignored "-Wpsabi" /* no vector crosses a function that isn't inlined */
+
+#define NAME(function) function##_portable
+#define FMA(a, b, c) ((a) * (b) + (c))
+#include "model/row_tile.h"
+
+const hn_row_kernels *hn_row_kernels_get(hn_isa isa) {
+#if defined(__x86_64__)
+    if (isa == HN_ISA_AVX2 || isa == HN_ISA_AVXVNNI || isa == HN_ISA_AVX512VNNI)
+        return &hn_row_kernels_avx2;
+#else
+    (void)isa;
+#endif
+    return &hn_row_kernels_portable;
+}

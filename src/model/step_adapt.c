@@ -1,0 +1,88 @@
+/* Adapters at run time: y += scale * B (A x) beside the frozen product, in one parallel region for
+ * all modules of a step. Rows that share an adapter are computed together. */
+#include "model/rows.h"
+#include "model/steps.h"
+
+typedef struct adapt_job {
+    hn_model *model;
+    const hn_row_kernels *kernels;
+    const hn_adapter *const *adapters;
+    int layer, n_modules, n_rows;
+    hn_module first_module;
+    const float *x;
+    float *const *y;
+} adapt_job;
+
+static const hn_lora *lora_of(const adapt_job *job, int row, int module) {
+    int adapter = job->model->scratch->places[row].adapter;
+    if (adapter < 0)
+        return NULL;
+    const hn_lora *lora = &job->adapters[adapter]->layers[job->layer][job->first_module + module];
+    return lora->r > 0 ? lora : NULL;
+}
+
+/* A x of a row and module lies at its own place: (n_rows, modules, rank). */
+static float *inner(const adapt_job *job, int row, int module) {
+    const hn_scratch *s = job->model->scratch;
+    return s->lora + ((int64_t)row * HN_LINEAR_MAX_OUTPUTS + module) * s->lora_rank;
+}
+
+static void down_share(const adapt_job *job, int thread, int n_threads) {
+    int item = 0;
+    for (int row = 0; row < job->n_rows; row++) {
+        for (int m = 0; m < job->n_modules; m++) {
+            const hn_lora *lora = lora_of(job, row, m);
+            for (int first = 0; lora && first < lora->r; first += LORA_DOTS) {
+                int last = first + LORA_DOTS < lora->r ? first + LORA_DOTS : lora->r;
+                if (item++ % n_threads == thread)
+                    job->kernels->lora_down(lora, job->x + row * lora->in, inner(job, row, m),
+                                            first, last);
+            }
+        }
+    }
+}
+
+static void up_share(const adapt_job *job, int thread, int n_threads) {
+    const hn_row_place *places = job->model->scratch->places;
+    for (int first = 0, end; first < job->n_rows; first = end) {
+        end = first + 1;
+        while (end < job->n_rows && places[end].adapter == places[first].adapter)
+            end++;
+        for (int m = 0; m < job->n_modules; m++) {
+            const hn_lora *lora = lora_of(job, first, m);
+            if (!lora)
+                continue;
+            hn_lora_rows rows = {.lora = lora,
+                                 .u = inner(job, first, m),
+                                 .u_stride = (int64_t)HN_LINEAR_MAX_OUTPUTS *
+                                             job->model->scratch->lora_rank,
+                                 .y = job->y[m] + first * lora->out,
+                                 .y_stride = lora->out,
+                                 .n = end - first};
+            long from, to;
+            hn_pool_share((long)lora->out, HN_KV_LANES, thread, n_threads, &from, &to);
+            job->kernels->lora_up(&rows, from, to);
+        }
+    }
+}
+
+static void adapt_share(void *arg, int thread, int n_threads) {
+    const adapt_job *job = arg;
+    down_share(job, thread, n_threads);
+    hn_pool_barrier(hn_compute_pool(job->model->compute));
+    up_share(job, thread, n_threads);
+}
+
+void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer, hn_module first,
+                   int n_modules, const float *x, float *const *y, int n_rows) {
+    adapt_job job = {.model = model,
+                     .kernels = hn_row_kernels_get(hn_compute_isa(model->compute)),
+                     .adapters = adapters,
+                     .layer = layer,
+                     .n_modules = n_modules,
+                     .n_rows = n_rows,
+                     .first_module = first,
+                     .x = x,
+                     .y = y};
+    hn_pool_run(hn_compute_pool(model->compute), adapt_share, &job);
+}

@@ -40,7 +40,7 @@ static hn_status lock_folder(hn_run *run, hn_error *err) {
         return hn_fail_errno(err, "%s", path);
     return hn_fail(err, HN_FAILED,
                    "%s: another 'hone run' is at work there: wait for it, or choose another "
-                   "folder with --out",
+                   "folder with --output",
                    run->dir);
 }
 

@@ -139,6 +139,9 @@ static hn_status set_metadata(hn_gguf_writer *w, const header *h, const tokens *
     HN_TRY(set_u32s(w, h, fault, err));
     HN_TRY(hn_gguf_writer_set_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, err));
     HN_TRY(hn_gguf_writer_set_string(w, "tokenizer.ggml.model", "llama", 5, err));
+    if (fault->chat_template)
+        HN_TRY(hn_gguf_writer_set_string(w, "tokenizer.chat_template", fault->chat_template,
+                                         strlen(fault->chat_template), err));
     HN_TRY(hn_gguf_writer_set_strings(w, "tokenizer.ggml.tokens", t->texts, MAX_TOKENS, err));
     HN_TRY(hn_gguf_writer_set_array(w, "tokenizer.ggml.scores", HN_GGUF_F32, t->scores, MAX_TOKENS,
                                     err));

@@ -14,6 +14,7 @@ typedef struct stories_fault {
     const char *architecture; /* instead of "llama" */
     const char *key;          /* this u32 key is set to `value` */
     unsigned value;
+    const char *chat_template; /* no fault: the file gets this one, it has none otherwise */
 } stories_fault;
 
 /* The shared data's folder (HONE_SHARED or ../shared beside the repository), "/data/<name>"

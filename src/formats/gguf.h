@@ -120,6 +120,8 @@ HN_MUST_CHECK hn_status hn_gguf_writer_add_tensor(hn_gguf_writer *writer, const 
 HN_MUST_CHECK hn_status hn_gguf_writer_begin(hn_gguf_writer *writer, hn_error *err);
 HN_MUST_CHECK hn_status hn_gguf_writer_data(hn_gguf_writer *writer, const void *data, uint64_t size,
                                             hn_error *err);
+/* Bytes given to the file so far. */
+uint64_t hn_gguf_writer_size(const hn_gguf_writer *writer);
 /* Publishes the file (all tensors must have come, each with its size) and frees the writer. */
 HN_MUST_CHECK hn_status hn_gguf_writer_commit(hn_gguf_writer *writer, hn_error *err);
 /* Drops everything; NULL is fine. */

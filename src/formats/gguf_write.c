@@ -267,6 +267,10 @@ hn_status hn_gguf_writer_data(hn_gguf_writer *w, const void *data, uint64_t size
     return HN_OK;
 }
 
+uint64_t hn_gguf_writer_size(const hn_gguf_writer *w) {
+    return w->begun ? w->out.size : 0;
+}
+
 hn_status hn_gguf_writer_commit(hn_gguf_writer *w, hn_error *err) {
     hn_status status;
     if (!w->begun || w->current != w->n_tensors)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/dtype.h"
+#include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,16 @@ static inline float hn_grid_value(const hn_grid *grid, int i, float code) {
 }
 /* Writes the block's bytes as GGUF holds them. */
 void hn_grid_pack(const hn_grid *grid, const uint8_t *codes, uint8_t *block);
+
+/* A row of cols values (whole blocks) into `out`, float types included; weights: (cols), positive.
+ * HN_BAD_INPUT for infinities and NaN, naming the column. */
+HN_MUST_CHECK hn_status hn_row_quantise(hn_dtype dtype, const float *x, const float *weights,
+                                        int64_t cols, uint8_t *out, hn_error *err);
+
+/* Importance (cols; NULL = all alike) as weights of mean 1 with a floor: a column that the
+ * calibration never used still counts for something, and sums stay far from f32's limits. */
+HN_MUST_CHECK hn_status hn_importance_weights(const float *importance, int64_t cols, float *weights,
+                                              hn_error *err);
 
 /* For grid_fit.c and grid_k.c. */
 

@@ -27,10 +27,8 @@ static void quantise_block(hn_dtype dtype, const float *x, const float *weight, 
     hn_grid_pack(&grid, codes, block);
 }
 
-/* Weights scaled to mean 1 with a floor: a column that the calibration never used still counts for
- * something, and sums stay far from f32's limits. */
-static hn_status make_weights(const float *importance, int64_t cols, float *weights,
-                              hn_error *err) {
+hn_status hn_importance_weights(const float *importance, int64_t cols, float *weights,
+                                hn_error *err) {
     const float floor_share = 1e-3f;
     double sum = 0;
     for (int64_t i = 0; importance && i < cols; i++) {
@@ -49,28 +47,37 @@ static hn_status make_weights(const float *importance, int64_t cols, float *weig
     return HN_OK;
 }
 
-hn_status hn_blocks_quantise(hn_dtype dtype, const float *values, int64_t n_rows, int64_t cols,
-                             const float *importance, void *blocks, hn_error *err) {
-    uint8_t *out = blocks;
+hn_status hn_row_quantise(hn_dtype dtype, const float *x, const float *weights, int64_t cols,
+                          uint8_t *out, hn_error *err) {
+    for (int64_t i = 0; i < cols; i++)
+        if (!isfinite(x[i]))
+            return hn_fail(err, HN_BAD_INPUT, "column %lld holds an infinity or NaN", (long long)i);
     const hn_dtype_info *info = hn_dtype_get(dtype);
-    for (int64_t i = 0; i < n_rows * cols; i++)
-        if (!isfinite(values[i]))
-            return hn_fail(err, HN_BAD_INPUT, "row %lld, column %lld holds an infinity or NaN",
-                           (long long)(i / cols), (long long)(i % cols));
     if (!hn_dtype_is_quantised(dtype)) {
-        write_floats(dtype, values, n_rows * cols, out);
+        write_floats(dtype, x, cols, out);
         return HN_OK;
     }
     if (!hn_grid_supports(dtype) || cols % info->block_values)
-        return hn_fail(err, HN_UNSUPPORTED, "rows of %lld values can't be quantised to %s",
-                       (long long)cols, hn_dtype_name(dtype));
+        return hn_fail(err, HN_UNSUPPORTED, "%lld values can't be quantised to %s", (long long)cols,
+                       hn_dtype_name(dtype));
+    for (int64_t col = 0; col < cols; col += info->block_values, out += info->block_bytes)
+        quantise_block(dtype, x + col, weights + col, out);
+    return HN_OK;
+}
+
+hn_status hn_blocks_quantise(hn_dtype dtype, const float *values, int64_t n_rows, int64_t cols,
+                             const float *importance, void *blocks, hn_error *err) {
+    size_t row_bytes = hn_dtype_row_bytes(dtype, (uint64_t)cols);
     float *weights = hn_reallocarray(NULL, (size_t)cols, sizeof *weights);
     if (!weights)
         return hn_fail_no_memory(err, (size_t)cols * sizeof *weights);
-    hn_status status = make_weights(importance, cols, weights, err);
-    for (int64_t row = 0; row < n_rows && status == HN_OK; row++)
-        for (int64_t col = 0; col < cols; col += info->block_values, out += info->block_bytes)
-            quantise_block(dtype, values + row * cols + col, weights + col, out);
+    hn_status status = hn_importance_weights(importance, cols, weights, err);
+    for (int64_t row = 0; row < n_rows && status == HN_OK; row++) {
+        status = hn_row_quantise(dtype, values + row * cols, weights, cols,
+                                 (uint8_t *)blocks + (size_t)row * row_bytes, err);
+        if (status != HN_OK)
+            status = hn_error_prefix(err, "row %lld", (long long)row);
+    }
     hn_free(weights);
     return status;
 }

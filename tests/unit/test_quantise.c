@@ -138,7 +138,7 @@ static void test_refusals(void **state) {
     fill(x, 1);
     x[COLS + 3] = NAN;
     assert_int_equal(hn_blocks_quantise(HN_Q4_0, x, ROWS, COLS, NULL, blocks, &err), HN_BAD_INPUT);
-    assert_non_null(strstr(err.message, "row 1, column 3"));
+    assert_non_null(strstr(err.message, "row 1: column 3"));
     fill(x, 1);
     assert_int_equal(hn_blocks_quantise(HN_Q4_K, x, 1, 288, NULL, blocks, &err), HN_UNSUPPORTED);
     assert_int_equal(hn_blocks_quantise(HN_Q2_K, x, ROWS, COLS, NULL, blocks, &err),

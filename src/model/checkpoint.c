@@ -122,6 +122,25 @@ const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name)
     return NULL;
 }
 
+bool hn_tensor_hf_name(const hn_arch *arch, const char *name, char *out, size_t size) {
+    static const char *const top[][2] = {{"token_embd.weight", "model.embed_tokens.weight"},
+                                         {"output_norm.weight", "model.norm.weight"},
+                                         {"output.weight", "lm_head.weight"}};
+    for (size_t i = 0; i < sizeof top / sizeof *top; i++)
+        if (!strcmp(name, top[i][0]))
+            return snprintf(out, size, "%s", top[i][1]) < (int)size;
+    int layer;
+    const char *suffix;
+    if (!hn_layer_name_split(name, "blk.", &layer, &suffix))
+        return false;
+    for (int i = 0; i < HN_N_TENSOR_RULES; i++)
+        if (!strcmp(HN_TENSOR_RULES[i].gguf, suffix) &&
+            hn_tensor_rule_applies(&HN_TENSOR_RULES[i], arch))
+            return snprintf(out, size, "model.layers.%d.%s", layer, HN_TENSOR_RULES[i].hf) <
+                   (int)size;
+    return false;
+}
+
 void hn_tensor_values(const hn_tensor *tensor, float *out) {
     int64_t n = tensor->rows * tensor->cols;
     hn_blocks_dequantise(tensor->dtype, tensor->data, n, out);

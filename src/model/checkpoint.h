@@ -49,6 +49,8 @@ typedef struct hn_checkpoint {
 HN_MUST_CHECK hn_status hn_checkpoint_open(hn_checkpoint *ckpt, const char *path, hn_error *err);
 void hn_checkpoint_close(hn_checkpoint *ckpt);
 const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
+/* Hugging Face's name of a tensor that GGUF calls `name`; false when there is none. */
+bool hn_tensor_hf_name(const hn_arch *arch, const char *name, char *out, size_t size);
 /* Dequantises the whole tensor into out (rows * cols), `add` applied. */
 void hn_tensor_values(const hn_tensor *tensor, float *out);
 /* The tokenizer that a GGUF file's tokenizer.ggml.* keys describe; also of files without tensors.

@@ -62,7 +62,7 @@ static hn_status add_rope_factors(job *j) {
     j->rope_factors = hn_malloc(n_bytes);
     if (!j->rope_factors)
         return hn_fail_no_memory(j->err, n_bytes);
-    hn_rope_llama3_factors(arch, j->rope_factors);
+    hn_arch_rope_factors(arch, j->rope_factors);
     j->rope_tensor = (hn_tensor){.name = "rope_freqs.weight",
                                  .source_name = "rope_freqs.weight",
                                  .dtype = HN_F32,

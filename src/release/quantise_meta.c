@@ -3,7 +3,6 @@
 #include "release/quantise_meta.h"
 #include "base/mem.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,6 +52,8 @@ static hn_status write_arch(const meta *m, const hn_arch *arch) {
     HN_TRY(arch_f32(m, "attention.layer_norm_rms_epsilon", arch->rms_eps));
     if (arch->sliding_window)
         HN_TRY(arch_u32(m, "attention.sliding_window", arch->sliding_window));
+    if (arch->sliding_window)
+        HN_TRY(arch_f32(m, "rope.freq_base_swa", arch->rope_theta_local));
     if (arch->rope_scaling == HN_ROPE_LINEAR) {
         snprintf(key, sizeof key, "%s.rope.scaling.type", m->family);
         HN_TRY(text(m, key, "linear"));
@@ -169,25 +170,4 @@ hn_status hn_quantise_write_metadata(hn_gguf_writer *writer, const hn_checkpoint
     HN_TRY(hn_gguf_writer_set_u32(writer, "general.file_type", FILE_TYPE[ftype], err));
     return hn_gguf_writer_set_u32(writer, "general.quantization_version", QUANTIZATION_VERSION,
                                   err);
-}
-
-/* Source: transformers' modeling_rope_utils, _compute_llama3_parameters. */
-void hn_rope_llama3_factors(const hn_arch *arch, float *factors) {
-    const double pi = 3.14159265358979323846;
-    double low_wavelength = (double)arch->rope_original_ctx / (double)arch->rope_low_freq,
-           high_wavelength = (double)arch->rope_original_ctx / (double)arch->rope_high_freq;
-    for (int i = 0; i < arch->rope_dim / 2; i++) {
-        double frequency = pow((double)arch->rope_theta, -2.0 * i / arch->rope_dim);
-        double wavelength = 2 * pi / frequency, factor = (double)arch->rope_factor;
-        if (wavelength < high_wavelength) {
-            factors[i] = 1;
-        } else if (wavelength > low_wavelength) {
-            factors[i] = (float)factor;
-        } else {
-            double smooth =
-                ((double)arch->rope_original_ctx / wavelength - (double)arch->rope_low_freq) /
-                ((double)arch->rope_high_freq - (double)arch->rope_low_freq);
-            factors[i] = (float)(1 / ((1 - smooth) / factor + smooth));
-        }
-    }
 }

@@ -8,6 +8,3 @@
 HN_MUST_CHECK hn_status hn_quantise_write_metadata(hn_gguf_writer *writer,
                                                    const hn_checkpoint *ckpt, hn_ftype ftype,
                                                    hn_error *err);
-/* Llama 3's divisors of rope frequencies, (rope_dim / 2), for a Hugging Face source that scales so:
- * GGUF holds them as the tensor rope_freqs.weight. */
-void hn_rope_llama3_factors(const hn_arch *arch, float *factors);

@@ -30,7 +30,7 @@ enum { N_KNOWN = sizeof KNOWN / sizeof *KNOWN };
 /* The digits step stands for what llama.cpp writes as the pattern \p{N}. */
 #define DIGITS "\\p{N}"
 
-enum { MAX_PATTERNS = 3, MAX_NAMES = 10 };
+enum { MAX_PATTERNS = HN_PRE_MAX_PATTERNS, MAX_NAMES = 10 };
 
 static const struct {
     const char *names[MAX_NAMES]; /* the first one is written to files */
@@ -84,6 +84,16 @@ static int find_pre(const char *pre) {
             if (strcmp(PRE[i].names[k], pre) == 0)
                 return i;
     return -1;
+}
+
+bool hn_pre_tokenizer_find(const char *pre, hn_pre_tokenizer *out) {
+    int found = find_pre(pre);
+    if (found < 0)
+        return false;
+    *out = (hn_pre_tokenizer){.nfc = PRE[found].nfc, .ignore_merges = PRE[found].ignore_merges};
+    for (int i = 0; i < MAX_PATTERNS; i++)
+        out->patterns[i] = PRE[found].patterns[i];
+    return true;
 }
 
 hn_status hn_tk_pre_steps(hn_tokenizer *tk, const char *pre, hn_error *err) {

@@ -43,6 +43,16 @@ typedef struct hn_vocab {
 /* What add_bos is where the file doesn't say: true for SentencePiece and the Llama 3 family. */
 bool hn_vocab_default_add_bos(const char *model, const char *pre);
 
+/* How text is cut into words before byte-level BPE under the pre-tokenizer `pre`: regular
+ * expressions applied one after the other, each match a word; and the model's two switches. False
+ * for a name that hone doesn't know. Borrowed for ever. */
+enum { HN_PRE_MAX_PATTERNS = 3 };
+typedef struct hn_pre_tokenizer {
+    const char *patterns[HN_PRE_MAX_PATTERNS]; /* NULL after the last */
+    bool nfc, ignore_merges;
+} hn_pre_tokenizer;
+bool hn_pre_tokenizer_find(const char *pre, hn_pre_tokenizer *out);
+
 HN_MUST_CHECK hn_status hn_tokenizer_from_vocab(hn_tokenizer **out, const hn_vocab *vocab,
                                                 hn_error *err);
 /* From the text of tokenizer.json and (may be NULL) tokenizer_config.json. */

@@ -78,24 +78,27 @@ static hn_status eval_binary(hn_render *r, const hn_node *node, hn_tv *out) {
     return hn_tv_arith(r, (char)node->op, a, b, out);
 }
 
+/* Long text on the left grows in place, so that building a chat piece by piece stays linear; short
+ * pieces are gathered in the output buffer. */
 static hn_status eval_concat(hn_render *r, const hn_node *node, hn_tv *out) {
-    hn_tv v;
-    size_t start = r->text.size;
-    if (node->x.n == 2) { /* the common case grows its left side in place */
-        hn_tv b;
-        HN_TRY(hn_eval(r, node->x.items[0], &v));
-        HN_TRY(hn_eval(r, node->x.items[1], &b));
-        HN_TRY(hn_tv_to_str(r, v, &v));
-        HN_TRY(hn_tv_to_str(r, b, &b));
-        HN_TRY(hn_tstr_concat(r, v.u.s, b.u.s, out));
-        out->u.s->markup = false;
-        return HN_OK;
-    }
+    enum { GROW_FROM_BYTES = 128 };
     hn_tlist *list;
+    hn_tv left, right;
+    size_t start = r->text.size;
     HN_TRY(eval_items(r, node->x, &list));
-    for (uint32_t i = 0; i < list->n; i++)
-        HN_TRY(hn_tv_write(r, list->items[i], false));
-    return hn_render_take_text(r, start, out);
+    HN_TRY(hn_tv_to_str(r, list->items[0], &left));
+    if (list->n > 2 && left.u.s->n_bytes < GROW_FROM_BYTES) {
+        for (uint32_t i = 0; i < list->n; i++)
+            HN_TRY(hn_tv_write(r, list->items[i], false));
+        return hn_render_take_text(r, start, out);
+    }
+    for (uint32_t i = 1; i < list->n; i++) {
+        HN_TRY(hn_tv_to_str(r, list->items[i], &right));
+        HN_TRY(hn_tstr_concat(r, left.u.s, right.u.s, &left));
+    }
+    left.u.s->markup = false;
+    *out = left;
+    return HN_OK;
 }
 
 static hn_status compare(hn_render *r, hn_compare_op op, hn_tv a, hn_tv b, bool *out) {

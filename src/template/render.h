@@ -12,7 +12,7 @@ enum {
     HN_RENDER_MAX_ARENA_BYTES = 192 << 20,
     HN_RENDER_MAX_TEXT_BYTES = 64 << 20,
     HN_RENDER_MAX_DEPTH = 3000,         /* nested evaluation: bounds the C stack */
-    HN_RENDER_MAX_CALLS = 180,          /* macros inside macros, as Python's stack allows */
+    HN_RENDER_MAX_CALLS = 200,          /* macros inside macros, as Python's stack allows */
     HN_TV_MAX_NESTING = 400,            /* lists in lists: repr, ==, tojson */
     HN_RENDER_SCAN_BYTES_PER_STEP = 64, /* price of searching text */
     HN_RANGE_MAX = 100000,              /* jinja2.sandbox.MAX_RANGE */

@@ -6,9 +6,10 @@
 #include "base/text.h"
 
 enum {
-    SHORT_WORD = 48,       /* symbols that are searched in a line */
-    NO_MERGE = UINT32_MAX, /* rank of a pair that doesn't merge */
+    SHORT_WORD = 48, /* symbols that are searched in a line */
 };
+
+#define NO_MERGE UINT32_MAX /* rank of a pair that doesn't merge */
 
 /* Symbols of one word, side by side. Symbol i is text[at[i] .. at[i + 1]). */
 typedef struct symbols {

@@ -67,6 +67,22 @@ static void lora_down(const hn_lora *lora, const float *x, float *u, int first, 
         dots(x, lora->a + j * lora->in, lora->in, 1, lora->scale, u + j);
 }
 
+/* Eight rows of B, `ranks` long and `stride` apart, as columns: bt (ranks, 8). */
+INLINE void turn_rows(const float *b, int stride, int ranks, float *bt) {
+    int j = 0;
+    for (; j + LANES <= ranks; j += LANES) {
+        v8 in[LANES], out[LANES];
+        for (int o = 0; o < LANES; o++)
+            in[o] = load_v8(b + (int64_t)o * stride + j);
+        transpose_v8(in, out);
+        for (int k = 0; k < LANES; k++)
+            store_v8(bt + (j + k) * LANES, out[k]);
+    }
+    for (; j < ranks; j++)
+        for (int o = 0; o < LANES; o++)
+            bt[j * LANES + o] = b[(int64_t)o * stride + j];
+}
+
 /* Eight outputs of all rows, `ranks` of the adapter's ranks from `rank` on; bt: (ranks, 8). */
 INLINE void up_tile(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at) {
     for (int i = 0; i < rows->n; i++) {
@@ -98,9 +114,7 @@ static void lora_up(const hn_lora_rows *rows, int64_t first, int64_t last) {
         for (int rank = 0; rank < lora->r; rank += LORA_RANKS) {
             float bt[LORA_RANKS * LANES];
             int ranks = lora->r - rank < LORA_RANKS ? lora->r - rank : LORA_RANKS;
-            for (int o = 0; o < LANES; o++)
-                for (int j = 0; j < ranks; j++)
-                    bt[j * LANES + o] = lora->b[(at + o) * lora->r + rank + j];
+            turn_rows(lora->b + at * lora->r + rank, lora->r, ranks, bt);
             up_tile(rows, bt, rank, ranks, at);
         }
     }

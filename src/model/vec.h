@@ -62,3 +62,24 @@ INLINE v8 exp2_v8(v8 x) {
 INLINE v8 sigmoid_v8(v8 x) {
     return splat(1.0f) / (splat(1.0f) + exp2_v8(x * splat(-1.44269504f)));
 }
+
+#define PAIR(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+
+/* Rows to columns: out[j][i] = in[i][j]. */
+INLINE void transpose_v8(const v8 in[LANES], v8 out[LANES]) {
+    v8 a[LANES], b[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        a[i] = PAIR(in[i], in[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[i + 1] = PAIR(in[i], in[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < LANES; i += 4) {
+        b[i] = PAIR(a[i], a[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        b[i + 1] = PAIR(a[i], a[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        b[i + 2] = PAIR(a[i + 1], a[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+        b[i + 3] = PAIR(a[i + 1], a[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (int i = 0; i < LANES / 2; i++) {
+        out[i] = PAIR(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        out[i + 4] = PAIR(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}

@@ -405,6 +405,44 @@ static void test_perplexity(void **state) {
     free(story);
 }
 
+static hn_status generate_and_score(hn_kv *kv, hn_error *err) {
+    static int32_t prompt[3] = {BOS, 5, 6}, tokens[2][3] = {{7, 8, 9}, {10, 11, 12}};
+    const hn_ids choices[2] = {{.data = tokens[0], .size = 3}, {.data = tokens[1], .size = 3}};
+    static const char *const stops[] = {"zebra"};
+    hn_generate_options options = {
+        .sampling = hn_sampling_default(), .max_tokens = 4, .stop = stops, .n_stop = 1};
+    options.sampling.temperature = 1;
+    options.sampling.repetition_penalty = 1.1f;
+    hn_generation out = {0};
+    double scores[2];
+    hn_status status = HN_OK;
+    HN_GO(hn_generate(model, kv, 0, prompt, 3, &options, &out, err));
+    HN_GO(hn_score_choices(model, kv, NULL, prompt, 3, choices, 2, scores, err));
+done:
+    hn_generation_done(&out);
+    return status;
+}
+
+static void test_every_allocation_fails(void **state) {
+    (void)state;
+    hn_kv *kv = need_model(3, 128);
+    hn_error err;
+    ASSERT_OK(generate_and_score(kv, errp)); /* scratch that stays has grown after this */
+    int64_t before = hn_mem_count();
+    ASSERT_OK(generate_and_score(kv, errp));
+    int64_t needed = hn_mem_count() - before;
+    assert_true(needed > 5);
+    for (int64_t n = 0; n < needed; n++) {
+        hn_mem_fail_after(n);
+        hn_status status = generate_and_score(kv, &err);
+        hn_mem_fail_after(-1);
+        if (status != HN_NO_MEMORY)
+            fail_msg("allocation %lld of %lld: status %d, message: %s", (long long)n,
+                     (long long)needed, status, err.message);
+    }
+    hn_kv_free(kv);
+}
+
 static void test_no_chat_template(void **state) {
     (void)state;
     hn_kv_free(need_model(1, 1));
@@ -423,7 +461,7 @@ int main(void) {
         cmocka_unit_test(test_seed_decides),     cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_top_k_of_many),    cmocka_unit_test(test_penalties_and_bias),
         cmocka_unit_test(test_score_choices),    cmocka_unit_test(test_perplexity),
-        cmocka_unit_test(test_no_chat_template),
+        cmocka_unit_test(test_no_chat_template), cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests_name("generate", tests, open_story, close_story);
 }

@@ -98,8 +98,9 @@ hn_status hn_attention_plan_new(hn_attention_plan **out, const hn_tree *tree,
         hn_alloc_aligned((size_t)n_threads * plan->scratch_floats * sizeof *plan->scratch);
     plan->owed_k = hn_alloc_aligned(2 * owed * sizeof *plan->owed_k);
     if (!plan->scratch || !plan->owed_k) {
+        hn_status status = hn_fail_no_memory(err, plan->scratch_floats * sizeof *plan->scratch);
         hn_attention_plan_free(plan);
-        return hn_fail_no_memory(err, plan->scratch_floats * sizeof *plan->scratch);
+        return status;
     }
     plan->owed_v = plan->owed_k + owed;
     *out = plan;

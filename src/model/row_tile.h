@@ -5,6 +5,8 @@
 
 #include "model/vec.h"
 
+enum { UP_ROWS = 4 };
+
 INLINE v8 silu_v8(v8 x) {
     return x * sigmoid_v8(x);
 }
@@ -83,16 +85,30 @@ INLINE void turn_rows(const float *b, int stride, int ranks, float *bt) {
             bt[j * LANES + o] = b[(int64_t)o * stride + j];
 }
 
-/* Eight outputs of all rows, `ranks` of the adapter's ranks from `rank` on; bt: (ranks, 8). */
-INLINE void up_tile(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at) {
-    for (int i = 0; i < rows->n; i++) {
-        const float *u = rows->u + (int64_t)i * rows->u_stride + rank;
-        float *y = rows->y + (int64_t)i * rows->y_stride + at;
-        v8 sum = load_v8(y);
-        for (int j = 0; j < ranks; j++)
-            sum = FMA(splat(u[j]), load_v8(bt + j * LANES), sum);
-        store_v8(y, sum);
+/* Eight outputs of `count` rows from row `i` on, `ranks` of the adapter's ranks from `rank` on;
+ * bt: (ranks, 8). Rows side by side hide the latency of each one's sum. */
+INLINE void up_tile(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at,
+                    int i, const int count) {
+    v8 sum[UP_ROWS];
+    const float *u = rows->u + i * rows->u_stride + rank;
+    float *y = rows->y + i * rows->y_stride + at;
+    for (int c = 0; c < count; c++)
+        sum[c] = load_v8(y + c * rows->y_stride);
+    for (int j = 0; j < ranks; j++) {
+        v8 b = load_v8(bt + j * LANES);
+        for (int c = 0; c < count; c++)
+            sum[c] = FMA(splat(u[c * rows->u_stride + j]), b, sum[c]);
     }
+    for (int c = 0; c < count; c++)
+        store_v8(y + c * rows->y_stride, sum[c]);
+}
+
+INLINE void up_rows(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at) {
+    int i = 0;
+    for (; i + UP_ROWS <= rows->n; i += UP_ROWS)
+        up_tile(rows, bt, rank, ranks, at, i, UP_ROWS);
+    for (; i < rows->n; i++)
+        up_tile(rows, bt, rank, ranks, at, i, 1);
 }
 
 static void up_single(const hn_lora_rows *rows, int64_t at) {
@@ -115,7 +131,7 @@ static void lora_up(const hn_lora_rows *rows, int64_t first, int64_t last) {
             float bt[LORA_RANKS * LANES];
             int ranks = lora->r - rank < LORA_RANKS ? lora->r - rank : LORA_RANKS;
             turn_rows(lora->b + at * lora->r + rank, lora->r, ranks, bt);
-            up_tile(rows, bt, rank, ranks, at);
+            up_rows(rows, bt, rank, ranks, at);
         }
     }
     for (; at < last; at++)

@@ -16,14 +16,22 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
     hn_k_f32_init_avx2(table);
     hn_k_unpack_init_avx2(table);
     hn_k_i8_init_avx2(table);
+    if (isa == HN_ISA_AVXVNNI)
+        hn_k_i8_init_avxvnni(table);
+    if (isa == HN_ISA_AVX512VNNI) {
+        hn_k_f32_init_avx512(table);
+        hn_k_i8_init_avx512vnni(table);
+    }
 #else
     (void)isa;
 #endif
 }
 
 static void fill_tables(void) {
+    /* Only what this machine executes: even filling a table is code of that level. */
     for (int isa = 0; isa < HN_ISA_COUNT; isa++)
-        fill_table(&g_tables[isa], (hn_isa)isa);
+        if (hn_cpu_supports((hn_isa)isa))
+            fill_table(&g_tables[isa], (hn_isa)isa);
 }
 
 const hn_kernels *hn_kernels_get(hn_isa isa) {

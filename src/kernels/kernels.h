@@ -27,6 +27,9 @@ typedef struct hn_act_block {
     int32_t unused;
 } hn_act_block;
 
+/* A smaller scale counts as 0, lest its inverse overflow. */
+#define HN_ACT_MIN_SCALE 0x1p-100f
+
 /* X(return type, name, arguments) */
 #define HN_KERNEL_LIST(X)                                                                          \
     /* C (m, width) = alpha * A B + beta * C; beta 0 doesn't read C. A's element (i, k) is at      \
@@ -50,7 +53,7 @@ typedef struct hn_act_block {
 /* X(return type, name, arguments): one function a dtype. */
 #define HN_KERNEL_DTYPE_LIST(X)                                                                    \
     /* Values of n_units units of a group, as a panel of B for Y = X W^T:                          \
-     * out[k * 16 + r], k from 0 to 64 * n_units - 1. NULL for f32, which lies like that. */       \
+     * out[k * 16 + r], k from 0 to 64 * n_units - 1. f32 lies like that already. */               \
     X(void, unpack_f32, (const void *units, int64_t n_units, float *out))                          \
     /* Values of block `block` (0, 1) of one unit, transposed, as two panels for dX = dY W:        \
      * out[c / 16 * out_panel + r * 16 + c % 16], c from 0 to 31. */                               \
@@ -90,4 +93,7 @@ void hn_k_i8_init_ref(hn_kernels *table);
 void hn_k_f32_init_avx2(hn_kernels *table);
 void hn_k_unpack_init_avx2(hn_kernels *table);
 void hn_k_i8_init_avx2(hn_kernels *table);
+void hn_k_i8_init_avxvnni(hn_kernels *table);
+void hn_k_f32_init_avx512(hn_kernels *table);
+void hn_k_i8_init_avx512vnni(hn_kernels *table);
 #endif

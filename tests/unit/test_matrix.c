@@ -204,6 +204,8 @@ static void test_every_dtype(void **state) {
             assert_int_equal(hn_compute_new(&f.compute, (hn_isa)isa, threads, &err), HN_OK);
             for (int t = 0; t < HN_DTYPE_COUNT; t++) {
                 hn_dtype dtype = (hn_dtype)t;
+                if (threads > 1 && dtype != HN_Q5_1 && dtype != HN_BF16)
+                    continue;
                 for (int s = 0; s < 3; s++) {
                     check_matrix(&f, dtype, SHAPES[s][0], SHAPES[s][1], SHAPES[s][2]);
                     if (hn_dtype_get(dtype)->block_values <= 32)
@@ -241,6 +243,11 @@ static void check_i8_values(fixture *f, const hn_matrix *w, const float *x, cons
     hn_free_aligned(acts, (size_t)hn_layout_units(w->cols) * 2 * sizeof *acts);
 }
 
+/* Regions of several threads take long on a busy machine: one dtype of each kind has them. */
+static bool wants_threads(hn_dtype dtype) {
+    return dtype == HN_Q4_1 || dtype == HN_Q6_K || dtype == HN_F32;
+}
+
 /* A row's result never depends on who else is in the batch, on the threads or (int8) the level. */
 static void check_invariance(hn_dtype dtype, int64_t rows, int64_t cols, hn_numerics numerics) {
     enum { N = 130 };
@@ -249,20 +256,20 @@ static void check_invariance(hn_dtype dtype, int64_t rows, int64_t cols, hn_nume
     float *x = random_floats(&f.rng, N * cols), *norm = random_floats(&f.rng, cols);
     float *y = malloc((size_t)(N * rows) * sizeof *y);
     float *expected = malloc((size_t)(N * rows) * sizeof *y);
-    static const int BATCHES[] = {N, 1, 2, 3, 5, 8, 17, 100};
+    static const int BATCHES[] = {N, 1, 2, 3, 8, 100};
     bool have_expected = false;
     for (int isa = HN_ISA_COUNT - 1; isa >= 0; isa--) {
         if (!hn_cpu_supports((hn_isa)isa))
             continue;
         /* Levels agree to the bit in int8 only; f32 norms differ, so they are left out there. */
         have_expected = have_expected && numerics == HN_NUMERICS_INT8;
-        for (int threads = 1; threads <= 3; threads++) {
+        for (int threads = 1; threads <= (wants_threads(dtype) ? 3 : 1); threads += 2) {
             hn_error err;
             hn_matrix w;
             assert_int_equal(hn_compute_new(&f.compute, (hn_isa)isa, threads, &err), HN_OK);
             assert_int_equal(hn_matrix_pack(f.compute, &w, dtype, rows, cols, data, &err), HN_OK);
             for (size_t b = 0; b < sizeof BATCHES / sizeof *BATCHES; b++) {
-                int64_t n_rows = isa == HN_ISA_SCALAR ? 9 : N;
+                int64_t n_rows = isa == HN_ISA_SCALAR || BATCHES[b] < 8 ? 9 : N;
                 for (int64_t i = 0; i < n_rows; i += BATCHES[b]) {
                     int64_t n = i + BATCHES[b] <= n_rows ? BATCHES[b] : n_rows - i;
                     hn_linear linear = {.x = x + i * cols, .n = n, .x_stride = cols};

@@ -22,6 +22,8 @@ static void round_block(int n, const float *x, hn_act_block *out) {
     for (int i = 0; i < n; i++)
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
     out->scale = round_scale(largest * (1.0f / 127.0f));
+    if (out->scale < HN_ACT_MIN_SCALE)
+        out->scale = 0;
     const float inverse = out->scale > 0 ? 1.0f / out->scale : 0;
     out->half_sums[0] = out->half_sums[1] = 0;
     for (int i = 0; i < HN_BLOCK_COLS; i++) {

@@ -1,0 +1,43 @@
+/* Stands before the compiler's immintrin.h when a level that this machine lacks is built for the
+ * tests: SIMDe carries AVX-512 and VNNI out with AVX2. What SIMDe (0.7.4) lacks or doesn't fuse is
+ * below, as two halves of 256 bits. */
+#ifndef HN_TESTS_EMULATED_IMMINTRIN_H
+#define HN_TESTS_EMULATED_IMMINTRIN_H
+#pragma GCC system_header /* include_next and SIMDe: no warnings */
+#include_next <immintrin.h>
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+static inline simde__m512 hn_emulated_join(__m256 low, __m256 high) {
+    simde__m512_private r;
+    r.m256[0] = simde__m256_from_private(simde__m256_to_private(low));
+    r.m256[1] = simde__m256_from_private(simde__m256_to_private(high));
+    return simde__m512_from_private(r);
+}
+
+static inline simde__m512 hn_emulated_cvtph_ps(__m256i x) {
+    return hn_emulated_join(_mm256_cvtph_ps(_mm256_castsi256_si128(x)),
+                            _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1)));
+}
+
+static inline simde__m512 hn_emulated_cvtepi32_ps(simde__m512i x) {
+    simde__m512i_private p = simde__m512i_to_private(x);
+    return hn_emulated_join(_mm256_cvtepi32_ps(p.m256i[0]), _mm256_cvtepi32_ps(p.m256i[1]));
+}
+
+static inline simde__m512 hn_emulated_fmadd_ps(simde__m512 a, simde__m512 b, simde__m512 c) {
+    simde__m512_private x = simde__m512_to_private(a), y = simde__m512_to_private(b),
+                        z = simde__m512_to_private(c);
+    return hn_emulated_join(_mm256_fmadd_ps(x.m256[0], y.m256[0], z.m256[0]),
+                            _mm256_fmadd_ps(x.m256[1], y.m256[1], z.m256[1]));
+}
+
+#undef _mm512_cvtph_ps
+#undef _mm512_cvtepi32_ps
+#undef _mm512_fmadd_ps
+#define _mm512_cvtph_ps hn_emulated_cvtph_ps
+#define _mm512_cvtepi32_ps hn_emulated_cvtepi32_ps
+#define _mm512_fmadd_ps hn_emulated_fmadd_ps
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
+#endif

@@ -97,7 +97,7 @@ talk() { # NAME STEP... -- OPTION...
     local steps=()
     while [ "$1" != -- ]; do steps+=("$1"); shift; done
     shift
-    TERM=xterm python3 "$here/pty_run.py" 70 "${steps[@]}" -- "$HONE" chat "$M" -n 24 "$@" >talk 2>&1
+    TERM=xterm python3 "$here/pty_run.py" 70 "${steps[@]}" -- "$HONE" chat "$M" -n 8 "$@" >talk 2>&1
     code=$?
     [ "$code" = 0 ] && pass "$name" || fail "$name" "exit $code" "$(tail -c 600 talk)"
 }

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-TIMEOUT_S = 20
+TIMEOUT_S = 120
 
 
 def main():

@@ -35,13 +35,31 @@ static hn_status print_keys(const hn_cli *cli, hn_error *err) {
     return status;
 }
 
+static void print_place(const char *what, const json_t *object, const char *key) {
+    const char *path = json_string_value(json_object_get(object, key));
+    if (path)
+        printf("%-9s %s\n", what, path);
+}
+
 static hn_status print(const hn_cli *cli, const hn_pipeline_result *result, hn_error *err) {
+    enum { FILE_WIDTH = 200 }; /* a file or a pipe has room for the wide table */
+    const json_t *rows = json_object_get(result->summary, "rows"), *row;
+    size_t i;
     if (cli->json)
         return hn_cli_print_json(result->summary, err);
     hn_buf table = {0};
-    hn_status status = hn_pipeline_table(result->summary, cli->out.width, &table, err);
-    if (status == HN_OK)
+    hn_status status = hn_pipeline_table(
+        result->summary, cli->out.is_terminal ? cli->out.width : FILE_WIDTH, &table, err);
+    if (status == HN_OK) {
         fwrite(hn_buf_text(&table), 1, table.size, stdout);
+        putchar('\n');
+        json_array_foreach (rows, i, row)
+            print_place(json_string_value(json_object_get(row, "name")), row, "path");
+        print_place("report", result->summary, "report");
+        print_place("bundle", result->summary, "bundle");
+        if (result->has_verdict)
+            printf("%-9s %s\n", "verdict", hn_verdict_name(result->verdict));
+    }
     hn_buf_done(&table);
     return status;
 }

@@ -32,6 +32,8 @@ while read -r name; do
     else
         fail "man page of '$name'" "$warnings"
     fi
+    [ -f "$(dirname "$HONE")/hone-${name// /-}.1" ] && pass "hone-${name// /-}.1 is built" ||
+        fail "hone-${name// /-}.1 is built" "add it to src/cli/meson.build"
     # Every option of the help stands in the man page too.
     missing=
     for option in $(grep -oE '^ +(-., )?--[a-z-]+' "$work/long" | grep -oE -- '--[a-z-]+'); do

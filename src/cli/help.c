@@ -65,7 +65,16 @@ static int option_head(char *head, size_t size, const hn_option *option) {
 static void option_text(char *text, size_t size, const hn_option *option) {
     size_t used = (size_t)snprintf(text, size, "%s", option->help);
     if (option->choices && used < size)
-        used += (size_t)snprintf(text + used, size - used, "; one of %s", option->choices);
+        used += (size_t)snprintf(text + used, size - used, "; one of ");
+    for (const char *at = option->choices; at && *at && used + 3 < size; at++) {
+        if (*at == '|') {
+            memcpy(text + used, ", ", 2);
+            used += 2;
+        } else {
+            text[used++] = *at;
+        }
+        text[used] = '\0';
+    }
     if (option->type == HN_OPT_LIST && used < size)
         used += (size_t)snprintf(text + used, size - used, "; may be repeated");
     if (option->default_text && used < size)

@@ -73,7 +73,7 @@ void hn_stats_sort(double *x, size_t n) {
 
 hn_status hn_stats_bootstrap(const double *x, size_t n, int draws, uint64_t seed, double confidence,
                              hn_interval *out, hn_error *err) {
-    if (!n || draws < 1)
+    if (!n || n > UINT32_MAX || draws < 1)
         return hn_fail(err, HN_USAGE, "a bootstrap needs at least one value and one draw");
     double *means = hn_malloc((size_t)draws * sizeof *means);
     if (!means)
@@ -82,7 +82,7 @@ hn_status hn_stats_bootstrap(const double *x, size_t n, int draws, uint64_t seed
     for (int d = 0; d < draws; d++) {
         double sum = 0;
         for (size_t i = 0; i < n; i++)
-            sum += x[hn_rng_below(&rng, n)];
+            sum += x[(uint64_t)hn_rng_u32(&rng) * n >> 32]; /* bias below n / 2^32 */
         means[d] = sum / (double)n;
     }
     hn_stats_sort(means, (size_t)draws);

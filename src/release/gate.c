@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DRAWS = 10000 };
+enum { DRAWS = 4000 };
 /* A two-sided interval whose ends are one-sided 95 % bounds. */
 static const double CONFIDENCE = 0.90, ONE_SIDED = 0.95;
 

@@ -269,7 +269,7 @@ static void test_kill(void **state) {
     int kills = 0;
     enum { MAX_KILLS = 400 };
     /* Short lives first, so that early stages are hit too; growing, so that it ends. */
-    while (kills < MAX_KILLS && !run_and_kill("torn", 5 + (int)hn_rng_below(&rng, 20) + kills * 2))
+    while (kills < MAX_KILLS && !run_and_kill("torn", 5 + (int)hn_rng_below(&rng, 20) + kills * 6))
         kills++;
     print_message("killed %d times\n", kills);
     assert_true(kills > 3 && kills < MAX_KILLS);

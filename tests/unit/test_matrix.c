@@ -396,11 +396,47 @@ static void test_damaged_scale(void **state) {
     hn_compute_free(compute);
 }
 
+/* Every allocation of a call fails once: an error, nothing leaked, and the next try works. */
+static void test_no_memory(void **state) {
+    (void)state;
+    hn_error err;
+    static float x[3 * 64], y[3 * 32], dx[3 * 64], norm[64];
+    hn_rng rng = hn_rng_new(5, 0);
+    uint8_t *data = random_rows(&rng, HN_Q8_0, 32, 64);
+    for (int64_t n = 0;; n++) {
+        hn_compute *compute = NULL;
+        hn_matrix w = {0};
+        hn_mem_fail_after(n);
+        hn_status status = hn_compute_new(&compute, HN_ISA_SCALAR, 1, &err);
+        if (status == HN_OK)
+            status = hn_matrix_pack(compute, &w, HN_Q8_0, 32, 64, data, &err);
+        for (int numerics = 0; numerics < 2 && status == HN_OK; numerics++) {
+            hn_linear l = {.x = x, .n = 3, .x_stride = 64, .norm = norm, .n_outputs = 1};
+            l.output[0].w = &w;
+            l.output[0].y = y;
+            l.output[0].y_stride = 32;
+            l.numerics = (hn_numerics)numerics;
+            status = hn_linear_run(compute, &l, &err);
+        }
+        if (status == HN_OK)
+            status = hn_matrix_backward(compute, &w, y, 3, 32, dx, 64, false, &err);
+        hn_mem_fail_after(-1);
+        hn_matrix_done(&w);
+        hn_compute_free(compute);
+        if (status == HN_OK) {
+            assert_true(n >= 4); /* compute, pool, weights, scratch */
+            break;
+        }
+        assert_int_equal(status, HN_NO_MEMORY);
+    }
+    free(data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blocks_golden),    cmocka_unit_test(test_every_dtype),
         cmocka_unit_test(test_batch_invariance), cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_damaged_scale),
+        cmocka_unit_test(test_damaged_scale),    cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

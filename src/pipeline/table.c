@@ -12,6 +12,12 @@ static double number(const json_t *object, const char *key) {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* NaN for what has no file of its own. */
+static double megabytes(const json_t *row) {
+    double bytes = number(row, "size_bytes");
+    return bytes > 0 ? bytes / 1e6 : NAN;
+}
+
 /* "-" where there is no number. */
 static const char *cell(char out[CELL], double x, const char *fmt) {
     if (!isfinite(x))
@@ -51,13 +57,12 @@ static void artefact_line(const json_t *row, hn_buf *out) {
         return;
     }
     double flips = number(row, "flips");
-    hn_buf_printf(out, " %6s %-11s %8s %5s %7s %8s %7s %8s  %s\n",
-                  cell(c[0], number(row, "score"), "%.3f"), interval(c[1], row),
-                  cell(c[2], number(row, "kl"), "%.5f"), cell(c[3], flips, "%.0f"),
-                  cell(c[4], number(row, "size_bytes") / 1e6, "%.1f"),
-                  cell(c[5], number(row, "prefill_tps"), "%.0f"),
-                  cell(c[6], number(row, "decode_tps"), "%.0f"),
-                  cell(c[7], number(row, "p95_ms"), "%.0f"), verdict);
+    hn_buf_printf(
+        out, " %6s %-11s %8s %5s %7s %8s %7s %8s  %s\n", cell(c[0], number(row, "score"), "%.3f"),
+        interval(c[1], row), cell(c[2], number(row, "kl"), "%.5f"), cell(c[3], flips, "%.0f"),
+        cell(c[4], megabytes(row), "%.1f"), cell(c[5], number(row, "prefill_tps"), "%.0f"),
+        cell(c[6], number(row, "decode_tps"), "%.0f"), cell(c[7], number(row, "p95_ms"), "%.0f"),
+        verdict);
 }
 
 /* Slices in the order in which the golden set has them, each a column. */
@@ -107,8 +112,7 @@ static void artefact_block(const json_t *row, hn_buf *out) {
     hn_buf_printf(out, "  score %s, 95 %% interval %s\n", cell(c[0], number(row, "score"), "%.3f"),
                   interval(c[1], row));
     hn_buf_printf(out, "  KL %s, flips %s, %s MB\n", cell(c[2], number(row, "kl"), "%.5f"),
-                  cell(c[3], number(row, "flips"), "%.0f"),
-                  cell(c[4], number(row, "size_bytes") / 1e6, "%.1f"));
+                  cell(c[3], number(row, "flips"), "%.0f"), cell(c[4], megabytes(row), "%.1f"));
     hn_buf_printf(out, "  prefill %s, decode %s tokens/s, p95 %s ms\n",
                   cell(c[5], number(row, "prefill_tps"), "%.0f"),
                   cell(c[6], number(row, "decode_tps"), "%.0f"),

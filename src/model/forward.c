@@ -24,6 +24,12 @@ static void adapt(const pass *p, int layer, hn_module first, int n_modules, cons
         hn_step_adapt(p->model, p->adapters, layer, first, n_modules, x, y, p->n);
 }
 
+static void observe(const pass *p, int layer, hn_module module, const float *x, int64_t cols) {
+    const hn_observer *observer = p->model->observer;
+    if (observer)
+        observer->see(observer->context, layer, module, x, p->n, cols);
+}
+
 static hn_status project_qkv(const pass *p, int index) {
     hn_model *model = p->model;
     hn_scratch *s = model->scratch;
@@ -43,8 +49,9 @@ static hn_status project_qkv(const pass *p, int index) {
         step.output[m].y_stride = layer->w[m].rows;
     }
     HN_TRY(linear(p, &step));
-    if (p->adapted)
+    if (p->adapted || model->observer)
         hn_step_norm(model, s->x, layer->attn_norm, s->y, p->n, false);
+    observe(p, index, HN_MODULE_Q, s->y, model->arch.n_embd);
     adapt(p, index, HN_MODULE_Q, 3, s->y, outputs);
     return HN_OK;
 }
@@ -66,6 +73,7 @@ static hn_status project_back(const pass *p, int index, hn_module module, const 
                                   .y_stride = model->arch.n_embd,
                                   .accumulate = !post_norm}},
                       .numerics = model->numerics};
+    observe(p, index, module, in, w->cols);
     HN_TRY(linear(p, &step));
     adapt(p, index, module, 1, in, &step.output[0].y);
     if (post_norm)
@@ -112,8 +120,9 @@ static hn_status feed_forward(const pass *p, int index) {
                                   .y_stride = model->arch.n_ff}},
                       .numerics = model->numerics};
     HN_TRY(linear(p, &step));
-    if (p->adapted)
+    if (p->adapted || model->observer)
         hn_step_norm(model, s->x, layer->ffn_norm, s->y, p->n, false);
+    observe(p, index, HN_MODULE_GATE, s->y, model->arch.n_embd);
     float *const outputs[2] = {s->gate, s->up};
     adapt(p, index, HN_MODULE_GATE, 2, s->y, outputs);
     hn_step_activate(model, p->n);

@@ -19,6 +19,14 @@ typedef struct hn_layer {
     float *post_attn_norm, *post_ffn_norm; /* (n_embd) or NULL */
 } hn_layer;
 
+/* Sees the inputs of linear layers as hn_forward computes them, for calibration: x is (n, cols), of
+ * q (k and v share it), o, gate (up shares it) and down. */
+typedef struct hn_observer {
+    void (*see)(void *context, int layer, hn_module module, const float *x, int64_t n,
+                int64_t cols);
+    void *context;
+} hn_observer;
+
 typedef struct hn_model {
     hn_arch arch;
     hn_checkpoint ckpt;
@@ -29,6 +37,7 @@ typedef struct hn_model {
     hn_matrix head;     /* the same, when the head isn't tied */
     hn_numerics numerics;
     float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2); local NULL without a window */
+    const hn_observer *observer;                /* borrowed; NULL = nobody looks */
     struct hn_scratch *scratch;                 /* activations of hn_forward, grown at first use */
 } hn_model;
 

@@ -55,14 +55,19 @@ static json_t *make_merges(const hn_vocab *vocab) {
     return array;
 }
 
+/* Single digits are a step of their own in tokenizer.json files, though a pattern would do. */
+static json_t *make_split(const char *pattern) {
+    if (!strcmp(pattern, "\\p{N}"))
+        return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1);
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", pattern,
+                     "behavior", "Isolated", "invert", 0);
+}
+
 static json_t *make_pre_tokenizer(const hn_pre_tokenizer *pre) {
     json_t *steps = json_array();
     bool ok = steps != NULL;
     for (int i = 0; i < HN_PRE_MAX_PATTERNS && pre->patterns[i]; i++)
-        ok = ok &&
-             !json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
-                                                     "pattern", "Regex", pre->patterns[i],
-                                                     "behavior", "Isolated", "invert", 0));
+        ok = ok && !json_array_append_new(steps, make_split(pre->patterns[i]));
     ok = ok && !json_array_append_new(steps, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel",
                                                        "add_prefix_space", 0, "trim_offsets", 1,
                                                        "use_regex", 0));

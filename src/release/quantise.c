@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 #include "kernels/matrix.h"
+#include "release/calibrate.h"
+#include "release/feedback.h"
 #include "release/grid.h"
 #include "release/quantise_meta.h"
 #include "release/survival.h"
@@ -33,6 +35,10 @@ typedef struct job {
     hn_tensor rope_tensor;
     hn_survival survival;
     hn_gguf_writer *writer;
+    hn_calibration *calibration; /* NULL without calibration text */
+    int factor_layer, factor_kind;
+    float *factor;  /* of hn_feedback_prepare, (cols, cols), or NULL: plain rounding */
+    float *scratch; /* (most columns of a layer's matrix)^2 */
     hn_error *err;
 
     /* of the tensor at work */
@@ -106,6 +112,15 @@ static hn_status declare(job *j) {
     return HN_OK;
 }
 
+/* space->merged into blocks. Error feedback uses its row up, hence the copy. */
+static hn_status quantise_row(const job *j, const plan *p, struct row_space *space, uint8_t *out) {
+    int64_t cols = p->tensor->cols;
+    if (!j->factor)
+        return hn_row_quantise(p->dtype, space->merged, j->weights, cols, out, &space->err);
+    memcpy(space->back, space->merged, (size_t)cols * sizeof *space->back);
+    return hn_feedback_row(p->dtype, space->back, j->weights, j->factor, cols, out, &space->err);
+}
+
 /* Rows of one batch, on one thread. */
 static bool quantise_rows(void *context, int64_t first, int64_t last, int thread) {
     job *j = context;
@@ -116,7 +131,7 @@ static bool quantise_rows(void *context, int64_t first, int64_t last, int thread
     for (int64_t row = first; row < last; row++) {
         uint8_t *out = j->batch + (size_t)(row - j->batch_first) * row_bytes;
         hn_weight_row(&p->weight, row, space->base, space->merged);
-        if (hn_row_quantise(p->dtype, space->merged, j->weights, cols, out, &space->err) != HN_OK) {
+        if (quantise_row(j, p, space, out) != HN_OK) {
             hn_error_prefix(&space->err, "%s: %s: row %lld", j->ckpt->path, p->tensor->source_name,
                             (long long)row);
             return false;
@@ -139,11 +154,46 @@ static hn_status first_error(job *j) {
     return HN_OK;
 }
 
+static void even_weights(job *j, int64_t cols) {
+    for (int64_t i = 0; i < cols; i++)
+        j->weights[i] = 1;
+}
+
+/* Importance of columns and error feedback for a matrix, where there is calibration text. Matrices
+ * that share their inputs come one after the other and share both. */
+static hn_status prepare_matrix(job *j, const plan *p) {
+    int64_t cols = p->tensor->cols;
+    bool calibrated = j->calibration && p->weight.module >= 0 && hn_dtype_is_quantised(p->dtype);
+    if (!calibrated) {
+        j->factor = NULL;
+        j->factor_layer = -1;
+        even_weights(j, cols);
+        return HN_OK;
+    }
+    hn_module module = (hn_module)p->weight.module;
+    int kind = hn_calibration_kind(module);
+    if (j->factor_layer == p->weight.layer && j->factor_kind == kind)
+        return HN_OK;
+    HN_TRY(hn_calibration_gram(j->calibration, p->weight.layer, module, &j->factor, &cols, j->err));
+    for (int64_t i = 0; i < cols; i++)
+        j->scratch[i] = j->factor[i * cols + i];
+    HN_TRY(hn_importance_weights(j->scratch, cols, j->weights, j->err));
+    if (!hn_feedback_prepare(j->pool, j->factor, j->scratch, cols))
+        return hn_fail(j->err, HN_FAILED,
+                       "%s: the calibration text leaves the inputs of %s at zero or infinite; give "
+                       "more text",
+                       j->ckpt->path, p->tensor->name);
+    j->factor_layer = p->weight.layer;
+    j->factor_kind = kind;
+    return HN_OK;
+}
+
 static hn_status write_rows(job *j, const plan *p) {
     int64_t rows = p->tensor->rows;
     size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)p->tensor->cols);
     int64_t per_batch = (int64_t)(BATCH_BYTES / row_bytes) + 1;
     j->current = p;
+    HN_TRY(prepare_matrix(j, p));
     for (int64_t first = 0; first < rows; first += per_batch) {
         int64_t last = first + per_batch < rows ? first + per_batch : rows;
         if (hn_progress_cancelled(j->progress))
@@ -196,8 +246,6 @@ static hn_status make_space(job *j) {
         j->space[t].back = hn_malloc(cols * sizeof(float));
         ok = j->space[t].base && j->space[t].merged && j->space[t].back;
     }
-    for (size_t i = 0; ok && i < cols; i++)
-        j->weights[i] = 1;
     return ok ? HN_OK : hn_fail_no_memory(j->err, BATCH_BYTES + 3 * cols * sizeof(float));
 }
 
@@ -207,6 +255,8 @@ static void job_done(job *j) {
         hn_free(j->space[t].merged);
         hn_free(j->space[t].back);
     }
+    hn_calibration_free(j->calibration);
+    hn_free(j->scratch);
     hn_free(j->space);
     hn_free(j->batch);
     hn_free(j->weights);
@@ -214,6 +264,22 @@ static void job_done(job *j) {
     hn_free(j->rope_factors);
     hn_gguf_writer_abort(j->writer);
     hn_pool_free(j->pool);
+}
+
+static hn_status start_calibration(job *j, const hn_adapter *adapter,
+                                   const hn_quantise_options *options) {
+    const hn_arch *arch = &j->ckpt->arch;
+    size_t widest = (size_t)(arch->n_ff > arch->n_embd ? arch->n_ff : arch->n_embd);
+    size_t q_cols = (size_t)arch->n_head * (size_t)arch->head_dim;
+    widest = q_cols > widest ? q_cols : widest;
+    if (!options->calibration_text)
+        return HN_OK;
+    j->factor_layer = -1;
+    j->scratch = hn_reallocarray(NULL, widest * widest, sizeof *j->scratch);
+    if (!j->scratch)
+        return hn_fail_no_memory(j->err, widest * widest * sizeof *j->scratch);
+    return hn_calibration_new(&j->calibration, j->ckpt, adapter, options->calibration_text,
+                              options->n_threads, j->progress, j->err);
 }
 
 static hn_status check_survival(const job *j, const hn_adapter *adapter,
@@ -243,6 +309,7 @@ hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter, cons
     j.n_threads = hn_pool_threads(j.pool);
     HN_GO(make_plans(&j, adapter, options->ftype));
     HN_GO(make_space(&j));
+    HN_GO(start_calibration(&j, adapter, options));
     HN_GO(hn_gguf_writer_new(&j.writer, path, j.err));
     HN_GO(hn_quantise_write_metadata(j.writer, ckpt, options->ftype, j.err));
     HN_GO(declare(&j));

@@ -127,6 +127,11 @@ static hn_status write_merges(const meta *m, const hn_vocab *vocab) {
 static hn_status write_tokenizer(const meta *m, const hn_checkpoint *ckpt) {
     hn_vocab vocab;
     hn_tokenizer_vocab(ckpt->tokenizer, &vocab);
+    if (!strcmp(vocab.model, "gpt2") && (!vocab.pre || !strcmp(vocab.pre, "default")))
+        return hn_fail(m->err, HN_UNSUPPORTED,
+                       "%s: GGUF has no name for the way this tokenizer.json cuts text into words, "
+                       "so llama.cpp would cut it wrongly",
+                       ckpt->path);
     HN_TRY(text(m, "tokenizer.ggml.model", vocab.model));
     if (vocab.pre)
         HN_TRY(text(m, "tokenizer.ggml.pre", vocab.pre));

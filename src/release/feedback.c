@@ -1,0 +1,105 @@
+/* With H = R R^T (R upper triangular), the inverse's Cholesky factor that GPTQ needs is U = R^-1:
+ * H^-1 = U^T U. Column i's error, divided by U[i][i], is taken off the later columns times
+ * U[i][j]. */
+#include "release/feedback.h"
+
+#include "release/grid.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct factor_job {
+    float *h, *u;
+    int64_t cols, k;
+} factor_job;
+
+/* Takes column k of R out of the rows before it. Row k of h holds R[0..k][k]. */
+static void eliminate(void *arg, int thread, int n_threads) {
+    const factor_job *job = arg;
+    const float *column = job->h + job->k * job->cols;
+    for (int64_t i = thread; i < job->k; i += n_threads) {
+        float factor = column[i], *row = job->h + i * job->cols;
+        for (int64_t j = 0; j <= i; j++)
+            row[j] -= factor * column[j];
+    }
+}
+
+static float dot(const float *a, const float *b, int64_t n) {
+    enum { LANES = 8 };
+    float sums[LANES] = {0}, sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            sums[j] += a[i + j] * b[i + j];
+    for (; i < n; i++)
+        sum += a[i] * b[i];
+    for (int j = 0; j < LANES; j++)
+        sum += sums[j];
+    return sum;
+}
+
+/* Row i of U from U R = 1. */
+static void invert(void *arg, int thread, int n_threads) {
+    const factor_job *job = arg;
+    int64_t n = job->cols;
+    for (int64_t i = thread; i < n; i += n_threads) {
+        float *row = job->u + i * n;
+        memset(row, 0, (size_t)n * sizeof *row);
+        row[i] = 1 / job->h[i * n + i];
+        for (int64_t j = i + 1; j < n; j++) {
+            const float *column = job->h + j * n;
+            row[j] = -dot(row + i, column + i, j - i) / column[j];
+        }
+    }
+}
+
+bool hn_feedback_prepare(hn_pool *pool, float *h, float *scratch, int64_t cols) {
+    const float damping = 0.01f; /* of the mean diagonal, as in the paper */
+    double diagonal = 0;
+    for (int64_t i = 0; i < cols; i++)
+        diagonal += (double)h[i * cols + i];
+    float extra = damping * (float)(diagonal / (double)cols);
+    if (!(extra > 0) || !isfinite(extra))
+        return false;
+    for (int64_t i = 0; i < cols; i++)
+        h[i * cols + i] += extra;
+    factor_job job = {.h = h, .u = scratch, .cols = cols};
+    for (int64_t k = cols - 1; k >= 0; k--) {
+        float *column = h + k * cols;
+        if (!(column[k] > 0))
+            return false;
+        column[k] = sqrtf(column[k]);
+        for (int64_t i = 0; i < k; i++)
+            column[i] /= column[k];
+        job.k = k;
+        hn_pool_run(k > 64 ? pool : NULL, eliminate, &job); /* short rows: one thread is faster */
+    }
+    hn_pool_run(pool, invert, &job);
+    memcpy(h, scratch, (size_t)(cols * cols) * sizeof *h);
+    return true;
+}
+
+hn_status hn_feedback_row(hn_dtype dtype, float *x, const float *weights, const float *factor,
+                          int64_t cols, uint8_t *out, hn_error *err) {
+    const hn_dtype_info *info = hn_dtype_get(dtype);
+    for (int64_t first = 0; first < cols; first += info->block_values, out += info->block_bytes) {
+        hn_grid grid;
+        uint8_t codes[HN_GRID_MAX_VALUES];
+        hn_grid_fit(&grid, dtype, x + first, weights + first);
+        for (int i = 0; i < grid.n_values; i++) {
+            int64_t col = first + i;
+            const float *u = factor + col * cols;
+            float code = hn_grid_code(&grid, i, x[col]);
+            float error = (x[col] - hn_grid_value(&grid, i, code)) / u[col];
+            codes[i] = (uint8_t)code;
+            for (int64_t j = col + 1; j < cols; j++)
+                x[j] -= error * u[j];
+        }
+        hn_grid_pack(&grid, codes, out);
+    }
+    for (int64_t i = 0; i < cols; i++)
+        if (!isfinite(x[i]))
+            return hn_fail(err, HN_BAD_INPUT, "column %lld became an infinity or NaN",
+                           (long long)i);
+    return HN_OK;
+}

@@ -50,10 +50,12 @@ static hn_status write_arch(const meta *m, const hn_arch *arch) {
     HN_TRY(arch_u32(m, "vocab_size", arch->n_vocab));
     HN_TRY(arch_f32(m, "rope.freq_base", arch->rope_theta));
     HN_TRY(arch_f32(m, "attention.layer_norm_rms_epsilon", arch->rms_eps));
-    if (arch->sliding_window)
+    if (arch->sliding_window) {
         HN_TRY(arch_u32(m, "attention.sliding_window", arch->sliding_window));
-    if (arch->sliding_window)
+        HN_TRY(arch_u32(m, "attention.sliding_window_pattern", arch->global_every));
         HN_TRY(arch_f32(m, "rope.freq_base_swa", arch->rope_theta_local));
+        HN_TRY(arch_f32(m, "attention.scale", arch->attn_scale));
+    }
     if (arch->rope_scaling == HN_ROPE_LINEAR) {
         snprintf(key, sizeof key, "%s.rope.scaling.type", m->family);
         HN_TRY(text(m, key, "linear"));

@@ -123,8 +123,13 @@ void hn_help_command(FILE *out, const hn_command *command, int width) {
     }
     if (command->examples) {
         fputs("\nExamples:\n", out);
-        for (const char *at = command->examples; *at; at += strcspn(at, "\n"), at += *at == '\n')
-            fprintf(out, "  %.*s\n", (int)strcspn(at, "\n"), at);
+        for (const char *at = command->examples; *at;) {
+            int n = (int)strcspn(at, "\n");
+            fputs("  ", out);
+            fwrite(at, 1, (size_t)n, out);
+            fputc('\n', out);
+            at += n + (at[n] == '\n');
+        }
     }
 }
 

@@ -76,11 +76,11 @@ static hn_status next_char(hn_render *r, hn_titer *it, hn_tv *out, bool *more) {
         size_t before;
         hn_uni_before(s->data, s->n_bytes - start, &before);
         it->position = (int64_t)(s->n_bytes - before);
-        return hn_tstr_slice(r, s, before, s->n_bytes - start, out);
+        return hn_tstr_slice(r, s, before, s->n_bytes - start, out); /* keeps Markup */
     }
     hn_uni_next(s->data, s->n_bytes, &end);
     it->position = (int64_t)end;
-    return hn_tstr_slice(r, s, start, end, out);
+    return hn_tstr_borrow(r, s->data + start, end - start, out);
 }
 
 static hn_status dict_item(hn_render *r, const hn_tentry *entry, int view, hn_tv *out) {

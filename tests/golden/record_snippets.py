@@ -273,7 +273,7 @@ missing|indent
 '%s'|format('a', x=1)
 '%s'|format
 html|e, html|escape, html|escape|escape, html|safe, (html|safe)|e, html|forceescape, (html|e)|forceescape, 5|e, none_|e, missing|e, [1, '<']|e
-(html|e) + '<', '<' + (html|e), (html|e) ~ '<', ('<'|safe) * 2, ('<b>'|safe).upper(), ('%s'|safe) % '<', ('{}'|safe).format('<'), ('<'|safe) + '<', ('-'|safe).join(['<', '>']), [('<'|safe)], ('a<b'|safe).replace('a', '<'), ('<a>'|e)|upper, ('<'|safe)[0] + '<'
+('<b>'|e)|list, ('<b>'|safe)|last, i|string.upper(), 'a'|upper.lower, (html|e) + '<', '<' + (html|e), (html|e) ~ '<', ('<'|safe) * 2, ('<b>'|safe).upper(), ('%s'|safe) % '<', ('{}'|safe).format('<'), ('<'|safe) + '<', ('-'|safe).join(['<', '>']), [('<'|safe)], ('a<b'|safe).replace('a', '<'), ('<a>'|e)|upper, ('<'|safe)[0] + '<'
 '<p>Hello &amp; <b>you</b> &lt;</p> <!-- c > -->x'|striptags, 'a < b'|striptags, '<a'|striptags, ' a   b '|striptags
 'a b&c/d?é'|urlencode, {'a b': 'c&d', 'e': 1}|urlencode, [('x', 'y z')]|urlencode, 5|urlencode
 {'a': 1, 'b': none, 'c': '<"'}|xmlattr, {'a': 1}|xmlattr(false), {}|xmlattr

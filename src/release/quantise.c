@@ -292,8 +292,8 @@ static hn_status check_survival(const job *j, const hn_adapter *adapter,
         return HN_OK;
     return hn_fail(j->err, HN_FAILED,
                    "the adapter is lost in %s: rounding kept %.0f %% of its change (cosine %.3f, "
-                   "norm ratio %.3f). Ship the base with the adapter beside it, take q8_0, or give "
-                   "calibration text; nothing was written",
+                   "norm ratio %.3f). Ship the base with the adapter beside it, or take "
+                   "q8_0; nothing was written",
                    hn_ftype_name(options->ftype), 100 * hn_survival_share(&sum),
                    report->adapter_cosine, report->adapter_norm_ratio);
 }

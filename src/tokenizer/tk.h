@@ -1,6 +1,6 @@
 /* Inside the tokenizer: the tables, the steps that turn text into words, and the words into ids.
- * Everything of a tokenizer lies in its arena and is written only while it is built, save one byte
- * a token that remembers whether its text encodes to itself. */
+ * Everything of a tokenizer lies in its arena and is written only while it is built, save two bits
+ * a token that remember whether its text encodes to itself. */
 #pragma once
 
 #include "base/arena.h"
@@ -255,7 +255,7 @@ HN_MUST_CHECK hn_status hn_tk_no_memory(hn_error *err);
 /* A copy in the arena, NUL-terminated. */
 HN_MUST_CHECK hn_status hn_tk_copy(hn_tokenizer *tk, const char *data, size_t size,
                                    hn_vocab_text *out, hn_error *err);
-/* From texts, kinds and flags: by_word, byte_ids, whole, is_end, the added tokens' matchers. */
+/* From texts, kinds and flags: by_word, byte_ids, is_end, the added tokens' matchers. */
 HN_MUST_CHECK hn_status hn_tk_finish(hn_tokenizer *tk, hn_error *err);
 /* True when no token holds U+2581 behind anything else: words may be cut there. */
 bool hn_tk_words_start_at_meta(const hn_tokenizer *tk);

@@ -88,7 +88,8 @@ HN_MUST_CHECK hn_status hn_encode(const hn_tokenizer *tokenizer, const char *tex
 void hn_token_bytes(const hn_tokenizer *tokenizer, int32_t id, bool special, const char **data,
                     size_t *n_bytes);
 /* All of them, as the `tokenizers` package decodes (a SentencePiece text loses its first space;
- * incomplete characters become U+FFFD). */
+ * incomplete characters become U+FFFD), save that a control token is hidden by its kind alone: the
+ * package shows those whose normalizer changes their text. */
 HN_MUST_CHECK hn_status hn_decode(const hn_tokenizer *tokenizer, const int32_t *ids, size_t n,
                                   bool special, hn_buf *out, hn_error *err);
 

@@ -113,9 +113,10 @@ roles = [m["role"] for m in json.load(open("talk.json"))]
 assert roles == ["system", "user", "assistant"], roles' && pass "what /save wrote" || fail "what /save wrote"
 talk "Ctrl-C stops the answer, not the program" 'expect:2004h' 'type:Count to one thousand.\r' 'wait:0.8' \
     'type:\x03' 'expect:[stopped]' 'expect:2004h' 'type:\x04' -- --ignore-eos -n 2000
+# A paste is typed only when the terminal is in raw mode: before that the kernel would edit it.
 talk "Ctrl-C while typing, editing, history, paste" 'expect:2004h' 'type:abc\x03' 'expect:2004h' \
     'type:/hel\x01x\x7f\x05p\r' 'expect:this list' 'expect:2004h' 'type:\x1b[A\r' 'expect:this list' \
-    'type:\x1b[200~one\ntwo\x1b[201~\x15' 'expect:2004h' 'type:/quit\r' --
+    'expect:2004h' 'type:\x1b[200~one\ntwo\x1b[201~\x15' 'wait:0.5' 'type:/quit\r' --
 
 narrow=$(TERM=xterm python3 "$here/pty_run.py" 40 -- "$HONE" info "$M" --tensors | tr -d '\r' |
     sed 's/\x1b\[[0-9;]*m//g' | sed -n '/^tensor/,$p' | python3 -c '

@@ -24,6 +24,16 @@ char *hn_stage_path(const hn_stage *stage, const char *name) {
     return hn_path_join(stage->outputs ? stage->dir : stage->part, name);
 }
 
+hn_status hn_stage_write_json(const hn_stage *stage, const char *name, json_t *object,
+                              hn_error *err) {
+    char *path = hn_stage_path(stage, name);
+    hn_status status =
+        path && object ? hn_json_write(path, object, err) : hn_fail_no_memory(err, 256);
+    json_decref(object);
+    hn_free(path);
+    return status;
+}
+
 static char *print_path(const char *run_dir, const char *name, const char *key, const char *end) {
     hn_buf buf = {0};
     hn_buf_printf(&buf, "%s/stages/%s-%.*s%s", run_dir, name, KEY_DIGITS, key, end);

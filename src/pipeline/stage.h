@@ -33,6 +33,10 @@ void hn_stage_done(hn_stage *stage);
 
 /* The path of an output: in the work folder until it is published. hn_free; NULL = no memory. */
 char *hn_stage_path(const hn_stage *stage, const char *name);
+/* Writes `object` as JSON under `name` in the folder being worked on and takes the reference; NULL
+ * is taken for memory that ran out while it was made. */
+HN_MUST_CHECK hn_status hn_stage_write_json(const hn_stage *stage, const char *name, json_t *object,
+                                            hn_error *err);
 bool hn_stage_has(const hn_stage *stage, const char *name);
 /* The sum of one output, or of all below a folder (names and sums); of a finished stage. */
 HN_MUST_CHECK hn_status hn_stage_output_hash(const hn_stage *stage, const char *name, char hex[65],

@@ -88,16 +88,6 @@ static hn_status calibration_of(const hn_run *run, const hn_recipe_artefact *art
     return hn_buf_check(out, err);
 }
 
-static hn_status write_note(const hn_stage *stage, const char *name, json_t *object,
-                            hn_error *err) {
-    char *path = hn_stage_path(stage, name);
-    hn_status status =
-        path && object ? hn_json_write(path, object, err) : hn_fail_no_memory(err, 256);
-    json_decref(object);
-    hn_free(path);
-    return status;
-}
-
 static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn_stage *stage,
                        const hn_checkpoint *ckpt, const hn_adapter *adapter, hn_error *err) {
     hn_quantise_options options = {.allow_lost_adapter = artefact->allow_lost_adapter,
@@ -118,15 +108,16 @@ static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn
     if (status == HN_FAILED && !artefact->allow_lost_adapter) { /* the adapter was lost */
         hn_error ignored;
         HN_GO(hn_path_remove(path, &ignored));
-        HN_GO(write_note(stage, "refused.json", json_pack("{s:s}", "reason", err->message), err));
+        HN_GO(hn_stage_write_json(stage, "refused.json", json_pack("{s:s}", "reason", err->message),
+                                  err));
         goto done;
     }
     HN_GO(status);
-    HN_GO(write_note(stage, "quantise.json",
-                     json_pack("{s:I, s:f, s:f}", "size_bytes", (json_int_t)report.size_bytes,
-                               "adapter_cosine", report.adapter_cosine, "adapter_norm_ratio",
-                               report.adapter_norm_ratio),
-                     err));
+    HN_GO(hn_stage_write_json(
+        stage, "quantise.json",
+        json_pack("{s:I, s:f, s:f}", "size_bytes", (json_int_t)report.size_bytes, "adapter_cosine",
+                  report.adapter_cosine, "adapter_norm_ratio", report.adapter_norm_ratio),
+        err));
 done:
     hn_buf_done(&text);
     hn_free(path);

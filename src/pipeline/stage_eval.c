@@ -128,16 +128,6 @@ static hn_status kl_text(const hn_run *run, hn_buf *out, hn_error *err) {
     return hn_buf_check(out, err);
 }
 
-static hn_status write_object(const hn_stage *stage, const char *name, json_t *object,
-                              hn_error *err) {
-    char *path = hn_stage_path(stage, name);
-    hn_status status =
-        path && object ? hn_json_write(path, object, err) : hn_fail_no_memory(err, 256);
-    json_decref(object);
-    hn_free(path);
-    return status;
-}
-
 static hn_status divergence(hn_run *run, const hn_run_row *row, const hn_stage *stage,
                             hn_error *err) {
     hn_model *model, *reference;
@@ -157,18 +147,18 @@ static hn_status divergence(hn_run *run, const hn_run_row *row, const hn_stage *
     int n_ctx = ids.size < KL_CONTEXT ? (int)ids.size : KL_CONTEXT;
     n_ctx = n_ctx < model->arch.n_ctx_train ? n_ctx : model->arch.n_ctx_train;
     if (n_ctx < KL_MIN_TOKENS) {
-        HN_GO(write_object(stage, "kl.json", json_object(), err));
+        HN_GO(hn_stage_write_json(stage, "kl.json", json_object(), err));
         goto done;
     }
     HN_GO(hn_perplexity_run(model, adapter, reference, reference_adapter, hn_buf_text(&text),
                             text.size, n_ctx, (int)run->recipe->eval.kl_chunks, run->progress,
                             &result, err));
-    HN_GO(write_object(stage, "kl.json",
-                       json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean_kl", result.mean_kl,
-                                 "kl_standard_error", result.kl_standard_error,
-                                 "top_token_agreement", result.top_token_agreement, "ppl",
-                                 result.ppl, "n_scored", (json_int_t)result.n_scored),
-                       err));
+    HN_GO(hn_stage_write_json(stage, "kl.json",
+                              json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean_kl", result.mean_kl,
+                                        "kl_standard_error", result.kl_standard_error,
+                                        "top_token_agreement", result.top_token_agreement, "ppl",
+                                        result.ppl, "n_scored", (json_int_t)result.n_scored),
+                              err));
 done:
     hn_ids_done(&ids);
     hn_buf_done(&text);
@@ -229,10 +219,10 @@ static hn_status bench(hn_run *run, const hn_run_row *row, const hn_stage *stage
                                 .n_gen = n_ctx < BENCH_GEN ? n_ctx : BENCH_GEN,
                                 .repetitions = BENCH_REPETITIONS};
     HN_GO(hn_bench_run(model, adapter, &options, run->progress, &result, err));
-    HN_GO(write_object(stage, "bench.json",
-                       json_pack("{s:f, s:f, s:O}", "prefill_tps", result.prefill_ts, "decode_tps",
-                                 result.decode_ts, "tests", result.tests),
-                       err));
+    HN_GO(hn_stage_write_json(stage, "bench.json",
+                              json_pack("{s:f, s:f, s:O}", "prefill_tps", result.prefill_ts,
+                                        "decode_tps", result.decode_ts, "tests", result.tests),
+                              err));
 done:
     json_decref(result.tests);
     hn_adapter_free(adapter);

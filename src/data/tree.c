@@ -15,6 +15,7 @@ enum {
 typedef struct member {
     const hn_document *doc;
     int32_t index;
+    int32_t n; /* of its tokens, up to the last that predicts something: no other needs a row */
 } member;
 
 typedef struct builder {
@@ -25,23 +26,29 @@ typedef struct builder {
 } builder;
 
 static int by_tokens(const void *left, const void *right) {
-    const hn_document *a = ((const member *)left)->doc;
-    const hn_document *b = ((const member *)right)->doc;
+    const member *a = left, *b = right;
     int32_t n = a->n < b->n ? a->n : b->n;
     for (int32_t i = 0; i < n; i++)
-        if (a->ids[i] != b->ids[i])
-            return a->ids[i] < b->ids[i] ? -1 : 1;
+        if (a->doc->ids[i] != b->doc->ids[i])
+            return a->doc->ids[i] < b->doc->ids[i] ? -1 : 1;
     if (a->n != b->n)
         return a->n < b->n ? -1 : 1;
     /* qsort isn't stable: equal documents keep their order */
-    return ((const member *)left)->index < ((const member *)right)->index ? -1 : 1;
+    return a->index < b->index ? -1 : 1;
 }
 
-static int32_t common_prefix(const hn_document *a, const hn_document *b, int32_t from) {
+static int32_t common_prefix(const member *a, const member *b, int32_t from) {
     int32_t n = a->n < b->n ? a->n : b->n, i = from;
-    while (i < n && a->ids[i] == b->ids[i])
+    while (i < n && a->doc->ids[i] == b->doc->ids[i])
         i++;
     return i;
+}
+
+static int32_t learned_length(const hn_document *doc) {
+    int32_t n = doc->n;
+    while (n > 0 && doc->labels[n - 1] < 0)
+        n--;
+    return n;
 }
 
 /* One segment of the tokens [from, to) that documents lo..hi-1 share; returns its index. */
@@ -77,15 +84,15 @@ static int32_t emit_chain(builder *b, size_t lo, size_t hi, int32_t from, int32_
 /* Adds documents lo..hi-1, which agree up to `depth` and whose rows so far end at `parent`.
  * Recursion is no deeper than there are documents: each level splits the group. */
 static void add_group(builder *b, size_t lo, size_t hi, int32_t depth, int32_t parent) {
-    int32_t shared = common_prefix(b->sorted[lo].doc, b->sorted[hi - 1].doc, depth);
+    int32_t shared = common_prefix(&b->sorted[lo], &b->sorted[hi - 1], depth);
     int64_t saved = (int64_t)(shared - depth) * (int64_t)(hi - lo - 1);
     if (hi - lo > 1 && saved < MIN_SAVED_ROWS) {
         for (size_t d = lo; d < hi; d++)
-            emit_chain(b, d, d + 1, depth, b->sorted[d].doc->n, parent);
+            emit_chain(b, d, d + 1, depth, b->sorted[d].n, parent);
         return;
     }
     parent = emit_chain(b, lo, hi, depth, shared, parent);
-    while (lo < hi && b->sorted[lo].doc->n == shared)
+    while (lo < hi && b->sorted[lo].n == shared)
         lo++; /* ends here */
     while (lo < hi) {
         size_t end = lo + 1;
@@ -116,7 +123,7 @@ static hn_status allocate(builder *b, const hn_document *const *docs, size_t n_d
     b->tree.positions = b->tree.tokens + rows;
     b->tree.n_doc_tokens = rows;
     for (size_t i = 0; i < n_docs; i++)
-        b->sorted[i] = (member){docs[i], (int32_t)i};
+        b->sorted[i] = (member){docs[i], (int32_t)i, learned_length(docs[i])};
     return HN_OK;
 }
 
@@ -143,7 +150,7 @@ hn_status hn_tree_build(hn_tree *out, const hn_document *const *docs, size_t n_d
         }
     } else {
         for (size_t i = 0; i < n_docs; i++)
-            emit_chain(&b, i, i + 1, 0, b.sorted[i].doc->n, -1);
+            emit_chain(&b, i, i + 1, 0, b.sorted[i].n, -1);
     }
     hn_free(b.sorted);
     *out = b.tree;

@@ -19,6 +19,7 @@ typedef struct hn_target {
     int32_t doc; /* index into the documents that the tree was built from */
 } hn_target;
 
+/* Tokens behind a document's last target have no row: nothing that is learned depends on them. */
 typedef struct hn_tree {
     int32_t n_rows, n_segments, n_targets;
     int32_t *tokens, *positions; /* (n_rows) */

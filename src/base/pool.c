@@ -6,18 +6,15 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 enum {
     MAX_THREADS = 256,
     /* About 50 us of pauses: longer than the gap between two regions of a step, far shorter than a
-     * scheduler's time slice. */
+     * scheduler's time slice, so that with more threads than processors nobody waits long for a
+     * processor that is only spinning. */
     SPIN_ROUNDS = 2000,
-    /* A barrier spins this long before it lets somebody else have the processor; matters only when
-     * there are more threads than processors. */
-    YIELD_ROUNDS = 200,
 };
 
 typedef struct worker {
@@ -26,16 +23,18 @@ typedef struct worker {
     int index;
 } worker;
 
+/* Counters that only grow; a waiter remembers the value it saw and waits for another. */
 struct hn_pool {
     int n_threads;
     int n_started;
     hn_pool_fn *fn;
     void *arg;
-    _Alignas(64) _Atomic unsigned epoch; /* raised once a region */
-    _Alignas(64) _Atomic int running;    /* workers still inside the region */
-    _Alignas(64) _Atomic int arrived;    /* at the barrier */
-    _Atomic unsigned barrier_epoch;
-    _Alignas(64) _Atomic int sleeping;
+    _Alignas(64) _Atomic unsigned started;  /* regions begun */
+    _Alignas(64) _Atomic unsigned finished; /* regions that every worker has left */
+    _Alignas(64) _Atomic int running;       /* workers still inside the region */
+    _Alignas(64) _Atomic int arrived;       /* at the barrier */
+    _Atomic unsigned passed;                /* barriers */
+    _Alignas(64) _Atomic int sleeping;      /* on any of the three counters */
     _Atomic bool stop;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -50,28 +49,31 @@ static inline void cpu_relax(void) {
 #endif
 }
 
-static inline void relax_or_yield(unsigned *rounds) {
-    if (++*rounds % YIELD_ROUNDS)
-        cpu_relax();
-    else
-        sched_yield();
-}
-
-static unsigned wait_for_region(hn_pool *pool, unsigned seen) {
+/* Spins, then sleeps, until *counter isn't `seen`; returns what it is. */
+static unsigned wait_for_change(hn_pool *pool, _Atomic unsigned *counter, unsigned seen) {
+    unsigned now;
     for (int i = 0; i < SPIN_ROUNDS; i++) {
-        unsigned now = atomic_load_explicit(&pool->epoch, memory_order_acquire);
+        now = atomic_load_explicit(counter, memory_order_acquire);
         if (now != seen)
             return now;
         cpu_relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleeping, 1);
-    unsigned now;
-    while ((now = atomic_load(&pool->epoch)) == seen)
+    while ((now = atomic_load(counter)) == seen)
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleeping, 1);
     pthread_mutex_unlock(&pool->mutex);
     return now;
+}
+
+static void advance(hn_pool *pool, _Atomic unsigned *counter) {
+    atomic_fetch_add(counter, 1); /* sequentially consistent: paired with `sleeping` */
+    if (atomic_load(&pool->sleeping)) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+    }
 }
 
 static void *worker_main(void *arg) {
@@ -79,20 +81,12 @@ static void *worker_main(void *arg) {
     hn_pool *pool = self->pool;
     unsigned seen = 0;
     for (;;) {
-        seen = wait_for_region(pool, seen);
+        seen = wait_for_change(pool, &pool->started, seen);
         if (atomic_load(&pool->stop))
             return NULL;
         pool->fn(pool->arg, self->index, pool->n_threads);
-        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
-    }
-}
-
-static void start_region(hn_pool *pool) {
-    atomic_fetch_add(&pool->epoch, 1); /* sequentially consistent: paired with `sleeping` */
-    if (atomic_load(&pool->sleeping)) {
-        pthread_mutex_lock(&pool->mutex);
-        pthread_cond_broadcast(&pool->wake);
-        pthread_mutex_unlock(&pool->mutex);
+        if (atomic_fetch_sub(&pool->running, 1) == 1)
+            advance(pool, &pool->finished);
     }
 }
 
@@ -126,7 +120,7 @@ void hn_pool_free(hn_pool *pool) {
     if (!pool)
         return;
     atomic_store(&pool->stop, true);
-    start_region(pool);
+    advance(pool, &pool->started);
     for (int i = 1; i <= pool->n_started; i++)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->wake);
@@ -145,24 +139,21 @@ void hn_pool_run(hn_pool *pool, hn_pool_fn *fn, void *arg) {
     }
     pool->fn = fn;
     pool->arg = arg;
+    unsigned finished = atomic_load_explicit(&pool->finished, memory_order_relaxed);
     atomic_store_explicit(&pool->running, pool->n_threads - 1, memory_order_relaxed);
-    start_region(pool);
+    advance(pool, &pool->started);
     fn(arg, 0, pool->n_threads);
-    unsigned rounds = 0;
-    while (atomic_load_explicit(&pool->running, memory_order_acquire))
-        relax_or_yield(&rounds);
+    wait_for_change(pool, &pool->finished, finished);
 }
 
 void hn_pool_barrier(hn_pool *pool) {
     if (!pool || pool->n_threads == 1)
         return;
-    unsigned epoch = atomic_load_explicit(&pool->barrier_epoch, memory_order_acquire);
+    unsigned passed = atomic_load_explicit(&pool->passed, memory_order_acquire);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) + 1 == pool->n_threads) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&pool->barrier_epoch, 1, memory_order_release);
+        advance(pool, &pool->passed);
         return;
     }
-    unsigned rounds = 0;
-    while (atomic_load_explicit(&pool->barrier_epoch, memory_order_acquire) == epoch)
-        relax_or_yield(&rounds);
+    wait_for_change(pool, &pool->passed, passed);
 }

@@ -56,6 +56,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                                .path_out = hn_cli_text(cli, "samples"),
                                .path_timing = hn_cli_text(cli, "timing"),
                                .max_tokens = hn_cli_int(cli, "max-tokens"),
+                               .abstain_below = hn_cli_real(cli, "abstain-below"),
+                               .abstain_as = hn_cli_text(cli, "abstain-as"),
                                .label = label ? label : base_name(hn_cli_arg(cli, 0))};
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     hn_status status;
@@ -82,6 +84,9 @@ static const hn_option OPTIONS[] = {
     {"timing", 0, HN_OPT_TEXT, "FILE", NULL, "Write each row's latencies as JSONL"},
     {"results", 0, HN_OPT_TEXT, "FILE", NULL, "Write the results as JSON"},
     {"label", 0, HN_OPT_TEXT, "NAME", NULL, "The artefact's name in the results"},
+    {"abstain-below", 0, HN_OPT_REAL, "P", "0",
+     "Answers less probable than this count as --abstain-as", NULL, 0, 1},
+    {"abstain-as", 0, HN_OPT_TEXT, "TEXT", NULL, "What an answer below --abstain-below becomes"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {0},
 };

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -18,6 +19,7 @@ typedef struct answer_slot {
     int32_t fed;     /* prompt tokens in the cache */
     int32_t pending; /* the token to feed next once the prompt is in */
     hn_ids out;
+    double log_prob;
 } answer_slot;
 
 typedef struct answer_run {
@@ -26,7 +28,7 @@ typedef struct answer_run {
     const hn_ids *prompts;
     size_t n, next, n_done;
     int max_tokens;
-    char **texts;
+    hn_answer *answers;
     hn_kv *kv;      /* sequence 0 holds the common beginning, slot i is sequence i + 1 */
     int32_t common; /* tokens that all prompts begin with */
     int n_slots;
@@ -110,6 +112,7 @@ static hn_status admit(answer_run *run, int s, hn_error *err) {
     slot->busy = true;
     slot->fed = run->common;
     slot->out.size = 0;
+    slot->log_prob = 0;
     return hn_kv_fork(run->kv, 0, s + 1, run->common, err);
 }
 
@@ -145,7 +148,7 @@ static hn_status finish(answer_run *run, answer_slot *slot, hn_error *err) {
         status = hn_buf_check(&text, err);
     if (status == HN_OK) {
         char *own = text.size ? hn_buf_take(&text) : hn_strdup("");
-        run->texts[slot->index] = own;
+        run->answers[slot->index] = (hn_answer){own, slot->log_prob};
         status = own ? HN_OK : hn_fail_no_memory(err, 1);
     }
     hn_buf_done(&text);
@@ -163,12 +166,22 @@ static int32_t argmax(const float *logits, uint32_t n) {
     return (int32_t)best;
 }
 
+static double log_softmax_at(const float *logits, uint32_t n, int32_t token) {
+    double sum = 0, most = (double)logits[token];
+    for (uint32_t i = 0; i < n; i++)
+        most = (double)logits[i] > most ? (double)logits[i] : most;
+    for (uint32_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] - most);
+    return (double)logits[token] - most - log(sum);
+}
+
 static hn_status take_tokens(answer_run *run, hn_error *err) {
     const hn_tokenizer *tokenizer = run->model->ckpt.tokenizer;
     for (int i = 0; i < run->n_wanting; i++) {
         answer_slot *slot = &run->slots[run->wanting[i]];
-        int32_t token = argmax(run->logits + (size_t)i * (size_t)run->model->arch.n_vocab,
-                               hn_tokenizer_size(tokenizer));
+        const float *logits = run->logits + (size_t)i * (size_t)run->model->arch.n_vocab;
+        int32_t token = argmax(logits, hn_tokenizer_size(tokenizer));
+        slot->log_prob += log_softmax_at(logits, hn_tokenizer_size(tokenizer), token);
         bool ends = hn_tokenizer_is_end(tokenizer, token);
         if (!ends)
             HN_TRY(hn_ids_push(&slot->out, token, err));
@@ -200,7 +213,7 @@ static hn_status answer_all(answer_run *run, const char *label, const hn_progres
 
 hn_status hn_answers_generate(hn_model *model, const hn_adapter *adapter, const hn_ids *prompts,
                               size_t n, const hn_answers_options *options,
-                              const hn_progress *progress, char **texts, hn_error *err) {
+                              const hn_progress *progress, hn_answer *answers, hn_error *err) {
     answer_run *run = hn_calloc(1, sizeof *run);
     if (!run)
         return hn_fail_no_memory(err, sizeof *run);
@@ -209,7 +222,7 @@ hn_status hn_answers_generate(hn_model *model, const hn_adapter *adapter, const 
     run->prompts = prompts;
     run->n = n;
     run->max_tokens = options->max_tokens;
-    run->texts = texts;
+    run->answers = answers;
     run->common = common_prefix(prompts, n);
     hn_status status;
     HN_GO(open_cache(run, err));

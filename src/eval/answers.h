@@ -11,10 +11,14 @@ typedef struct hn_answers_options {
     const char *label; /* of progress */
 } hn_answers_options;
 
-/* texts[n]: filled with NUL-terminated answers, freed by the caller with hn_free, also after a
- * failure. A prompt with no tokens gets no answer (NULL). */
+typedef struct hn_answer {
+    char *text;      /* NUL-terminated; freed by the caller with hn_free, also after a failure */
+    double log_prob; /* natural, of the whole answer, the token that ended it included */
+} hn_answer;
+
+/* answers[n]: filled. A prompt with no tokens gets no answer (text NULL). */
 HN_MUST_CHECK hn_status hn_answers_generate(hn_model *model, const hn_adapter *adapter,
                                             const hn_ids *prompts, size_t n,
                                             const hn_answers_options *options,
-                                            const hn_progress *progress, char **texts,
+                                            const hn_progress *progress, hn_answer *answers,
                                             hn_error *err);

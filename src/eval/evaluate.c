@@ -9,6 +9,7 @@
 #include "eval/answers.h"
 #include "eval/stats.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,8 @@ typedef struct eval_run {
     const hn_adapter *adapter;
     const hn_golden *golden;
     const hn_eval_options *options;
-    hn_ids *prompts; /* one a row */
-    char **answers;  /* one a row; NULL where nothing is generated */
+    hn_ids *prompts;    /* one a row */
+    hn_answer *answers; /* one a row; text NULL where nothing is generated */
     hn_kv *kv;
     hn_out samples, timing;
     double *assertion_scores; /* room for the row with most assertions */
@@ -148,7 +149,8 @@ static hn_status json_hash(const json_t *value, char hash[HN_SHA256_HEX], hn_err
 }
 
 static hn_status write_sample(eval_run *run, size_t index, const hn_sample *sample,
-                              const char *answer, const choice_result *choice, hn_error *err) {
+                              const char *answer, bool abstained, const choice_result *choice,
+                              hn_error *err) {
     const hn_golden_item *item = &run->golden->items[index];
     char doc[HN_SHA256_HEX], prompt[HN_SHA256_HEX], target[HN_SHA256_HEX], answer_hash[20];
     HN_TRY(json_hash(item->row, doc, err));
@@ -162,6 +164,10 @@ static hn_status write_sample(eval_run *run, size_t index, const hn_sample *samp
                   hn_golden_item_generates(item) ? answer : NULL, "answer_hash", answer_hash,
                   "score", sample->score, "passed", sample->passed, "weight", sample->weight,
                   "doc_hash", doc, "prompt_hash", prompt, "target_hash", target, "doc", item->row);
+    if (hn_golden_item_generates(item)) {
+        json_object_set_new(row, "log_prob", json_real(run->answers[index].log_prob));
+        json_object_set_new(row, "abstained", json_boolean(abstained));
+    }
     json_t *list = json_array();
     for (size_t i = 0; i < item->n_assertions; i++)
         json_array_append_new(list, json_pack("{s:s, s:f}", "type",
@@ -184,6 +190,12 @@ static hn_status write_sample(eval_run *run, size_t index, const hn_sample *samp
     hn_out_printf(&run->samples, "%s\n", text);
     free(text);
     return HN_OK;
+}
+
+/* Whether the row's answer is too unlikely to be given. */
+static bool abstains(const eval_run *run, size_t index) {
+    const hn_answer *answer = &run->answers[index];
+    return answer->text && exp(answer->log_prob) < run->options->abstain_below;
 }
 
 /* `measured` rows are answered once more, alone, for their latency. */
@@ -220,13 +232,16 @@ static hn_status run_row(eval_run *run, size_t index, bool measured, hn_sample *
         sample->latency_ms = (double)(hn_clock_ns() - start) / NS_A_MS;
         sample->first_token_ms = (double)first / NS_A_MS;
     }
-    const char *text = run->answers[index] ? run->answers[index] : "";
+    bool abstained = abstains(run, index);
+    const char *text = abstained                  ? run->options->abstain_as
+                       : run->answers[index].text ? run->answers[index].text
+                                                  : "";
     HN_GO(hn_golden_item_score(item, text, chosen.best, run->assertion_scores, &score, err));
     sample->score = score.score;
     sample->passed = score.passed;
     sample->answer_hash = hn_hash64(text, strlen(text), (uint64_t)(chosen.best + 1));
     if (run->samples.file)
-        HN_GO(write_sample(run, index, sample, text, &chosen, err));
+        HN_GO(write_sample(run, index, sample, text, abstained, &chosen, err));
     if (run->timing.file && measured)
         hn_out_printf(&run->timing, "{\"id\":\"%s\",\"latency_ms\":%.3f,\"first_token_ms\":%.3f}\n",
                       sample->id, sample->latency_ms, sample->first_token_ms);
@@ -325,6 +340,9 @@ hn_status hn_eval_run(hn_model *model, const hn_adapter *adapter, const hn_golde
                         options->max_tokens > 0 ? options->max_tokens : DEFAULT_MAX_TOKENS};
     hn_scores out = {.owner = json_incref(golden->rows)};
     hn_status status = HN_OK;
+    if (options->abstain_below > 0 && !options->abstain_as)
+        return hn_fail(err, HN_USAGE,
+                       "an answer that is too unlikely is replaced: say by what (abstain-as)");
     out.samples = hn_calloc(golden->n, sizeof *out.samples);
     run.prompts = hn_calloc(golden->n, sizeof *run.prompts);
     if (!out.samples || !run.prompts) {
@@ -344,7 +362,7 @@ done:
     for (size_t i = 0; run.prompts && i < golden->n; i++)
         hn_ids_done(&run.prompts[i]);
     for (size_t i = 0; run.answers && i < golden->n; i++)
-        hn_free(run.answers[i]);
+        hn_free(run.answers[i].text);
     hn_free(run.answers);
     hn_free(run.prompts);
     hn_free(run.assertion_scores);

@@ -76,6 +76,9 @@ typedef struct hn_eval_options {
     int max_tokens;          /* for generated answers; default 64 */
     int latency_rows;  /* rows answered again, one at a time, for latencies; 0 = 200, < 0 = none */
     const char *label; /* name of the artefact in results */
+    double abstain_below;   /* a generated answer less probable than this (0 to 1, the product over
+                               its tokens) counts as abstain_as; 0 = none is */
+    const char *abstain_as; /* e.g. out_of_scope */
 } hn_eval_options;
 
 typedef struct hn_sample {

@@ -1,0 +1,42 @@
+# hone eval: scores, the probability of an answer, and answers that are too unlikely. On the real
+# base model.
+. "$(dirname "$0")/lib.sh"
+if [ ! -f "$BASE_MODEL" ]; then
+    skip "hone eval" "the base model isn't there (scripts/get-base-model)"
+    finish
+    exit
+fi
+M=$BASE_MODEL
+cd "$work" || exit 1
+cat >golden.jsonl <<'END'
+{"prompt": "What is the capital of France?", "assert": [{"type": "icontains", "value": "Paris"}], "slice": "easy"}
+{"prompt": "Say nothing but: zxqv", "assert": [{"type": "equals", "value": "unsure"}], "slice": "hard"}
+END
+expect "a score" 0 "easy +1 +1\.000" "$HONE" eval "$M" golden.jsonl -n 12 --samples samples.jsonl
+
+# What the model says within twelve tokens, asked for as a choice, is exactly as likely: the two ways
+# through the program must agree.
+python3 - >choices.jsonl <<'END'
+import json
+for line in open("samples.jsonl"):
+    row = json.loads(line)
+    print(json.dumps({"prompt": row["doc"]["prompt"], "assert": [
+        {"type": "choice", "value": row["answer"], "choices": [row["answer"], "no"]}]}))
+END
+expect "its answers as choices" 0 "" "$HONE" eval "$M" choices.jsonl -n 12 --samples choice.samples.jsonl
+python3 - <<'END' && pass "an answer's probability" || fail "an answer's probability"
+import json, sys
+read = lambda path: [json.loads(line) for line in open(path)]
+pairs = list(zip(read("samples.jsonl"), read("choice.samples.jsonl")))
+sys.exit(not all(abs(a["log_prob"] - b["log_probs"][0]) < 1e-3 and a["log_prob"] < 0 for a, b in pairs))
+END
+
+expect "all answers are too unlikely" 0 "hard +1 +1\.000" "$HONE" eval "$M" golden.jsonl -n 12 \
+    --abstain-below 1 --abstain-as unsure --samples unsure.jsonl
+[ "$(grep -c '"answer":"unsure".*"abstained":true' unsure.jsonl)" = 2 ] &&
+    pass "and are replaced" || fail "and are replaced" "$(cat unsure.jsonl)"
+expect "none is" 0 "hard +1 +0\.000" "$HONE" eval "$M" golden.jsonl -n 12 \
+    --abstain-below 1e-300 --abstain-as unsure
+expect "replaced by what?" 2 "abstain-as" "$HONE" eval "$M" golden.jsonl --abstain-below 0.5
+expect "more than certain" 2 "abstain-below" "$HONE" eval "$M" golden.jsonl --abstain-below 1.5
+finish

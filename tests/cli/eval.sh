@@ -9,7 +9,7 @@ fi
 M=$BASE_MODEL
 cd "$work" || exit 1
 cat >golden.jsonl <<'END'
-{"prompt": "What is the capital of France?", "assert": [{"type": "icontains", "value": "Paris"}], "slice": "easy"}
+{"prompt": "What is the capital of France?", "assert": [{"type": "regex", "value": "[a-z]"}], "slice": "easy"}
 {"prompt": "Say nothing but: zxqv", "assert": [{"type": "equals", "value": "unsure"}], "slice": "hard"}
 END
 expect "a score" 0 "easy +1 +1\.000" "$HONE" eval "$M" golden.jsonl -n 12 --samples samples.jsonl

@@ -51,6 +51,7 @@ typedef struct hn_recipe {
         double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm;
         int schedule;  /* hn_schedule */
         int supervise; /* hn_supervise */
+        int numerics;  /* hn_numerics of the forward pass */
     } sft;
 
     hn_recipe_artefact artefacts[HN_RECIPE_MAX_ARTEFACTS];

@@ -32,6 +32,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"sft", "max_grad_norm", HN_FIELD_REAL, AT(sft.max_grad_norm), "1", false, 1e-6, 1e6},
     {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
      .choices = "completion|assistant|all"},
+    {"sft", "numerics", HN_FIELD_CHOICE, AT(sft.numerics), "f32", .choices = "f32|int8"},
     {"sft", "eval_every", HN_FIELD_INT, AT(sft.eval_every), "0", false, 0, 1e9},
     {"sft", "save_every", HN_FIELD_INT, AT(sft.save_every), "50", false, 0, 1e9},
     {"sft", "early_stop", HN_FIELD_INT, AT(sft.early_stop), "0", false, 0, 1e6},

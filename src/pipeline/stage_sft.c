@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { REVISION = 1 };
+enum { REVISION = 2 };
 
 static hn_train_options options_of(const hn_recipe *recipe, const char *out_dir) {
     hn_train_options options = hn_train_options_default();
@@ -50,11 +50,12 @@ static hn_status inputs_of(const hn_run *run, json_t **out, hn_error *err) {
                   recipe->sft.epochs, "max_steps", (json_int_t)recipe->sft.max_steps, "batch",
                   (json_int_t)recipe->sft.batch, "max_length", (json_int_t)recipe->sft.max_length);
     json_t *more = json_pack(
-        "{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:I}", "schedule", (json_int_t)recipe->sft.schedule,
-        "warmup_ratio", recipe->sft.warmup_ratio, "warmup_steps",
+        "{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:I, s:I}", "schedule",
+        (json_int_t)recipe->sft.schedule, "warmup_ratio", recipe->sft.warmup_ratio, "warmup_steps",
         (json_int_t)recipe->sft.warmup_steps, "max_grad_norm", recipe->sft.max_grad_norm, "seed",
         (json_int_t)recipe->sft.seed, "supervise", (json_int_t)recipe->sft.supervise, "eval_every",
-        (json_int_t)recipe->sft.eval_every, "early_stop", (json_int_t)recipe->sft.early_stop);
+        (json_int_t)recipe->sft.eval_every, "early_stop", (json_int_t)recipe->sft.early_stop,
+        "numerics", (json_int_t)recipe->sft.numerics);
     hn_status status = HN_OK;
     if (!inputs || !own || !more || json_object_update(inputs, own) ||
         json_object_update(inputs, more))
@@ -114,7 +115,8 @@ static hn_status train(hn_run *run, hn_stage *stage, hn_error *err) {
     hn_status status;
     if (!checkpoint)
         return hn_fail_no_memory(err, 256);
-    HN_GO(hn_run_model_open(run, run->recipe->base, HN_NUMERICS_F32, &model, err));
+    HN_GO(hn_run_model_open(run, run->recipe->base, (hn_numerics)run->recipe->sft.numerics, &model,
+                            err));
     HN_GO(documents_of(run, model, "train.jsonl", &docs, err));
     bool held = hn_stage_output_bytes(&run->data, "heldout.jsonl") > 0;
     if (held)

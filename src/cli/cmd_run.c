@@ -69,7 +69,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_pipeline_result result = {0};
     hn_pipeline_options options = {.out_dir = hn_cli_text(cli, "output"),
                                    .n_threads = hn_cli_int(cli, "threads"),
-                                   .isa = hn_cli_text(cli, "isa")};
+                                   .isa = hn_cli_text(cli, "isa"),
+                                   .prune = hn_cli_flag(cli, "prune")};
     if (hn_cli_flag(cli, "keys"))
         return print_keys(cli, err);
     if (!hn_cli_arg(cli, 0))
@@ -91,6 +92,8 @@ done:
 static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "DIR", NULL,
      "Run folder, instead of runs/NAME below the working folder"},
+    {"prune", 0, HN_OPT_FLAG, NULL, NULL,
+     "Remove what earlier runs of this folder left and this one didn't use"},
     {"keys", 0, HN_OPT_FLAG, NULL, NULL, "List every key of a recipe with its default"},
     {0},
 };

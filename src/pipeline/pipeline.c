@@ -197,6 +197,8 @@ hn_status hn_pipeline_run(const hn_recipe *recipe, const hn_pipeline_options *op
     HN_GO(run_stages(&run, &bundle, err));
     HN_GO(summarise(&run, bundle, &out, err));
     HN_GO(write_files(&run, out.summary, started, err));
+    if (options->prune)
+        HN_GO(hn_run_prune(&run, err));
     *result = out;
     out.summary = NULL;
 done:

@@ -14,6 +14,7 @@ typedef struct hn_pipeline_options {
     const char *out_dir; /* run folder; NULL = runs/<recipe's name> below the working folder */
     int n_threads;       /* 0 = hn_cpu_default_threads() */
     const char *isa;     /* NULL = HONE_ISA or the best */
+    bool prune;          /* at the end, remove what earlier runs left and this one didn't use */
 } hn_pipeline_options;
 
 typedef struct hn_pipeline_result {

@@ -85,3 +85,5 @@ HN_MUST_CHECK hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err)
 /* *path is NULL when the gate lets nothing through. */
 HN_MUST_CHECK hn_status hn_run_bundle(hn_run *run, const hn_run_row *row, const char **path,
                                       hn_error *err);
+/* Removes the stages' folders that this run, which is finished, didn't use. */
+HN_MUST_CHECK hn_status hn_run_prune(hn_run *run, hn_error *err);

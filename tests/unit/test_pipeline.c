@@ -105,10 +105,12 @@ static void need_model(void) {
     }
 }
 
+static bool prune; /* of the next runs */
+
 static hn_status run(const char *out, hn_pipeline_result *result) {
     hn_recipe recipe;
     char *path = hn_path_join(folder, "recipe.yaml"), *dir = hn_path_join(folder, out);
-    hn_pipeline_options options = {.out_dir = dir, .n_threads = 1};
+    hn_pipeline_options options = {.out_dir = dir, .n_threads = 1, .prune = prune};
     hn_status status = hn_recipe_read(&recipe, path, &err);
     if (status == HN_OK) {
         status = hn_pipeline_run(&recipe, &options, NULL, result, &err);
@@ -235,6 +237,38 @@ static void test_changed_recipe(void **state) {
     hn_buf_done(&text);
 }
 
+static size_t count_entries(const char *name) {
+    char *path = hn_path_join(folder, name);
+    DIR *handle = opendir(path);
+    size_t n = 0;
+    assert_non_null(handle);
+    for (const struct dirent *entry; (entry = readdir(handle));)
+        n += entry->d_name[0] != '.';
+    closedir(handle);
+    hn_free(path);
+    return n;
+}
+
+/* The stages of both rates are there; afterwards only those of the present recipe. */
+static void test_prune(void **state) {
+    (void)state;
+    need_model();
+    hn_pipeline_result result;
+    prune = true;
+    must_run("run", &result);
+    prune = false;
+    const json_t *stages = json_object_get(result.summary, "stages"), *stage;
+    size_t i;
+    json_array_foreach (stages, i, stage)
+        assert_true(json_is_true(json_object_get(stage, "reused")));
+    assert_int_equal(count_entries("run/stages"), json_array_size(stages));
+    hn_pipeline_result_done(&result);
+    must_run("run", &result);
+    json_array_foreach (json_object_get(result.summary, "stages"), i, stage)
+        assert_true(json_is_true(json_object_get(stage, "reused")));
+    hn_pipeline_result_done(&result);
+}
+
 /* Runs in a process of its own, which is killed after `ms`; true when it had finished well. */
 static bool run_and_kill(const char *out, int ms) {
     pid_t child = fork();
@@ -341,9 +375,13 @@ static void test_full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_run),       cmocka_unit_test(test_changed_recipe),
-        cmocka_unit_test(test_kill),      cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_overlap_is_refused),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_changed_recipe),
+        cmocka_unit_test(test_prune),
+        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_overlap_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -33,10 +33,11 @@ need_packages() {
     rm -f "$log"
 }
 
-# build FOLDER [meson option...]: sets up once and builds; quiet unless it fails.
+# build FOLDER TARGETS [meson option...]: sets up once and builds the targets, all when that is empty;
+# quiet unless it fails.
 build() {
-    local folder=$1 log
-    shift
+    local folder=$1 targets=$2 log
+    shift 2
     log=$(mktemp)
     if [ ! -f "$folder/build.ninja" ]; then
         # A folder left half set up is of no use.
@@ -45,6 +46,8 @@ build() {
         meson setup "$folder" "$@" >"$log" 2>&1 || { tail -n 30 "$log" >&2; rm -f "$log"; return 1; }
     fi
     say "building $folder"
-    ninja -C "$folder" >"$log" 2>&1 || { tail -n 40 "$log" >&2; rm -f "$log"; return 1; }
+    # Target names have no blanks.
+    # shellcheck disable=SC2086
+    ninja -C "$folder" $targets >"$log" 2>&1 || { tail -n 40 "$log" >&2; rm -f "$log"; return 1; }
     rm -f "$log"
 }

@@ -96,6 +96,8 @@ done:
 
 hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
     *out = (hn_out){0};
+    if (hn_path_is_dir(path)) /* the rename would fail, after all the work */
+        return hn_fail(err, HN_IO, "%s: is a directory; name a file", path);
     size_t length = strlen(path) + 32;
     out->path = hn_strdup(path);
     out->temporary = hn_malloc(length);

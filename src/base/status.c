@@ -19,6 +19,24 @@ hn_status hn_fail(hn_error *err, hn_status status, const char *fmt, ...) {
     return status;
 }
 
+/* What a person can do about it, or nothing. */
+static const char *remedy(int problem) {
+    switch (problem) {
+    case ENOSPC:
+    case EDQUOT:
+        return "; free some space there, or name another place";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return "; name another place, or change its rights";
+    case EMFILE:
+    case ENFILE:
+        return "; raise the limit on open files (ulimit -n)";
+    default:
+        return "";
+    }
+}
+
 hn_status hn_fail_errno(hn_error *err, const char *fmt, ...) {
     int saved = errno;
     hn_status status = saved == ENOMEM ? HN_NO_MEMORY : saved == EINTR ? HN_CANCELLED : HN_IO;
@@ -28,7 +46,8 @@ hn_status hn_fail_errno(hn_error *err, const char *fmt, ...) {
     va_end(args);
     if (err) {
         size_t used = strlen(err->message);
-        snprintf(err->message + used, sizeof err->message - used, ": %s", strerror(saved));
+        snprintf(err->message + used, sizeof err->message - used, ": %s%s", strerror(saved),
+                 remedy(saved));
     }
     return status;
 }

@@ -32,7 +32,7 @@ typedef struct hn_error {
  * `return hn_fail(err, HN_BAD_INPUT, "%s: ...", path)`. */
 hn_status hn_fail(hn_error *err, hn_status status, const char *fmt, ...) HN_PRINTF(3, 4);
 
-/* As hn_fail, for the value of errno: the message ends with the system's own words. */
+/* As hn_fail, for the value of errno: its words end the message, and often what to do about it. */
 hn_status hn_fail_errno(hn_error *err, const char *fmt, ...) HN_PRINTF(2, 3);
 
 /* Puts "context: " before the message that `err` already holds; returns err->status. */

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "formats/gguf_layout.h"
 
+#include <errno.h>
 #include <string.h>
 
 typedef struct entry {
@@ -256,8 +257,10 @@ hn_status hn_gguf_writer_data(hn_gguf_writer *w, const void *data, uint64_t size
     if (!w->begun || w->current >= w->n_tensors ||
         size > w->tensors[w->current].size_bytes - w->written)
         return hn_fail(err, HN_USAGE, "%s: more data than was declared", w->path);
-    if (!hn_out_write(&w->out, data, (size_t)size))
-        return hn_fail(err, HN_IO, "%s: %s", w->path, strerror(w->out.error));
+    if (!hn_out_write(&w->out, data, (size_t)size)) {
+        errno = w->out.error;
+        return hn_fail_errno(err, "%s: nothing was written", w->path);
+    }
     w->written += size;
     if (w->written == w->tensors[w->current].size_bytes) {
         hn_out_pad(&w->out, w->alignment);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "formats/safetensors.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,8 +189,10 @@ hn_status hn_st_writer_data(hn_st_writer *w, const void *data, uint64_t size, hn
         size > w->tensors[w->current].size_bytes - w->written)
         return hn_fail(err, HN_USAGE, "%s: more data than was declared", w->path);
     hn_out *out = &w->outs[w->tensors[w->current].shard];
-    if (!hn_out_write(out, data, (size_t)size))
-        return hn_fail(err, HN_IO, "%s: %s", w->path, strerror(out->error));
+    if (!hn_out_write(out, data, (size_t)size)) {
+        errno = out->error;
+        return hn_fail_errno(err, "%s: nothing was written", w->path);
+    }
     w->written += size;
     if (w->written == w->tensors[w->current].size_bytes) {
         w->current++;

@@ -1,9 +1,10 @@
 /* A checkpoint, with or without an adapter, as a Hugging Face folder of 16- or 32-bit weights. The
- * configuration is written last: a folder that was left half-done doesn't open. */
+ * files appear together when all are written (folder.c). */
 #include "release/merge.h"
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "release/folder.h"
 #include "release/grid.h"
 #include "release/weights.h"
 
@@ -151,6 +152,7 @@ hn_status hn_merge_to_hf(const hn_checkpoint *ckpt, const hn_adapter *adapter, c
                          hn_dtype dtype, const hn_progress *progress, hn_error *err) {
     hn_error local;
     job j = {.ckpt = ckpt, .dtype = dtype, .progress = progress, .err = err ? err : &local};
+    hn_folder folder = {0};
     hn_status status = HN_OK;
     if (hn_dtype_is_quantised(dtype))
         return hn_fail(err, HN_USAGE, "a Hugging Face folder holds bf16, f16 or f32, not %s",
@@ -158,11 +160,14 @@ hn_status hn_merge_to_hf(const hn_checkpoint *ckpt, const hn_adapter *adapter, c
     HN_GO(hn_pool_new(&j.pool, 0, j.err));
     j.n_threads = hn_pool_threads(j.pool);
     HN_GO(make_space(&j));
-    HN_GO(hn_dir_make(dir, j.err));
-    HN_GO(hn_merge_write_tokenizer(ckpt, dir, j.err)); /* may refuse: before the long work */
-    HN_GO(write_weights(&j, adapter, dir));
-    HN_GO(hn_merge_write_config(ckpt, dir, dtype, j.err));
+    HN_GO(hn_folder_open(&folder, dir, j.err));
+    HN_GO(
+        hn_merge_write_tokenizer(ckpt, folder.work, j.err)); /* may refuse: before the long work */
+    HN_GO(write_weights(&j, adapter, folder.work));
+    HN_GO(hn_merge_write_config(ckpt, folder.work, dtype, j.err));
+    HN_GO(hn_folder_commit(&folder, j.err));
 done:
+    hn_folder_abort(&folder);
     job_done(&j);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,6 +60,21 @@ static void test_out_is_atomic(void **state) {
     assert_string_equal(text, "old");
     hn_free(text);
     unlink(path);
+}
+
+static void test_failures_say_what_to_do(void **state) {
+    (void)state;
+    hn_error err;
+    errno = ENOSPC;
+    assert_int_equal(hn_fail_errno(&err, "%s", "x.gguf"), HN_IO);
+    assert_string_equal(err.message, "x.gguf: No space left on device; free some space there, or "
+                                     "name another place");
+    errno = ENOENT;
+    assert_int_equal(hn_fail_errno(&err, "%s", "x.gguf"), HN_IO);
+    assert_string_equal(err.message, "x.gguf: No such file or directory");
+    hn_out out;
+    assert_int_equal(hn_out_open(&out, "/tmp", &err), HN_IO); /* before any work is done for it */
+    assert_non_null(strstr(err.message, "/tmp: is a directory"));
 }
 
 static void count_in(void *arg, int thread, int n_threads) {
@@ -127,10 +143,15 @@ static void test_arena(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_round_trip), cmocka_unit_test(test_buf_limit),
-        cmocka_unit_test(test_out_is_atomic),   cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_philox),          cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_sha256),          cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_half_round_trip),
+        cmocka_unit_test(test_buf_limit),
+        cmocka_unit_test(test_out_is_atomic),
+        cmocka_unit_test(test_failures_say_what_to_do),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_philox),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_arena),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

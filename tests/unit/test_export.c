@@ -1,10 +1,14 @@
 /* Models through hone's own writers and back: Hugging Face to GGUF to Hugging Face gives the same
- * logits and ids for every family, adapters merge, and calibrated quantisation runs. */
+ * logits and ids for every family, adapters merge, calibrated quantisation runs, and no failed
+ * allocation leaves a half-written file. */
+#define _GNU_SOURCE /* nftw */
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "model/model.h"
 #include "release/quantise.h"
 
+#include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -197,11 +201,98 @@ static void test_calibrated(void **state) {
     assert_false(hn_path_exists(calibrated));
 }
 
+static int n_entries;
+
+static int count_entry(const char *path, const struct stat *info, int kind, struct FTW *where) {
+    (void)path, (void)info, (void)kind, (void)where;
+    n_entries++;
+    return 0;
+}
+
+static int entries_below(const char *path) {
+    n_entries = 0;
+    assert_int_equal(nftw(path, count_entry, 8, FTW_PHYS), 0);
+    return n_entries;
+}
+
+typedef hn_status write_fn(const hn_checkpoint *ckpt, const hn_adapter *adapter, const char *to,
+                           hn_error *err);
+
+static hn_status write_gguf(const hn_checkpoint *ckpt, const hn_adapter *adapter, const char *to,
+                            hn_error *err) {
+    hn_quantise_report report;
+    hn_quantise_options options = {.ftype = HN_FTYPE_Q8_0, .n_threads = 1};
+    return hn_quantise(ckpt, adapter, to, &options, NULL, &report, err);
+}
+
+static hn_status write_calibrated(const hn_checkpoint *ckpt, const hn_adapter *adapter,
+                                  const char *to, hn_error *err) {
+    static char text[1024];
+    hn_quantise_report report;
+    hn_quantise_options options = {.ftype = HN_FTYPE_Q4_0,
+                                   .n_threads = 1,
+                                   .allow_lost_adapter = true,
+                                   .calibration_text = text};
+    for (size_t i = 0; i + 1 < sizeof text; i++)
+        text[i] = (char)('a' + (i * i + i / 7) % 26);
+    return hn_quantise(ckpt, adapter, to, &options, NULL, &report, err);
+}
+
+static hn_status write_folder(const hn_checkpoint *ckpt, const hn_adapter *adapter, const char *to,
+                              hn_error *err) {
+    return hn_merge_to_hf(ckpt, adapter, to, HN_BF16, NULL, err);
+}
+
+/* Every allocation fails once: an error that says so, nothing half-written, and what was there
+ * before is still there. `name` is the file below `to` whose bytes are compared, or "". */
+static void fail_each(write_fn *write, const char *to, const char *name) {
+    char from[256], lora[256], parent[256], file[512], before[HN_SHA256_HEX], after[HN_SHA256_HEX];
+    hn_checkpoint ckpt;
+    hn_adapter *adapter;
+    hn_error err;
+    must(hn_checkpoint_open(&ckpt, path_of(from, MODELS, "llama3"), &err), &err);
+    must(hn_adapter_open(&adapter, path_of(lora, MODELS, "llama3_lora"), &ckpt.arch, &err), &err);
+    must(hn_dir_make(path_of(parent, dir, "failing"), &err), &err);
+    snprintf(file, sizeof file, "%s/%s%s", parent, to, name);
+    char *target = hn_path_join(parent, to);
+    int64_t count = hn_mem_count();
+    must(write(&ckpt, adapter, target, &err), &err);
+    int64_t needed = hn_mem_count() - count;
+    int entries = entries_below(parent), n_done = 0;
+    must(hn_sha256_file(file, before, &err), &err);
+    for (int64_t n = 0; n < needed; n++) {
+        hn_mem_fail_after(n);
+        hn_status status = write(&ckpt, adapter, target, &err);
+        hn_mem_fail_after(-1);
+        n_done += status == HN_OK; /* a folder whose fsync is left out is no failure */
+        if (status != HN_NO_MEMORY && status != HN_OK)
+            fail_msg("%s: allocation %lld of %lld: status %d, %s", to, (long long)n,
+                     (long long)needed, status, err.message);
+        if (entries_below(parent) != entries)
+            fail_msg("%s: allocation %lld of %lld: a file is left over, or gone", to, (long long)n,
+                     (long long)needed);
+        must(hn_sha256_file(file, after, &err), &err);
+        assert_string_equal(before, after);
+    }
+    assert_true(n_done < 8);
+    hn_free(target);
+    hn_adapter_free(adapter);
+    hn_checkpoint_close(&ckpt);
+}
+
+static void test_every_allocation_fails(void **state) {
+    (void)state;
+    fail_each(write_gguf, "model.gguf", "");
+    fail_each(write_calibrated, "calibrated.gguf", "");
+    fail_each(write_folder, "folder", "/model.safetensors");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_calibrated),
+        cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

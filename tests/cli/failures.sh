@@ -1,0 +1,156 @@
+# What an interrupted or refused command leaves behind: full disk, no right to write, Ctrl-C. On the tiny
+# golden models; only what must take a while runs on the real one.
+. "$(dirname "$0")/lib.sh"
+models=$(cd "$(dirname "$0")/../golden/models" && pwd)
+cd "$work" || exit 1
+cp -r "$models/llama3" tiny
+cp -r "$models/llama3_lora" lora
+echo '{% for m in messages %}{{ m.content }}|{% endfor %}' >tiny/chat_template.jinja
+rows() {
+    local verb noun
+    for verb in sees wants likes finds loses; do
+        for noun in cat dog sun tree bird ball car box; do
+            printf '{"messages":[{"role":"user","content":"Lily %s the %s"},' "$verb" "$noun"
+            printf '{"role":"assistant","content":"%s"}]}\n' "$noun"
+        done
+    done
+}
+rows >train.jsonl
+for noun in cat dog sun tree bird ball car box; do
+    printf '{"prompt":"Tom has a %s","assert":[{"type":"equals","value":"%s"}]}\n' "$noun" "$noun"
+done >golden.jsonl
+cat >recipe.yaml <<'END'
+name: tiny
+base: tiny
+data: {train: train.jsonl, golden: golden.jsonl}
+sft: {rank: 4, epochs: 10, batch: 4, learning_rate: 1e-2, save_every: 20, max_length: 64}
+artefacts:
+  - {name: beside, kind: adapter}
+eval: {max_tokens: 4, kl_chunks: 0}
+gate: {max_quality_drop: 1}
+END
+
+# clean NAME FOLDER: no temporary file or folder is left below it.
+clean() {
+    local left
+    left=$(find "$2" -name '*.tmp-*' 2>&1)
+    [ -z "$left" ] && pass "$1: nothing half-written is left" || fail "$1: nothing half-written is left" "$left"
+}
+same() { diff -r "$2" "$3" >differ 2>&1 && pass "$1" || fail "$1" "$(head -n 3 differ)"; }
+
+# ---- a full disk
+disk() { umount full 2>/dev/null; mkdir -p full && mount -t tmpfs -o "size=$1" tmpfs full 2>/dev/null; }
+room='No space left on device.*free some space'
+if disk 100k; then
+    trap 'umount "$work/full" 2>/dev/null; rm -rf "$work"' EXIT
+    "$HONE" quantize tiny --type q8_0 -o full/model.gguf >first 2>&1
+    cp full/model.gguf old.gguf
+    expect "quantize on a full disk" 3 "$room" "$HONE" quantize tiny --type f32 -o full/model.gguf
+    same "quantize on a full disk: the old file stays" full/model.gguf old.gguf
+    clean "quantize on a full disk" full
+    expect "merge to a GGUF on a full disk" 3 "$room" "$HONE" merge tiny lora --type f32 -o full/model.gguf
+    same "merge to a GGUF on a full disk: the old file stays" full/model.gguf old.gguf
+    disk 120k
+    "$HONE" merge tiny lora --type bf16 -o full/model >first 2>&1
+    cp -r full/model old
+    expect "merge on a full disk" 3 "$room" "$HONE" merge tiny lora --type f32 -o full/model
+    same "merge on a full disk: the old folder stays" full/model old
+    expect "and opens" 0 "" "$HONE" info full/model
+    expect "merge to a new folder on a full disk" 3 "$room" "$HONE" merge tiny lora --type f32 -o full/new
+    [ ! -e full/new ] && pass "no folder is left" || fail "no folder is left" "$(ls -a full/new)"
+    clean "merge on a full disk" full
+    disk 48k
+    expect "sft: no room for a checkpoint" 3 "checkpoint.*$room" \
+        "$HONE" sft tiny train.jsonl -o full/run --rank 8 --max-steps 20 --save-every 10
+    clean "sft on a full disk" full
+    [ ! -e full/run/adapter ] && pass "sft on a full disk: no adapter" || fail "sft on a full disk: no adapter"
+    mount -o remount,size=10m full
+    expect "sft: with room it goes on" 0 "adapter" \
+        "$HONE" sft tiny train.jsonl -o full/run --rank 8 --max-steps 20 --save-every 10
+    disk 64k
+    expect "run on a full disk" 3 "$room" "$HONE" run recipe.yaml -o full/run
+    clean "run on a full disk" full
+    mount -o remount,size=10m full
+    expect "run: with room it goes on" 0 "verdict" "$HONE" run recipe.yaml -o full/run
+    umount full
+else
+    skip "a full disk" "no right to mount a small file system"
+fi
+
+# ---- no right to write
+mkdir closed && echo old >closed/model.gguf
+cp "$HONE" hone
+chmod -R go+rX .
+chmod 755 "$work" hone
+chmod 555 closed
+as=()
+[ "$(id -u)" != 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+rights='Permission denied.*(change its rights|name another place)'
+if "${as[@]}" ./hone --version >first 2>&1; then
+    expect "quantize without the right" 3 "$rights" "${as[@]}" ./hone quantize tiny --type q8_0 -o closed/model.gguf
+    expect "merge without the right" 3 "$rights" "${as[@]}" ./hone merge tiny lora -o closed/model
+    expect "sft without the right" 3 "$rights" "${as[@]}" ./hone sft tiny train.jsonl -o closed/run
+    expect "run without the right" 3 "$rights" "${as[@]}" ./hone run recipe.yaml -o closed/run
+    expect "logits without the right" 3 "$rights" "${as[@]}" ./hone logits tiny cat -o closed/l.npy
+    expect "eval without the right" 3 "$rights" "${as[@]}" ./hone eval tiny golden.jsonl --max-tokens 4 --results closed/result.json
+    chmod 000 train.jsonl
+    expect "rows that may not be read" 3 "train.jsonl: Permission denied" "${as[@]}" ./hone data check train.jsonl
+    chmod 644 train.jsonl
+    [ "$(ls closed)" = model.gguf ] && [ "$(cat closed/model.gguf)" = old ] && pass "nothing changed" ||
+        fail "nothing changed" "$(ls closed)"
+else
+    skip "no right to write" "the program can't be run as another user here: $(head -n 1 first)"
+fi
+chmod 755 closed
+expect "a folder where a file should be" 3 "closed: is a directory" "$HONE" quantize tiny -o closed
+expect "a file where a folder should be" 3 "not a directory|Not a directory" "$HONE" merge tiny lora -o closed/model.gguf/x
+
+# ---- merging over another model leaves nothing of it
+mkdir over && echo mine >over/notes.txt && echo '{}' >over/model.safetensors.index.json
+echo '{"model_type": "old"}' >over/config.json
+expect "merge over another model" 0 "" "$HONE" merge tiny lora -o over
+[ ! -e over/model.safetensors.index.json ] && [ "$(cat over/notes.txt)" = mine ] &&
+    "$HONE" info over >first 2>&1 && pass "its weights are gone, other files stay" ||
+    fail "its weights are gone, other files stay" "$(ls over)"
+
+# ---- Ctrl-C
+# interrupt NAME WAIT-FOR COMMAND...: Ctrl-C as soon as a file of that pattern is there; code in $code.
+interrupt() {
+    local name=$1 pattern=$2 pid
+    shift 2
+    "$@" >out 2>err &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null && ! compgen -G "$pattern" >first; do sleep 0.02; done
+    kill -INT "$pid" 2>/dev/null
+    wait "$pid"
+    code=$?
+    if [ "$code" = 130 ] && grep -q 'stopped\|cancelled' err; then
+        pass "Ctrl-C: $name"
+    elif [ "$code" = 0 ]; then
+        skip "Ctrl-C: $name" "it was done before the signal came"
+    else
+        fail "Ctrl-C: $name" "exit $code" "$(tail -n 3 err)"
+    fi
+}
+"$HONE" run recipe.yaml -o whole >first 2>&1
+interrupt "run" 'torn/stages/sft-*.part' "$HONE" run recipe.yaml -o torn
+[ -z "$(find torn -name '*.tmp-*')" ] && pass "Ctrl-C in a run: nothing half-written" ||
+    fail "Ctrl-C in a run: nothing half-written" "$(find torn -name '*.tmp-*')"
+expect "the run goes on" 0 "verdict" "$HONE" run recipe.yaml -o torn
+same "to the same adapter" whole/artefacts/beside/adapter.gguf torn/artefacts/beside/adapter.gguf
+mkdir sig
+interrupt "sft" 'sig/run/metrics.jsonl' "$HONE" sft tiny train.jsonl -o sig/run --epochs 2000
+clean "Ctrl-C in sft" sig
+if [ -f "$BASE_MODEL" ]; then
+    echo old >sig/model.gguf
+    interrupt "quantize" 'sig/model.gguf.tmp-*' "$HONE" quantize "$BASE_MODEL" --type q6_k -o sig/model.gguf
+    [ "$code" = 0 ] || [ "$(cat sig/model.gguf)" = old ] && pass "Ctrl-C in quantize: the old file stays" ||
+        fail "Ctrl-C in quantize: the old file stays"
+    interrupt "export" 'sig/folder/.tmp-*' "$HONE" export "$BASE_MODEL" --type f32 -o sig/folder
+    [ "$code" = 0 ] || [ ! -e sig/folder ] && pass "Ctrl-C in export: no folder is left" ||
+        fail "Ctrl-C in export: no folder is left" "$(ls -a sig/folder)"
+    clean "Ctrl-C in quantize and export" sig
+else
+    skip "Ctrl-C in quantize and export" "the base model isn't there (scripts/get-base-model)"
+fi
+finish

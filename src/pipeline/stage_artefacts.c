@@ -10,11 +10,12 @@
 #include "data/records.h"
 #include "release/quantise.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REVISION = 1, MAX_CALIBRATION_BYTES = 64 << 20, MAX_NOTE_BYTES = 1 << 16 };
+enum { REVISION = 2, MAX_CALIBRATION_BYTES = 64 << 20, MAX_NOTE_BYTES = 1 << 16 };
 
 static const char *stage_word(const hn_recipe_artefact *artefact) {
     hn_ftype ftype;
@@ -34,10 +35,11 @@ static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact
     else if (artefact->calibration)
         HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", calibration, err));
     json_t *inputs = hn_run_inputs(stage_word(artefact), REVISION);
-    json_t *own = json_pack("{s:s, s:s, s:i, s:s*, s:s, s:b, s:s}", "base", run->base_hash,
-                            "adapter", run->adapter_hash, "kind", artefact->kind, "type",
-                            artefact->type, "calibration", calibration, "allow_lost_adapter",
-                            artefact->allow_lost_adapter, "isa", run->isa_name);
+    json_t *own =
+        json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:b, s:s}", "base", run->base_hash, "adapter",
+                  run->adapter_hash, "kind", artefact->kind, "type", artefact->type, "calibration",
+                  calibration, "system", calibration[0] ? run->recipe->data.system : NULL,
+                  "allow_lost_adapter", artefact->allow_lost_adapter, "isa", run->isa_name);
     if (!inputs || !own || json_object_update(inputs, own)) {
         json_decref(inputs);
         json_decref(own);
@@ -48,44 +50,52 @@ static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact
     return HN_OK;
 }
 
-/* Every text of the training rows, one a line: what the model will be asked and say. */
-static hn_status training_text(const hn_run *run, hn_buf *out, hn_error *err) {
-    char *path = hn_stage_path(&run->data, "train.jsonl");
+/* What an artefact is calibrated on: rows are tokenised as they are trained on. */
+typedef struct calibration {
+    hn_documents rows;
+    char *text; /* of a file that isn't rows, or NULL */
+} calibration;
+
+static void calibration_done(calibration *c) {
+    hn_documents_done(&c->rows);
+    hn_free(c->text);
+}
+
+static hn_status read_rows(const hn_run *run, const hn_checkpoint *ckpt, const char *path,
+                           hn_documents *rows, hn_error *err) {
     hn_records records = {0};
-    hn_status status;
-    if (!path)
-        return hn_fail_no_memory(err, 256);
-    HN_GO(hn_records_read(&records, path, false, NULL, err));
-    for (size_t i = 0; i < records.n; i++) {
-        json_t *messages = hn_record_messages(&records.items[i], run->recipe->data.system, true);
-        size_t k;
-        const json_t *turn;
-        json_array_foreach (messages, k, turn) {
-            const char *content = json_string_value(json_object_get(turn, "content"));
-            hn_buf_puts(out, content ? content : "");
-            hn_buf_putc(out, '\n');
-        }
-        json_decref(messages);
-    }
-    status = hn_buf_check(out, err);
-done:
+    HN_TRY(hn_records_read(&records, path, false, NULL, err));
+    hn_status status =
+        hn_documents_build(rows, &records, ckpt, run->recipe->data.system, HN_SUPERVISE_COMPLETION,
+                           (int)run->recipe->sft.max_length, err);
     hn_records_done(&records);
+    return status;
+}
+
+static hn_status read_calibration(const hn_run *run, const hn_recipe_artefact *artefact,
+                                  const hn_checkpoint *ckpt, calibration *out, hn_error *err) {
+    const char *name = artefact->calibration;
+    size_t size = name ? strlen(name) : 0;
+    if (!name)
+        return HN_OK;
+    if (strcmp(name, "train") && (size < 6 || strcmp(name + size - 6, ".jsonl")))
+        return hn_file_read(name, MAX_CALIBRATION_BYTES, &out->text, &size, err);
+    char *path = strcmp(name, "train") ? hn_strdup(name) : hn_stage_path(&run->data, "train.jsonl");
+    hn_status status =
+        path ? read_rows(run, ckpt, path, &out->rows, err) : hn_fail_no_memory(err, 256);
     hn_free(path);
     return status;
 }
 
-static hn_status calibration_of(const hn_run *run, const hn_recipe_artefact *artefact, hn_buf *out,
-                                hn_error *err) {
-    if (!artefact->calibration)
-        return HN_OK;
-    if (!strcmp(artefact->calibration, "train"))
-        return training_text(run, out, err);
-    char *text;
-    size_t size;
-    HN_TRY(hn_file_read(artefact->calibration, MAX_CALIBRATION_BYTES, &text, &size, err));
-    hn_buf_append(out, text, size);
-    hn_free(text);
-    return hn_buf_check(out, err);
+static hn_status write_report(const hn_stage *stage, const hn_quantise_report *r, hn_error *err) {
+    json_t *value =
+        json_pack("{s:I, s:f, s:f}", "size_bytes", (json_int_t)r->size_bytes, "adapter_cosine",
+                  r->adapter_cosine, "adapter_norm_ratio", r->adapter_norm_ratio);
+    if (value && isfinite(r->output_share)) {
+        json_object_set_new(value, "output_share", json_real(r->output_share));
+        json_object_set_new(value, "output_error", json_real(r->output_error));
+    }
+    return hn_stage_write_json(stage, "quantise.json", value, err);
 }
 
 static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn_stage *stage,
@@ -93,7 +103,7 @@ static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn
     hn_quantise_options options = {.allow_lost_adapter = artefact->allow_lost_adapter,
                                    .n_threads = run->n_threads};
     hn_quantise_report report;
-    hn_buf text = {0};
+    calibration data = {0};
     char *path = hn_stage_path(stage, "model.gguf");
     hn_status status;
     if (!path)
@@ -102,8 +112,9 @@ static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn
         status = hn_fail(err, HN_BAD_INPUT, "unknown type '%s'", artefact->type);
         goto done;
     }
-    HN_GO(calibration_of(run, artefact, &text, err));
-    options.calibration_text = text.size ? hn_buf_text(&text) : NULL;
+    HN_GO(read_calibration(run, artefact, ckpt, &data, err));
+    options.calibration_text = data.text;
+    options.calibration_rows = data.rows.n ? &data.rows : NULL;
     status = hn_quantise(ckpt, adapter, path, &options, run->progress, &report, err);
     if (status == HN_FAILED && !artefact->allow_lost_adapter) { /* the adapter was lost */
         hn_error ignored;
@@ -113,13 +124,9 @@ static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn
         goto done;
     }
     HN_GO(status);
-    HN_GO(hn_stage_write_json(
-        stage, "quantise.json",
-        json_pack("{s:I, s:f, s:f}", "size_bytes", (json_int_t)report.size_bytes, "adapter_cosine",
-                  report.adapter_cosine, "adapter_norm_ratio", report.adapter_norm_ratio),
-        err));
+    HN_GO(write_report(stage, &report, err));
 done:
-    hn_buf_done(&text);
+    calibration_done(&data);
     hn_free(path);
     return status;
 }

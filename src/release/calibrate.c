@@ -1,22 +1,36 @@
-/* Calibration: the text runs through the model in float, and an observer sums x x^T. As many layers
- * at once as fit into a fixed amount of memory; the text runs once for each such group. */
+/* Calibration: the data runs through the model in float, and an observer sums x x^T. As many layers
+ * at once as fit into a fixed amount of memory; the data runs once for each such group. Rows that
+ * begin alike (a system text) have that beginning computed once and counted for each. */
 #include "release/calibrate.h"
 
 #include "base/mem.h"
 
 #include <string.h>
 
-/* 16 pieces of 256 tokens: more than twice the width of the widest input of small models, and past
- * that the matrices hardly change. */
-enum { CONTEXT = 256, MAX_PIECES = 16 };
+enum {
+    CONTEXT = 256,     /* tokens of a piece of text; of a row at most twice as many */
+    BATCH = 512,       /* tokens that run at once, of at most ... */
+    MAX_SEQS = 32,     /* ... so many sequences */
+    MAX_TOKENS = 4096, /* of the data that are used: several times the widest input */
+    KV_BLOCK = 32,
+};
 static const size_t MAX_BYTES = (size_t)1 << 30; /* of Gram matrices held */
+
+typedef struct sequence {
+    const int32_t *ids;
+    int32_t n;
+} sequence;
 
 struct hn_calibration {
     hn_model *model;
     const hn_adapter *adapter;
     const hn_progress *progress;
-    hn_kv *kv;
-    hn_ids ids;
+    hn_kv *kv;  /* sequence 0 holds the common beginning */
+    hn_ids ids; /* of text */
+    sequence *sequences;
+    size_t n_sequences;
+    int32_t n_common;                 /* tokens that all of them begin with */
+    float weight;                     /* of the tokens at work */
     int first_layer, n_layers, group; /* held; group = how many fit */
     float *grams;                     /* [n_layers][kinds] one after the other */
     size_t layer_floats, offset[HN_CALIBRATE_KINDS];
@@ -47,7 +61,7 @@ static void see(void *context, int layer, hn_module module, const float *x, int6
                     .a_stride = cols,
                     .b_stride = cols,
                     .c_stride = cols,
-                    .alpha = 1,
+                    .alpha = c->weight,
                     .beta = 1};
     c->status = hn_gemm_run(c->model->compute, &gemm, c->err);
 }
@@ -65,9 +79,49 @@ static void measure(hn_calibration *c) {
     c->group = fit < 1 ? 1 : fit > (size_t)arch->n_layer ? arch->n_layer : (int)fit;
 }
 
+/* Pieces of the text, or rows spread evenly over all of them. */
+static hn_status choose(hn_calibration *c, const hn_documents *rows, const char *text,
+                        hn_error *err) {
+    if (!rows)
+        HN_TRY(hn_encode(c->model->ckpt.tokenizer, text, strlen(text), 0, &c->ids, err));
+    size_t n = rows ? rows->n : c->ids.size / CONTEXT;
+    uint64_t n_tokens = rows ? rows->n_tokens : c->ids.size;
+    double step = n_tokens > MAX_TOKENS ? (double)n_tokens / MAX_TOKENS : 1;
+    c->sequences = hn_calloc(n + 1, sizeof *c->sequences);
+    if (!c->sequences)
+        return hn_fail_no_memory(err, n * sizeof *c->sequences);
+    for (double at = 0; (size_t)at < n; at += step) {
+        size_t i = (size_t)at;
+        sequence s = rows ? (sequence){rows->items[i].ids, rows->items[i].n}
+                          : (sequence){c->ids.data + i * CONTEXT, CONTEXT};
+        s.n = s.n < 2 * CONTEXT ? s.n : 2 * CONTEXT;
+        n_tokens = c->n_sequences ? n_tokens + (uint64_t)s.n : (uint64_t)s.n;
+        c->sequences[c->n_sequences++] = s;
+    }
+    if (c->n_sequences && n_tokens >= CONTEXT)
+        return HN_OK;
+    return hn_fail(err, HN_BAD_INPUT,
+                   "the calibration data has only %llu tokens; it takes %d at least, and %d are "
+                   "better",
+                   (unsigned long long)n_tokens, CONTEXT, MAX_TOKENS);
+}
+
+/* Every sequence keeps a token of its own. */
+static void find_common(hn_calibration *c) {
+    const sequence *first = c->sequences;
+    c->n_common = c->n_sequences > 1 ? first->n - 1 : 0;
+    for (size_t i = 1; i < c->n_sequences; i++) {
+        const sequence *s = &c->sequences[i];
+        int32_t n = 0;
+        while (n < c->n_common && n < s->n - 1 && s->ids[n] == first->ids[n])
+            n++;
+        c->n_common = n;
+    }
+}
+
 hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
-                             const hn_adapter *adapter, const char *text, int n_threads,
-                             const hn_progress *progress, hn_error *err) {
+                             const hn_adapter *adapter, const hn_documents *rows, const char *text,
+                             int n_threads, const hn_progress *progress, hn_error *err) {
     hn_calibration *c = hn_calloc(1, sizeof *c);
     hn_model_options options = {.n_threads = n_threads};
     hn_status status = HN_OK;
@@ -76,15 +130,10 @@ hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
     c->adapter = adapter;
     c->progress = progress;
     HN_GO(hn_model_open(&c->model, ckpt->path, &options, err));
-    HN_GO(hn_kv_new(&c->kv, c->model, 1, CONTEXT, err));
-    HN_GO(hn_encode(c->model->ckpt.tokenizer, text, strlen(text), 0, &c->ids, err));
-    if (c->ids.size < CONTEXT) {
-        status = hn_fail(err, HN_BAD_INPUT,
-                         "the calibration text has only %zu tokens; it takes %d at least, and %d "
-                         "are better",
-                         c->ids.size, CONTEXT, CONTEXT * MAX_PIECES);
-        goto done;
-    }
+    HN_GO(hn_kv_new(&c->kv, c->model, 1 + MAX_SEQS,
+                    2 * CONTEXT + BATCH + 2 * KV_BLOCK * (1 + MAX_SEQS), err));
+    HN_GO(choose(c, rows, text, err));
+    find_common(c);
     measure(c);
     c->grams = hn_alloc_aligned((size_t)c->group * c->layer_floats * sizeof *c->grams);
     if (!c->grams) {
@@ -98,42 +147,76 @@ done:
     return status;
 }
 
+hn_compute *hn_calibration_compute(const hn_calibration *c) {
+    return c->model->compute;
+}
+
 void hn_calibration_free(hn_calibration *c) {
     if (!c)
         return;
     hn_free_aligned(c->grams, (size_t)c->group * c->layer_floats * sizeof *c->grams);
     hn_ids_done(&c->ids);
+    hn_free(c->sequences);
     hn_kv_free(c->kv);
     hn_model_free(c->model);
     hn_free(c);
 }
 
-static hn_status run_piece(hn_calibration *c, size_t piece, hn_error *err) {
-    hn_batch_row rows[CONTEXT];
-    for (int i = 0; i < CONTEXT; i++)
-        rows[i] = (hn_batch_row){.token = c->ids.data[piece * CONTEXT + (size_t)i],
-                                 .adapter = c->adapter ? 0 : -1,
-                                 .wants_logits = true};
-    hn_kv_truncate(c->kv, 0, 0);
-    HN_TRY(hn_forward(c->model, c->kv, &c->adapter, c->adapter ? 1 : 0, rows, CONTEXT, NULL, NULL,
-                      err));
+static hn_status run_rows(hn_calibration *c, const hn_batch_row *rows, int n, hn_error *err) {
+    HN_TRY(hn_forward(c->model, c->kv, &c->adapter, c->adapter ? 1 : 0, rows, n, NULL, NULL, err));
     return c->status;
 }
 
-static hn_status run_text(hn_calibration *c, hn_error *err) {
+static void add_tokens(const hn_calibration *c, const sequence *s, int32_t from, int32_t to,
+                       int seq, hn_batch_row *rows, int *n) {
+    for (int32_t i = from; i < to; i++)
+        rows[(*n)++] = (hn_batch_row){
+            .token = s->ids[i], .seq = seq, .adapter = c->adapter ? 0 : -1, .wants_logits = true};
+}
+
+static hn_status run_common(hn_calibration *c, hn_batch_row *rows, hn_error *err) {
+    int n = 0;
+    hn_kv_truncate(c->kv, 0, 0);
+    if (c->n_common == 0)
+        return HN_OK;
+    c->weight = (float)c->n_sequences;
+    add_tokens(c, c->sequences, 0, c->n_common, 0, rows, &n);
+    return run_rows(c, rows, n, err);
+}
+
+/* As many sequences from *at on as go together. */
+static hn_status run_batch(hn_calibration *c, size_t *at, hn_batch_row *rows, hn_error *err) {
+    int n = 0, n_seqs = 0;
+    c->weight = 1;
+    while (*at < c->n_sequences && n_seqs < MAX_SEQS) {
+        const sequence *s = &c->sequences[*at];
+        if (n > 0 && n + s->n - c->n_common > BATCH)
+            break;
+        n_seqs++;
+        HN_TRY(hn_kv_fork(c->kv, 0, n_seqs, c->n_common, err));
+        add_tokens(c, s, c->n_common, s->n, n_seqs, rows, &n);
+        ++*at;
+    }
+    hn_status status = run_rows(c, rows, n, err);
+    for (int seq = 1; seq <= n_seqs; seq++)
+        hn_kv_truncate(c->kv, seq, 0);
+    return status;
+}
+
+static hn_status run_data(hn_calibration *c, hn_error *err) {
     const hn_observer observer = {.see = see, .context = c};
-    size_t n_pieces = c->ids.size / CONTEXT;
-    hn_status status = HN_OK;
-    n_pieces = n_pieces < MAX_PIECES ? n_pieces : MAX_PIECES;
+    hn_batch_row rows[BATCH];
+    size_t at = 0;
     memset(c->grams, 0, (size_t)c->group * c->layer_floats * sizeof *c->grams);
     c->err = err;
     c->status = HN_OK;
     c->model->observer = &observer;
-    for (size_t i = 0; i < n_pieces && status == HN_OK; i++) {
-        hn_progress_update(c->progress, "calibrate", i, n_pieces, "pieces", NULL);
+    hn_status status = run_common(c, rows, err);
+    while (at < c->n_sequences && status == HN_OK) {
+        hn_progress_update(c->progress, "calibrate", at, c->n_sequences, "sequences", NULL);
         status = hn_progress_cancelled(c->progress)
                      ? hn_fail(err, HN_CANCELLED, "stopped; nothing was written")
-                     : run_piece(c, i, err);
+                     : run_batch(c, &at, rows, err);
     }
     c->model->observer = NULL;
     return status;
@@ -145,7 +228,7 @@ hn_status hn_calibration_gram(hn_calibration *c, int layer, hn_module module, fl
     if (layer < c->first_layer || layer >= c->first_layer + c->n_layers) {
         c->first_layer = layer;
         c->n_layers = c->group;
-        HN_TRY(run_text(c, err));
+        HN_TRY(run_data(c, err));
     }
     *gram = c->grams + (size_t)(layer - c->first_layer) * c->layer_floats + c->offset[kind];
     *cols = c->cols[kind];

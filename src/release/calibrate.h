@@ -1,21 +1,25 @@
-/* What the linear layers of a model see on calibration text: for each layer the Gram matrices of
+/* What the linear layers of a model see on calibration data: for each layer the Gram matrices of
  * the inputs of q/k/v, o, gate/up and down. Private to release/. */
 #pragma once
 
 #include "base/progress.h"
+#include "data/records.h"
 #include "model/model.h"
 
 enum { HN_CALIBRATE_KINDS = 4 };
 
 typedef struct hn_calibration hn_calibration;
 
-/* Opens the model once more, with its adapter (may be NULL), to run `text` through it. */
+/* Opens the model once more, with its adapter (may be NULL), to run the data through it: either
+ * `rows` (borrowed), each as a sequence of its own, or `text`. */
 HN_MUST_CHECK hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
-                                           const hn_adapter *adapter, const char *text,
-                                           int n_threads, const hn_progress *progress,
-                                           hn_error *err);
+                                           const hn_adapter *adapter, const hn_documents *rows,
+                                           const char *text, int n_threads,
+                                           const hn_progress *progress, hn_error *err);
 void hn_calibration_free(hn_calibration *calibration);
-/* The sum of x x^T over the text for the inputs of `module` in `layer`: (cols, cols), owned by the
+/* What the model computes with, for work between two calls. */
+hn_compute *hn_calibration_compute(const hn_calibration *calibration);
+/* The sum of x x^T over the data for the inputs of `module` in `layer`: (cols, cols), owned by the
  * calibration and valid until a layer of another group is asked for; the caller may change it. Runs
  * the text again when the layer's group isn't the one held. */
 HN_MUST_CHECK hn_status hn_calibration_gram(hn_calibration *calibration, int layer,

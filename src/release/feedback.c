@@ -3,8 +3,6 @@
  * U[i][j]. */
 #include "release/feedback.h"
 
-#include "release/grid.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -53,53 +51,33 @@ static void invert(void *arg, int thread, int n_threads) {
     }
 }
 
-bool hn_feedback_prepare(hn_pool *pool, float *h, float *scratch, int64_t cols) {
+bool hn_feedback_prepare(hn_pool *pool, float *h, float *factor, float *diagonal, int64_t cols) {
     const float damping = 0.01f; /* of the mean diagonal, as in the paper */
-    double diagonal = 0;
+    double sum = 0;
     for (int64_t i = 0; i < cols; i++)
-        diagonal += (double)h[i * cols + i];
-    float extra = damping * (float)(diagonal / (double)cols);
+        sum += (double)h[i * cols + i];
+    float extra = damping * (float)(sum / (double)cols);
     if (!(extra > 0) || !isfinite(extra))
         return false;
     for (int64_t i = 0; i < cols; i++)
-        h[i * cols + i] += extra;
-    factor_job job = {.h = h, .u = scratch, .cols = cols};
-    for (int64_t k = cols - 1; k >= 0; k--) {
+        diagonal[i] = h[i * cols + i] += extra;
+    factor_job job = {.h = h, .u = factor, .cols = cols};
+    bool positive = true;
+    for (int64_t k = cols - 1; k >= 0 && positive; k--) {
         float *column = h + k * cols;
-        if (!(column[k] > 0))
-            return false;
+        positive = column[k] > 0;
         column[k] = sqrtf(column[k]);
         for (int64_t i = 0; i < k; i++)
             column[i] /= column[k];
         job.k = k;
         hn_pool_run(k > 64 ? pool : NULL, eliminate, &job); /* short rows: one thread is faster */
     }
-    hn_pool_run(pool, invert, &job);
-    memcpy(h, scratch, (size_t)(cols * cols) * sizeof *h);
-    return true;
-}
-
-hn_status hn_feedback_row(hn_dtype dtype, float *x, const float *weights, const float *factor,
-                          int64_t cols, uint8_t *out, hn_error *err) {
-    const hn_dtype_info *info = hn_dtype_get(dtype);
-    for (int64_t first = 0; first < cols; first += info->block_values, out += info->block_bytes) {
-        hn_grid grid;
-        uint8_t codes[HN_GRID_MAX_VALUES];
-        hn_grid_fit(&grid, dtype, x + first, weights + first);
-        for (int i = 0; i < grid.n_values; i++) {
-            int64_t col = first + i;
-            const float *u = factor + col * cols;
-            float code = hn_grid_code(&grid, i, x[col]);
-            float error = (x[col] - hn_grid_value(&grid, i, code)) / u[col];
-            codes[i] = (uint8_t)code;
-            for (int64_t j = col + 1; j < cols; j++)
-                x[j] -= error * u[j];
-        }
-        hn_grid_pack(&grid, codes, out);
+    if (positive)
+        hn_pool_run(pool, invert, &job);
+    for (int64_t i = 0; i < cols; i++) { /* R has used up the lower triangle */
+        h[i * cols + i] = diagonal[i];
+        for (int64_t j = 0; j < i; j++)
+            h[i * cols + j] = h[j * cols + i];
     }
-    for (int64_t i = 0; i < cols; i++)
-        if (!isfinite(x[i]))
-            return hn_fail(err, HN_BAD_INPUT, "column %lld became an infinity or NaN",
-                           (long long)i);
-    return HN_OK;
+    return positive;
 }

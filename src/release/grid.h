@@ -26,8 +26,9 @@ typedef struct hn_grid {
 /* True for the types below: q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k. */
 bool hn_grid_supports(hn_dtype dtype);
 /* The grid of one block that makes sum weight * (x - nearest value)^2 small. x, weight: (n_values
- * of the type), weights positive. */
-void hn_grid_fit(hn_grid *grid, hn_dtype dtype, const float *x, const float *weight);
+ * of the type), weights positive. quick: from a part of the starting
+ * points; before a descent that improves scales itself that is enough. */
+void hn_grid_fit(hn_grid *grid, hn_dtype dtype, const float *x, const float *weight, bool quick);
 /* The nearest code of value i of the block. */
 static inline float hn_grid_code(const hn_grid *grid, int i, float x) {
     const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to the nearest whole number */
@@ -40,6 +41,12 @@ static inline float hn_grid_code(const hn_grid *grid, int i, float x) {
 static inline float hn_grid_value(const hn_grid *grid, int i, float code) {
     return grid->scale[i / grid->group] * code + grid->offset[i / grid->group];
 }
+/* With codes fixed the block's values are d * p + m * q, d and m being what the block stores in
+ * f16. p, q: (n_values); false when there is no m and q isn't set. */
+bool hn_grid_basis(const hn_grid *grid, const uint8_t *codes, float *p, float *q);
+/* Moves d and m by dd and dm, as f16 holds them. False, with the grid as it was, when nothing would
+ * change or the type can't hold it. */
+bool hn_grid_rescale(hn_grid *grid, float dd, float dm);
 /* Writes the block's bytes as GGUF holds them. */
 void hn_grid_pack(const hn_grid *grid, const uint8_t *codes, uint8_t *block);
 
@@ -60,15 +67,14 @@ HN_MUST_CHECK hn_status hn_importance_weights(const float *importance, int64_t c
 typedef struct hn_grid_sums {
     float q, qq, qx, error;
 } hn_grid_sums;
-hn_grid_sums hn_grid_round(const float *x, const float *w, int n, float d, float m, float top);
 
 /* Best (d, m) of a group; f16 says whether both are stored as f16 as they are. In the symmetric
  * case m = -zero * d. */
 void hn_grid_fit_symmetric(const float *x, const float *w, int n, float zero, float top, bool f16,
-                           float *d);
+                           bool quick, float *d);
 void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f16, bool m_negative,
-                        float *d, float *m);
-void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w);
-void hn_grid_fit_k_symmetric(hn_grid *grid, const float *x, const float *w);
+                        bool quick, float *d, float *m);
+void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w, bool quick);
+void hn_grid_fit_k_symmetric(hn_grid *grid, const float *x, const float *w, bool quick);
 /* f16 nearest to value, kept finite. */
 uint16_t hn_grid_half(float value);

@@ -2,39 +2,10 @@
  * scales, codes and (scale, minimum) are improved in turn: codes by rounding, scale and minimum by
  * weighted least squares for those codes, rounded to f16 where the file holds f16, so that the
  * error that is compared is the error of what is written. */
-#include "release/grid.h"
+#include "release/row_ops.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { LANES = 8 }; /* partial sums side by side: vectorised, and the same on every machine */
-
-hn_grid_sums hn_grid_round(const float *x, const float *w, int n, float d, float m, float top) {
-    const float magic = 12582912; /* see hn_grid_code */
-    float inverse = d != 0 ? 1 / d : 0;
-    float q1[LANES] = {0}, q2[LANES] = {0}, qx[LANES] = {0}, e[LANES] = {0};
-    for (int i = 0; i < n; i += LANES) {
-        for (int j = 0; j < LANES; j++) {
-            float value = x[i + j], weight = w[i + j];
-            float t = (value - m) * inverse;
-            t = t > 0 ? t : 0;
-            t = t < top ? t : top;
-            float q = (t + magic) - magic, wq = weight * q, r = value - (d * q + m);
-            q1[j] += wq;
-            q2[j] += wq * q;
-            qx[j] += wq * value;
-            e[j] += weight * r * r;
-        }
-    }
-    hn_grid_sums sums = {0};
-    for (int j = 0; j < LANES; j++) {
-        sums.q += q1[j];
-        sums.qq += q2[j];
-        sums.qx += qx[j];
-        sums.error += e[j];
-    }
-    return sums;
-}
 
 uint16_t hn_grid_half(float value) {
     const float largest = 65504;
@@ -59,12 +30,14 @@ static void value_sums(const float *x, const float *w, int n, float *sw, float *
 }
 
 void hn_grid_fit_symmetric(const float *x, const float *w, int n, float zero, float top, bool f16,
-                           float *d) {
+                           bool quick, float *d) {
     /* Starting scales put the largest value between the last code and some way beyond it (which
      * clips it): with few levels clipping pays, with 8 bits it never does. Either end of the range
      * of codes may take it, hence the two signs. */
-    const float first = -0.6f, step = top > 100 ? 0.15f : 0.2f;
-    const int n_starts = top > 100 ? 9 : top > 20 ? 14 : 18, n_rounds = 2;
+    const float first = -0.6f, step = (top > 100 ? 0.15f : 0.2f) * (quick ? 2 : 1);
+    const int n_all = top > 100 ? 9 : top > 20 ? 14 : 18;
+    const int n_starts = quick ? (n_all + 1) / 2 : n_all, n_rounds = quick ? 1 : 2;
+    const hn_row_ops *ops = hn_row_ops_get();
     float largest = 0, sw, sx, best_error = INFINITY;
     for (int i = 0; i < n; i++)
         if (fabsf(x[i]) > fabsf(largest))
@@ -78,7 +51,7 @@ void hn_grid_fit_symmetric(const float *x, const float *w, int n, float zero, fl
         float level = start & 1 ? top - zero + beyond : -(zero + beyond);
         float trial = stored(largest / level, f16);
         for (int round = 0; round <= n_rounds; round++) {
-            hn_grid_sums s = hn_grid_round(x, w, n, trial, -zero * trial, top);
+            hn_grid_sums s = ops->round(x, w, n, trial, -zero * trial, top);
             if (s.error < best_error) {
                 best_error = s.error;
                 *d = trial;
@@ -115,9 +88,10 @@ static bool solve_affine(const hn_grid_sums *s, float sw, float sx, bool f16, bo
 }
 
 void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f16, bool m_negative,
-                        float *d, float *m) {
-    const int n_starts = 12, n_rounds = 3;
+                        bool quick, float *d, float *m) {
+    const int n_shifts = quick ? 1 : 3, n_starts = quick ? 6 : 3 * 12, n_rounds = quick ? 2 : 3;
     static const float SHIFTS[3] = {0, 0.3f, -0.3f}; /* of the minimum, in steps */
+    const hn_row_ops *ops = hn_row_ops_get();
     float low = x[0], high = x[0], sw, sx, best_error = INFINITY;
     for (int i = 1; i < n; i++) {
         low = x[i] < low ? x[i] : low;
@@ -130,15 +104,15 @@ void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f
     if (high == low)
         return;
     value_sums(x, w, n, &sw, &sx);
-    for (int start = 0; start < 3 * n_starts; start++) {
+    for (int start = 0; start < n_starts; start++) {
         /* From a little coarser than the range needs to so fine that the ends are clipped. */
-        float steps = top - 0.8f + 0.25f * (float)(start / 3);
+        float steps = top - 0.8f + (quick ? 0.5f : 0.25f) * (float)(start / n_shifts);
         float scale = stored((high - low) / steps, f16);
-        float min = stored(low + SHIFTS[start % 3] * scale, f16);
+        float min = stored(low + SHIFTS[start % n_shifts] * scale, f16);
         if (m_negative && min > 0)
             min = 0;
         for (int round = 0; round <= n_rounds; round++) {
-            hn_grid_sums s = hn_grid_round(x, w, n, scale, min, top);
+            hn_grid_sums s = ops->round(x, w, n, scale, min, top);
             if (s.error < best_error) {
                 best_error = s.error;
                 *d = scale;
@@ -150,12 +124,13 @@ void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f
     }
 }
 
-static void fit_plain(hn_grid *grid, const float *x, const float *w, float zero, bool affine) {
+static void fit_plain(hn_grid *grid, const float *x, const float *w, float zero, bool affine,
+                      bool quick) {
     if (affine) {
-        hn_grid_fit_affine(x, w, grid->n_values, grid->top, true, false, &grid->scale[0],
+        hn_grid_fit_affine(x, w, grid->n_values, grid->top, true, false, quick, &grid->scale[0],
                            &grid->offset[0]);
     } else {
-        hn_grid_fit_symmetric(x, w, grid->n_values, zero, grid->top, true, &grid->scale[0]);
+        hn_grid_fit_symmetric(x, w, grid->n_values, zero, grid->top, true, quick, &grid->scale[0]);
         grid->offset[0] = -zero * grid->scale[0];
     }
     grid->d = hn_f32_to_f16(grid->scale[0]);
@@ -178,7 +153,7 @@ bool hn_grid_supports(hn_dtype dtype) {
     }
 }
 
-void hn_grid_fit(hn_grid *grid, hn_dtype dtype, const float *x, const float *weight) {
+void hn_grid_fit(hn_grid *grid, hn_dtype dtype, const float *x, const float *weight, bool quick) {
     memset(grid, 0, sizeof *grid);
     grid->dtype = dtype;
     grid->n_values = (int)hn_dtype_get(dtype)->block_values;
@@ -186,31 +161,31 @@ void hn_grid_fit(hn_grid *grid, hn_dtype dtype, const float *x, const float *wei
     switch (dtype) {
     case HN_Q8_0:
         grid->top = 254; /* -127 to 127: -128 has no counterpart and SIMD code avoids it */
-        fit_plain(grid, x, weight, 127, false);
+        fit_plain(grid, x, weight, 127, false, quick);
         break;
     case HN_Q4_0:
         grid->top = 15;
-        fit_plain(grid, x, weight, 8, false);
+        fit_plain(grid, x, weight, 8, false, quick);
         break;
     case HN_Q5_0:
         grid->top = 31;
-        fit_plain(grid, x, weight, 16, false);
+        fit_plain(grid, x, weight, 16, false, quick);
         break;
     case HN_Q4_1:
         grid->top = 15;
-        fit_plain(grid, x, weight, 0, true);
+        fit_plain(grid, x, weight, 0, true, quick);
         break;
     case HN_Q5_1:
         grid->top = 31;
-        fit_plain(grid, x, weight, 0, true);
+        fit_plain(grid, x, weight, 0, true, quick);
         break;
     case HN_Q6_K:
         grid->top = 63;
-        hn_grid_fit_k_symmetric(grid, x, weight);
+        hn_grid_fit_k_symmetric(grid, x, weight, quick);
         break;
     default: /* q4_k and q5_k */
         grid->top = dtype == HN_Q4_K ? 15 : 31;
-        hn_grid_fit_k_affine(grid, x, weight);
+        hn_grid_fit_k_affine(grid, x, weight, quick);
         break;
     }
 }

@@ -1,7 +1,7 @@
 /* The K types: sub-block scales and minima are small integers times f16 factors that 256 values
  * share. First every sub-block is fitted by itself, then the integers and the two factors are
  * improved in turn against the error of what will be stored. */
-#include "release/grid.h"
+#include "release/row_ops.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,8 +25,8 @@ typedef struct affine {
 
 static hn_grid_sums round_group(const affine *a, const float *x, const float *w, int g, int sub,
                                 int min, float top) {
-    return hn_grid_round(x + g * AFFINE_GROUP, w + g * AFFINE_GROUP, AFFINE_GROUP,
-                         a->d * (float)sub, -(a->dmin * (float)min), top);
+    return hn_row_ops_get()->round(x + g * AFFINE_GROUP, w + g * AFFINE_GROUP, AFFINE_GROUP,
+                                   a->d * (float)sub, -(a->dmin * (float)min), top);
 }
 
 /* Tries the neighbours of each sub-block's two integers, then their neighbours, while it pays. */
@@ -81,7 +81,7 @@ static bool improve_factors(affine *a, const float *sw, const float *sx) {
     return true;
 }
 
-void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w) {
+void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w, bool quick) {
     /* How far the largest scale lies from the largest integer; several, because the integers of
      * the other sub-blocks round differently under each. */
     static const float STRETCH[5] = {1, 0.96f, 1.04f, 1.1f, 0.92f};
@@ -90,7 +90,7 @@ void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w) {
     affine best = {.error = INFINITY};
     for (int g = 0; g < N_AFFINE; g++) {
         const float *gx = x + g * AFFINE_GROUP, *gw = w + g * AFFINE_GROUP;
-        hn_grid_fit_affine(gx, gw, AFFINE_GROUP, grid->top, false, true, &scale[g], &min[g]);
+        hn_grid_fit_affine(gx, gw, AFFINE_GROUP, grid->top, false, true, quick, &scale[g], &min[g]);
         for (int i = 0; i < AFFINE_GROUP; i++) {
             sw[g] += gw[i];
             sx[g] += gw[i] * gx[i];
@@ -98,7 +98,7 @@ void hn_grid_fit_k_affine(hn_grid *grid, const float *x, const float *w) {
         max_scale = scale[g] > max_scale ? scale[g] : max_scale;
         max_min = -min[g] > max_min ? -min[g] : max_min;
     }
-    for (int t = 0; t < 5; t++) {
+    for (int t = 0; t < (quick ? 1 : 5); t++) {
         affine trial = {0};
         trial.d = hn_f16_to_f32(hn_grid_half(max_scale * STRETCH[t] / MAX_SIX_BITS));
         trial.dmin = hn_f16_to_f32(hn_grid_half(max_min * STRETCH[t] / MAX_SIX_BITS));
@@ -142,8 +142,9 @@ static void improve_symmetric(symmetric *s, const float *x, const float *w, cons
             if (sub < -128 || sub > 127)
                 continue;
             float scale = s->d * (float)sub;
-            hn_grid_sums sums = hn_grid_round(x + g * SYMMETRIC_GROUP, w + g * SYMMETRIC_GROUP,
-                                              SYMMETRIC_GROUP, scale, -zero * scale, top);
+            hn_grid_sums sums =
+                hn_row_ops_get()->round(x + g * SYMMETRIC_GROUP, w + g * SYMMETRIC_GROUP,
+                                        SYMMETRIC_GROUP, scale, -zero * scale, top);
             if (sums.error < best.error) {
                 best = sums;
                 s->sub[g] = sub;
@@ -156,13 +157,13 @@ static void improve_symmetric(symmetric *s, const float *x, const float *w, cons
     }
 }
 
-void hn_grid_fit_k_symmetric(hn_grid *grid, const float *x, const float *w) {
+void hn_grid_fit_k_symmetric(hn_grid *grid, const float *x, const float *w, bool quick) {
     static const float STRETCH[4] = {1, 0.98f, 1.02f, 1.05f};
     float scale[N_SYMMETRIC], sw[N_SYMMETRIC] = {0}, sx[N_SYMMETRIC] = {0}, largest = 0;
     symmetric best = {.error = INFINITY};
     for (int g = 0; g < N_SYMMETRIC; g++) {
         const float *gx = x + g * SYMMETRIC_GROUP, *gw = w + g * SYMMETRIC_GROUP;
-        hn_grid_fit_symmetric(gx, gw, SYMMETRIC_GROUP, 32, 63, false, &scale[g]);
+        hn_grid_fit_symmetric(gx, gw, SYMMETRIC_GROUP, 32, 63, false, quick, &scale[g]);
         for (int i = 0; i < SYMMETRIC_GROUP; i++) {
             sw[g] += gw[i];
             sx[g] += gw[i] * gx[i];
@@ -170,7 +171,7 @@ void hn_grid_fit_k_symmetric(hn_grid *grid, const float *x, const float *w) {
         if (fabsf(scale[g]) > fabsf(largest))
             largest = scale[g];
     }
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < (quick ? 1 : 4); t++) {
         symmetric trial = {.d = hn_f16_to_f32(hn_grid_half(largest * STRETCH[t] / -128))};
         for (int g = 0; g < N_SYMMETRIC; g++)
             trial.sub[g] = trial.d != 0 ? clamp_round(scale[g] / trial.d, -128, 127) : 0;

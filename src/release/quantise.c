@@ -5,9 +5,9 @@
 #include "base/mem.h"
 #include "kernels/matrix.h"
 #include "release/calibrate.h"
-#include "release/feedback.h"
 #include "release/grid.h"
 #include "release/quantise_meta.h"
+#include "release/rounding.h"
 #include "release/survival.h"
 #include "release/weights.h"
 
@@ -35,20 +35,22 @@ typedef struct job {
     hn_tensor rope_tensor;
     hn_survival survival;
     hn_gguf_writer *writer;
-    hn_calibration *calibration; /* NULL without calibration text */
-    int factor_layer, factor_kind;
-    float *factor;  /* of hn_feedback_prepare, (cols, cols), or NULL: plain rounding */
-    float *scratch; /* (most columns of a layer's matrix)^2 */
+    hn_calibration *calibration; /* NULL without calibration data */
+    hn_rounding *rounding;
+    int inputs_layer, inputs_kind;           /* that rounding has now; layer -1 = none */
+    float *targets, *changes, *changes_gram; /* (rows of a calibrated batch, cols) */
+    double outputs_share, outputs_error;     /* sums over the matrices ... */
+    int n_outputs;                           /* ... and how many */
     hn_error *err;
 
     /* of the tensor at work */
     const plan *current;
     int64_t batch_first;
     uint8_t *batch;
-    float *weights; /* (cols) importance */
+    float *weights; /* (cols), all 1 */
     struct row_space {
-        float *base, *merged, *back; /* (cols) */
-        hn_survival survival;
+        float *base, *merged, *back;   /* (cols) */
+        hn_survival survival, outputs; /* outputs: of the matrix at work */
         hn_error err;
     } * space; /* [n_threads] */
 } job;
@@ -112,15 +114,6 @@ static hn_status declare(job *j) {
     return HN_OK;
 }
 
-/* space->merged into blocks. Error feedback uses its row up, hence the copy. */
-static hn_status quantise_row(const job *j, const plan *p, struct row_space *space, uint8_t *out) {
-    int64_t cols = p->tensor->cols;
-    if (!j->factor)
-        return hn_row_quantise(p->dtype, space->merged, j->weights, cols, out, &space->err);
-    memcpy(space->back, space->merged, (size_t)cols * sizeof *space->back);
-    return hn_feedback_row(p->dtype, space->back, j->weights, j->factor, cols, out, &space->err);
-}
-
 /* Rows of one batch, on one thread. */
 static bool quantise_rows(void *context, int64_t first, int64_t last, int thread) {
     job *j = context;
@@ -131,7 +124,7 @@ static bool quantise_rows(void *context, int64_t first, int64_t last, int thread
     for (int64_t row = first; row < last; row++) {
         uint8_t *out = j->batch + (size_t)(row - j->batch_first) * row_bytes;
         hn_weight_row(&p->weight, row, space->base, space->merged);
-        if (quantise_row(j, p, space, out) != HN_OK) {
+        if (hn_row_quantise(p->dtype, space->merged, j->weights, cols, out, &space->err) != HN_OK) {
             hn_error_prefix(&space->err, "%s: %s: row %lld", j->ckpt->path, p->tensor->source_name,
                             (long long)row);
             return false;
@@ -154,56 +147,115 @@ static hn_status first_error(job *j) {
     return HN_OK;
 }
 
-static void even_weights(job *j, int64_t cols) {
-    for (int64_t i = 0; i < cols; i++)
-        j->weights[i] = 1;
+/* Rows of a calibrated batch before rounding ... */
+static bool fill_targets(void *context, int64_t first, int64_t last, int thread) {
+    job *j = context;
+    const plan *p = j->current;
+    struct row_space *space = &j->space[thread];
+    int64_t cols = p->tensor->cols;
+    for (int64_t row = first; row < last; row++) {
+        float *target = j->targets + (row - j->batch_first) * cols;
+        float *change = j->changes + (row - j->batch_first) * cols;
+        hn_weight_row(&p->weight, row, space->base, target);
+        for (int64_t i = 0; i < cols; i++) {
+            change[i] = target[i] - space->base[i];
+            if (!isfinite(target[i])) {
+                hn_fail(&space->err, HN_BAD_INPUT,
+                        "%s: %s: row %lld: column %lld holds an infinity or NaN", j->ckpt->path,
+                        p->tensor->source_name, (long long)row, (long long)i);
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
-/* Importance of columns and error feedback for a matrix, where there is calibration text. Matrices
- * that share their inputs come one after the other and share both. */
-static hn_status prepare_matrix(job *j, const plan *p) {
+/* ... and what is left of the adapter after it. */
+static bool measure_rows(void *context, int64_t first, int64_t last, int thread) {
+    job *j = context;
+    const plan *p = j->current;
+    struct row_space *space = &j->space[thread];
     int64_t cols = p->tensor->cols;
-    bool calibrated = j->calibration && p->weight.module >= 0 && hn_dtype_is_quantised(p->dtype);
-    if (!calibrated) {
-        j->factor = NULL;
-        j->factor_layer = -1;
-        even_weights(j, cols);
-        return HN_OK;
+    size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)cols);
+    for (int64_t row = first; row < last; row++) {
+        int64_t at = (row - j->batch_first) * cols;
+        const float *target = j->targets + at;
+        for (int64_t i = 0; i < cols; i++)
+            space->base[i] = target[i] - j->changes[at + i];
+        hn_blocks_dequantise(p->dtype, j->batch + (size_t)(row - j->batch_first) * row_bytes, cols,
+                             space->back);
+        hn_survival_add(&space->survival, space->base, target, space->back, cols);
+        hn_survival_add_outputs(&space->outputs, target, space->back, j->changes + at,
+                                j->changes_gram + at, hn_rounding_gradient(j->rounding) + at, cols);
     }
+    return true;
+}
+
+static hn_status round_rows(job *j, const plan *p, int64_t first, int64_t last) {
+    if (!hn_rows_run(j->pool, first, last, fill_targets, j))
+        return first_error(j);
+    HN_TRY(hn_rounding_run(j->rounding, p->dtype, j->targets, last - first, j->batch, j->err));
+    if (!p->weight.lora)
+        return HN_OK;
+    HN_TRY(hn_rounding_times_gram(j->rounding, j->changes, last - first, j->changes_gram, j->err));
+    (void)hn_rows_run(j->pool, first, last, measure_rows, j);
+    return HN_OK;
+}
+
+/* Matrices that share their inputs come one after the other and share what is made of them. */
+static hn_status prepare_inputs(job *j, const plan *p) {
+    int64_t cols;
+    float *gram;
     hn_module module = (hn_module)p->weight.module;
     int kind = hn_calibration_kind(module);
-    if (j->factor_layer == p->weight.layer && j->factor_kind == kind)
+    if (j->inputs_layer == p->weight.layer && j->inputs_kind == kind)
         return HN_OK;
-    HN_TRY(hn_calibration_gram(j->calibration, p->weight.layer, module, &j->factor, &cols, j->err));
-    for (int64_t i = 0; i < cols; i++)
-        j->scratch[i] = j->factor[i * cols + i];
-    HN_TRY(hn_importance_weights(j->scratch, cols, j->weights, j->err));
-    if (!hn_feedback_prepare(j->pool, j->factor, j->scratch, cols))
-        return hn_fail(j->err, HN_FAILED,
-                       "%s: the calibration text leaves the inputs of %s at zero or infinite; give "
-                       "more text",
-                       j->ckpt->path, p->tensor->name);
-    j->factor_layer = p->weight.layer;
-    j->factor_kind = kind;
+    j->inputs_layer = p->weight.layer;
+    j->inputs_kind = kind;
+    HN_TRY(hn_calibration_gram(j->calibration, p->weight.layer, module, &gram, &cols, j->err));
+    if (hn_rounding_inputs(j->rounding, gram, cols, j->err) != HN_OK)
+        return hn_error_prefix(j->err, "%s: %s", j->ckpt->path, p->tensor->name);
     return HN_OK;
+}
+
+/* Adds the matrix's outputs to the means. */
+static void end_matrix(job *j) {
+    hn_survival sum = {0};
+    for (int t = 0; t < j->n_threads; t++) {
+        hn_survival_join(&sum, &j->space[t].outputs);
+        j->space[t].outputs = (hn_survival){0};
+    }
+    if (!(sum.wanted > 0))
+        return;
+    j->outputs_share += hn_survival_share(&sum);
+    j->outputs_error += hn_survival_error(&sum);
+    j->n_outputs++;
 }
 
 static hn_status write_rows(job *j, const plan *p) {
     int64_t rows = p->tensor->rows;
     size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)p->tensor->cols);
     int64_t per_batch = (int64_t)(BATCH_BYTES / row_bytes) + 1;
+    bool calibrated = j->calibration && p->weight.module >= 0 && hn_dtype_is_quantised(p->dtype);
     j->current = p;
-    HN_TRY(prepare_matrix(j, p));
+    if (calibrated) {
+        int64_t most = hn_rounding_max_rows(j->rounding, p->tensor->cols);
+        per_batch = most < per_batch ? most : per_batch;
+        HN_TRY(prepare_inputs(j, p));
+    }
     for (int64_t first = 0; first < rows; first += per_batch) {
         int64_t last = first + per_batch < rows ? first + per_batch : rows;
         if (hn_progress_cancelled(j->progress))
             return hn_fail(j->err, HN_CANCELLED, "stopped; nothing was written");
         j->batch_first = first;
-        if (!hn_rows_run(j->pool, first, last, quantise_rows, j))
+        if (calibrated)
+            HN_TRY(round_rows(j, p, first, last));
+        else if (!hn_rows_run(j->pool, first, last, quantise_rows, j))
             return first_error(j);
         HN_TRY(
             hn_gguf_writer_data(j->writer, j->batch, (size_t)(last - first) * row_bytes, j->err));
     }
+    end_matrix(j);
     return HN_OK;
 }
 
@@ -240,6 +292,8 @@ static hn_status make_space(job *j) {
     j->weights = hn_malloc(cols * sizeof *j->weights);
     j->space = hn_calloc((size_t)j->n_threads, sizeof *j->space);
     bool ok = j->batch && j->weights && j->space;
+    for (size_t i = 0; ok && i < cols; i++)
+        j->weights[i] = 1;
     for (int t = 0; ok && t < j->n_threads; t++) {
         j->space[t].base = hn_malloc(cols * sizeof(float));
         j->space[t].merged = hn_malloc(cols * sizeof(float));
@@ -255,8 +309,11 @@ static void job_done(job *j) {
         hn_free(j->space[t].merged);
         hn_free(j->space[t].back);
     }
+    hn_rounding_free(j->rounding);
     hn_calibration_free(j->calibration);
-    hn_free(j->scratch);
+    hn_free(j->targets);
+    hn_free(j->changes);
+    hn_free(j->changes_gram);
     hn_free(j->space);
     hn_free(j->batch);
     hn_free(j->weights);
@@ -268,18 +325,23 @@ static void job_done(job *j) {
 
 static hn_status start_calibration(job *j, const hn_adapter *adapter,
                                    const hn_quantise_options *options) {
-    const hn_arch *arch = &j->ckpt->arch;
-    size_t widest = (size_t)(arch->n_ff > arch->n_embd ? arch->n_ff : arch->n_embd);
-    size_t q_cols = (size_t)arch->n_head * (size_t)arch->head_dim;
-    widest = q_cols > widest ? q_cols : widest;
-    if (!options->calibration_text)
+    int64_t widest = 0;
+    if (!options->calibration_text && !options->calibration_rows)
         return HN_OK;
-    j->factor_layer = -1;
-    j->scratch = hn_reallocarray(NULL, widest * widest, sizeof *j->scratch);
-    if (!j->scratch)
-        return hn_fail_no_memory(j->err, widest * widest * sizeof *j->scratch);
-    return hn_calibration_new(&j->calibration, j->ckpt, adapter, options->calibration_text,
-                              options->n_threads, j->progress, j->err);
+    for (size_t i = 0; i < j->n_plans; i++)
+        if (j->plans[i].weight.module >= 0 && j->plans[i].tensor->cols > widest)
+            widest = j->plans[i].tensor->cols;
+    HN_TRY(hn_calibration_new(&j->calibration, j->ckpt, adapter, options->calibration_rows,
+                              options->calibration_text, options->n_threads, j->progress, j->err));
+    HN_TRY(hn_rounding_new(&j->rounding, hn_calibration_compute(j->calibration), widest, j->err));
+    size_t n = hn_rounding_batch_values(j->rounding);
+    j->inputs_layer = -1;
+    j->targets = hn_reallocarray(NULL, n, sizeof(float));
+    j->changes = hn_reallocarray(NULL, n, sizeof(float));
+    j->changes_gram = hn_reallocarray(NULL, n, sizeof(float));
+    if (!j->targets || !j->changes || !j->changes_gram)
+        return hn_fail_no_memory(j->err, 3 * n * sizeof(float));
+    return HN_OK;
 }
 
 static hn_status check_survival(const job *j, const hn_adapter *adapter,
@@ -288,14 +350,21 @@ static hn_status check_survival(const job *j, const hn_adapter *adapter,
     for (int t = 0; t < j->n_threads; t++)
         hn_survival_join(&sum, &j->space[t].survival);
     hn_survival_result(&sum, &report->adapter_cosine, &report->adapter_norm_ratio);
-    if (!adapter || options->allow_lost_adapter || !hn_survival_lost(&sum))
+    report->output_share = j->n_outputs ? j->outputs_share / j->n_outputs : NAN;
+    report->output_error = j->n_outputs ? j->outputs_error / j->n_outputs : NAN;
+    /* What it does to outputs on data of the job counts for more than where the weights lie. */
+    double share = j->n_outputs ? report->output_share : hn_survival_share(&sum);
+    if (!adapter || options->allow_lost_adapter || !hn_survival_lost(share))
         return HN_OK;
-    return hn_fail(j->err, HN_FAILED,
-                   "the adapter is lost in %s: rounding kept %.0f %% of its change (cosine %.3f, "
-                   "norm ratio %.3f). Ship the base with the adapter beside it, or take "
-                   "q8_0; nothing was written",
-                   hn_ftype_name(options->ftype), 100 * hn_survival_share(&sum),
-                   report->adapter_cosine, report->adapter_norm_ratio);
+    return hn_fail(
+        j->err, HN_FAILED,
+        "the adapter is lost in %s: rounding kept %.0f %% of its change%s (cosine %.3f, "
+        "norm ratio %.3f). %s; nothing was written",
+        hn_ftype_name(options->ftype), 100 * share, j->n_outputs ? " of the layers' outputs" : "",
+        report->adapter_cosine, report->adapter_norm_ratio,
+        j->n_outputs ? "Ship the base with the adapter beside it, or take q8_0"
+                     : "Calibrate with rows of the job, ship the base with the adapter beside "
+                       "it, or take q8_0");
 }
 
 hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter, const char *path,

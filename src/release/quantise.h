@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/progress.h"
+#include "data/records.h"
 #include "model/adapter.h"
 #include "model/checkpoint.h"
 
@@ -34,8 +35,10 @@ HN_MUST_CHECK hn_status hn_blocks_quantise(hn_dtype dtype, const float *values, 
 
 typedef struct hn_quantise_options {
     hn_ftype ftype;
-    const char *calibration_text; /* importance from this text, or NULL */
-    bool allow_lost_adapter;      /* write the file although the adapter didn't survive */
+    /* Data that says which errors matter, or NULL: rows of the job (better), or else text. */
+    const hn_documents *calibration_rows;
+    const char *calibration_text;
+    bool allow_lost_adapter; /* write the file although the adapter didn't survive */
     int n_threads;
 } hn_quantise_options;
 
@@ -44,6 +47,10 @@ typedef struct hn_quantise_report {
     /* With an adapter merged in: the realised change of the weights against the wanted one, over
      * all adapted matrices. 1 and 1 = it survived whole. NaN without an adapter. */
     double adapter_cosine, adapter_norm_ratio;
+    /* The same of what the change does to the layers' outputs on the calibration data, mean over
+     * matrices: the share of it that is there, and the error beside it (1 = as large as the
+     * change). NaN without an adapter or without calibration. */
+    double output_share, output_error;
 } hn_quantise_report;
 
 /* Writes `path` from the checkpoint's weights with `adapter` (may be NULL) merged in f32.

@@ -21,7 +21,7 @@ static void write_floats(hn_dtype dtype, const float *values, int64_t count, uin
 static void quantise_block(hn_dtype dtype, const float *x, const float *weight, uint8_t *block) {
     hn_grid grid;
     uint8_t codes[HN_GRID_MAX_VALUES];
-    hn_grid_fit(&grid, dtype, x, weight);
+    hn_grid_fit(&grid, dtype, x, weight, false);
     for (int i = 0; i < grid.n_values; i++)
         codes[i] = (uint8_t)hn_grid_code(&grid, i, x[i]);
     hn_grid_pack(&grid, codes, block);

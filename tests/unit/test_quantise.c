@@ -63,7 +63,7 @@ static void test_pack_matches_grid(void **state) {
         weight[i] = 1;
     for (int t = 0; t < N_TYPES; t++) {
         hn_grid grid;
-        hn_grid_fit(&grid, TYPES[t], x, weight);
+        hn_grid_fit(&grid, TYPES[t], x, weight, t % 2 == 0);
         for (int i = 0; i < grid.n_values; i++)
             codes[i] = (uint8_t)hn_grid_code(&grid, i, x[i]);
         hn_grid_pack(&grid, codes, block);

@@ -1,6 +1,8 @@
 # Shared by the scripts: Debian packages, the cache folder, messages. Source it; it changes to the
 # repository's root. Installing touches Debian packages and the cache folder only.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+# Services and bare containers may have no HOME.
+export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d : -f 6)}
 export HONE_CACHE=${HONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hone}
 export HONE_SHARED=${HONE_SHARED:-$PWD/../shared}
 
@@ -26,10 +28,20 @@ need_packages() {
     say "installing ${missing[*]}"
     local log
     log=$(mktemp)
-    { "${as[@]}" apt-get update -qq &&
-        "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
-        { tail -n 20 "$log" >&2; die "could not install ${missing[*]}"; }
+    # One broken source among several is no reason to stop; none that answers is.
+    "${as[@]}" env LC_ALL=C apt-get update -q -o Acquire::Retries=0 >"$log" 2>&1
+    if ! grep -qE '^(Hit|Get):' "$log"; then
+        tail -n 4 "$log" >&2
+        rm -f "$log"
+        die "no network, or no way to the package mirror: could not install ${missing[*]}"
+    fi
+    # A machine just started may be updating itself: wait for that.
+    "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 \
+        --no-install-recommends "${missing[@]}" >"$log" 2>&1 || {
+        tail -n 8 "$log" >&2
+        rm -f "$log"
+        die "could not install ${missing[*]}"
+    }
     rm -f "$log"
 }
 

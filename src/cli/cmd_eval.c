@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/session.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "eval/golden.h"
 
@@ -47,6 +48,14 @@ static const char *base_name(const char *path) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
+/* A place that can't be written to is said before the work, not after it. */
+static hn_status check_place(const char *path, hn_error *err) {
+    hn_out out;
+    HN_TRY(hn_out_open(&out, path, err));
+    hn_out_abort(&out);
+    return HN_OK;
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session = {0};
     hn_golden golden = {0};
@@ -61,6 +70,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                                .label = label ? label : base_name(hn_cli_arg(cli, 0))};
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     hn_status status;
+    if (results)
+        HN_TRY(check_place(results, err));
     HN_TRY(hn_golden_read(&golden, hn_cli_arg(cli, 1), err));
     HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
                           f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));

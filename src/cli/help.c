@@ -104,10 +104,9 @@ void hn_help_overview(FILE *out, int width) {
         fprintf(out, "  %-14s", c->name);
         wrap(out, c->summary, strlen(c->summary), 17, 16, width);
     }
-    fputs("\n'hone help COMMAND' (or hone COMMAND --help) says more.\nExit codes:", out);
+    fputs("\n'hone help COMMAND' (or hone COMMAND --help) says more.\n\nExit codes:\n", out);
     for (int i = 0; i < N_EXIT_CODES; i++)
-        fprintf(out, "%s %s %s", i ? ";" : "", EXIT_CODES[i][0], EXIT_CODES[i][1]);
-    fputs(".\n", out);
+        fprintf(out, "  %-14s %s\n", EXIT_CODES[i][0], EXIT_CODES[i][1]);
 }
 
 void hn_help_command(FILE *out, const hn_command *command, int width) {

@@ -36,12 +36,33 @@ typedef struct hn_matrix {
     hn_dtype dtype; /* of the file */
     int64_t rows;   /* outputs */
     int64_t cols;   /* inputs */
-    void *packed;   /* owned; the layout is private to kernels/ */
+    void *packed;   /* the layout is private to kernels/ */
     size_t packed_bytes;
+    bool borrowed; /* `packed` belongs to a hn_weights, otherwise to the matrix */
 } hn_matrix;
 
-/* Packs rows x cols values of `dtype`, row after row as in GGUF and safetensors, at `data` (not
- * kept). Non-finite scales or values are HN_BAD_INPUT. Freed with hn_matrix_done. */
+/* A matrix as it lies in a file, to be packed. */
+typedef struct hn_matrix_source {
+    const char *name; /* for messages */
+    hn_dtype dtype;
+    int64_t rows, cols;
+    const void *data; /* unaligned, row after row as in GGUF and safetensors; isn't kept */
+    hn_matrix *out;
+} hn_matrix_source;
+
+/* The memory of matrices that were packed together. */
+typedef struct hn_weights {
+    void *data;
+    size_t bytes;
+} hn_weights;
+
+/* Packs all matrices of a model in one go; each source's `out` is set when all succeeded and is
+ * valid until hn_weights_done. Non-finite scales or values are HN_BAD_INPUT naming the source. */
+HN_MUST_CHECK hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources,
+                                         int n, hn_weights *out, hn_error *err);
+void hn_weights_done(hn_weights *weights);
+
+/* Packs one matrix into memory of its own; freed with hn_matrix_done. */
 HN_MUST_CHECK hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype,
                                        int64_t rows, int64_t cols, const void *data, hn_error *err);
 void hn_matrix_done(hn_matrix *matrix);

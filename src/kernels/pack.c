@@ -1,152 +1,160 @@
-/* From rows of a file to the packed layout (layout.h), and single rows back. */
+/* Packing whole matrices: the pool shares out the rows of all of them. And single rows back. */
 #include "base/mem.h"
-#include "kernels/blocks.h"
 #include "kernels/compute.h"
+#include "kernels/pack_rows.h"
 #include "kernels/unit.h"
 
-#include <math.h>
 #include <stdatomic.h>
 
+/* A thread takes this much of the packed bytes at a time: little enough to share out the last
+ * matrix, enough that taking costs nothing. */
+enum { CHUNK_BYTES = 256 << 10 };
+
 typedef struct pack_job {
-    hn_dtype dtype;
-    hn_layout layout;
-    int64_t rows, cols;
-    const uint8_t *data;
-    size_t row_bytes;
-    uint8_t *packed;
-    _Atomic int64_t bad; /* row * cols + col of the first non-finite value, or INT64_MAX */
+    const hn_matrix_source *sources;
+    int n;
+    uint8_t *packed;      /* the sources one after another */
+    _Atomic int64_t next; /* chunk, counted over all sources */
+    atomic_bool bad;      /* somewhere a value isn't finite */
 } pack_job;
 
-static void report_bad(pack_job *job, int64_t row, int64_t col) {
-    int64_t here = row * job->cols + col, seen = atomic_load(&job->bad);
-    while (here < seen && !atomic_compare_exchange_weak(&job->bad, &seen, here)) {
-    }
+static int64_t groups_of(const hn_matrix_source *source) {
+    return source->rows / HN_UNIT_ROWS + (source->rows % HN_UNIT_ROWS != 0);
 }
 
-static void store_scale(hn_layout l, uint8_t *scales, int sub, int row, float value) {
-    uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + row) * l.scale_bytes;
-    if (l.scale_bytes == 2) {
-        uint16_t half = hn_f32_to_f16(value);
-        memcpy(p, &half, sizeof half);
-    } else {
-        memcpy(p, &value, sizeof value);
-    }
+static size_t group_bytes_of(const hn_matrix_source *source) {
+    return hn_layout_group_bytes(HN_LAYOUTS[source->dtype], source->cols);
 }
 
-/* 32 codes of one row into a block of a unit. */
-static void store_codes(hn_layout l, uint8_t *unit, int block, int row, const uint8_t *code) {
-    uint8_t *out = unit + hn_layout_codes_offset(l) + (size_t)block * hn_layout_block_bytes(l) +
-                   (size_t)row * 4;
-    if (l.code_bits == 8) {
-        for (int q = 0; q < 8; q++)
-            memcpy(out + q * 64, code + q * 4, 4);
-        return;
-    }
-    for (int i = 0; i < 16; i++)
-        out[i / 4 * 64 + i % 4] = (uint8_t)((code[i] & 15) | (code[i + 16] & 15) << 4);
-    if (l.code_bits == 5) {
-        uint8_t *high = unit + hn_layout_high_offset(l) + block * 64 + row * 4;
-        for (int i = 0; i < 32; i++)
-            high[i % 4] |= (uint8_t)((code[i] >> 4) << (i % 16 / 4 + i / 16 * 4));
-    }
+static int64_t groups_a_chunk(const hn_matrix_source *source) {
+    size_t bytes = group_bytes_of(source);
+    return bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / bytes) : 1;
 }
 
-static void pack_quantised_row(pack_job *job, int64_t row) {
-    const hn_layout l = job->layout;
-    const hn_dtype_info *info = hn_dtype_get(job->dtype);
-    const size_t unit_bytes = hn_layout_unit_bytes(l);
-    const int sub_values = HN_UNIT_COLS / l.sub_blocks;
-    const uint8_t *src = job->data + (size_t)row * job->row_bytes;
-    uint8_t *group =
-        job->packed + (size_t)(row / HN_UNIT_ROWS) * hn_layout_group_bytes(l, job->cols);
-    const int r = (int)(row % HN_UNIT_ROWS);
-    hn_block_parts parts;
-    for (int64_t col = 0; col < job->cols; col += info->block_values, src += info->block_bytes) {
-        hn_block_split(job->dtype, src, &parts);
-        for (int i = 0; i < (int)info->block_values; i += HN_BLOCK_COLS) {
-            uint8_t *unit = group + (size_t)((col + i) / HN_UNIT_COLS) * unit_bytes;
-            int at = (int)((col + i) % HN_UNIT_COLS); /* 0 or 32 */
-            store_codes(l, unit, at / HN_BLOCK_COLS, r, parts.code + i);
-            for (int v = 0; v < HN_BLOCK_COLS; v += sub_values) {
-                int s = (i + v) / sub_values, sub = (at + v) / sub_values;
-                if (!isfinite(parts.scale[s]) || !isfinite(parts.min[s]))
-                    report_bad(job, row, col + i + v);
-                store_scale(l, unit, sub, r, parts.scale[s]);
-                if (l.has_min)
-                    store_scale(l, unit + hn_layout_scales_bytes(l), sub, r, parts.min[s]);
-            }
-        }
-    }
-}
-
-static void pack_float_row(pack_job *job, int64_t row) {
-    const size_t size = job->layout.code_bits / 8;
-    const uint8_t *src = job->data + (size_t)row * job->row_bytes;
-    uint8_t *out = job->packed +
-                   (size_t)(row / HN_UNIT_ROWS) * hn_layout_group_bytes(job->layout, job->cols) +
-                   (size_t)(row % HN_UNIT_ROWS) * size;
-    for (int64_t col = 0; col < job->cols; col++, src += size, out += HN_UNIT_ROWS * size) {
-        float value;
-        hn_blocks_dequantise(job->dtype, src, 1, &value);
-        if (!isfinite(value))
-            report_bad(job, row, col);
-        memcpy(out, src, size);
-    }
+/* False when a value isn't finite. */
+static bool pack_groups(const hn_matrix_source *source, int64_t first, int64_t last,
+                        uint8_t *packed) {
+    const size_t row_bytes = hn_dtype_row_bytes(source->dtype, (uint64_t)source->cols);
+    const int64_t end = last * HN_UNIT_ROWS < source->rows ? last * HN_UNIT_ROWS : source->rows;
+    bool finite = true;
+    for (int64_t row = first * HN_UNIT_ROWS; row < end; row++)
+        finite &= hn_pack_row(source->dtype,
+                              (const uint8_t *)source->data + (size_t)row * row_bytes, source->cols,
+                              packed + (size_t)(row / HN_UNIT_ROWS) * group_bytes_of(source),
+                              (int)(row % HN_UNIT_ROWS));
+    return finite;
 }
 
 static void pack_share(void *arg, int thread, int n_threads) {
+    (void)thread, (void)n_threads;
     pack_job *job = arg;
-    long first, last;
-    hn_pool_share(job->rows, HN_UNIT_ROWS, thread, n_threads, &first, &last);
-    for (long row = first; row < last; row++) {
-        if (job->layout.sub_blocks)
-            pack_quantised_row(job, row);
-        else
-            pack_float_row(job, row);
+    uint8_t *packed = job->packed;
+    int64_t passed = 0; /* chunks of the sources that lie behind */
+    int64_t chunk = atomic_fetch_add(&job->next, 1);
+    for (int i = 0; i < job->n; i++) {
+        const hn_matrix_source *source = &job->sources[i];
+        const int64_t grain = groups_a_chunk(source);
+        const int64_t chunks = (groups_of(source) + grain - 1) / grain;
+        for (; chunk < passed + chunks; chunk = atomic_fetch_add(&job->next, 1)) {
+            const int64_t first = (chunk - passed) * grain;
+            if (!pack_groups(source, first, first + grain, packed))
+                atomic_store(&job->bad, true);
+        }
+        passed += chunks;
+        packed += (size_t)groups_of(source) * group_bytes_of(source);
     }
 }
 
-hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype, int64_t rows,
-                         int64_t cols, const void *data, hn_error *err) {
-    const hn_dtype_info *info = hn_dtype_get(dtype);
-    const hn_layout layout = HN_LAYOUTS[dtype];
+static hn_status packed_bytes(const hn_matrix_source *source, size_t *bytes, hn_error *err) {
+    const hn_dtype_info *info = hn_dtype_get(source->dtype);
+    const int64_t rows = source->rows, cols = source->cols;
     if (rows <= 0 || cols <= 0 || cols % info->block_values)
         return hn_fail(err, HN_BAD_INPUT,
                        "a matrix of %lld x %lld values can't be %s: columns come in blocks of %u",
                        (long long)rows, (long long)cols, info->name, info->block_values);
-    size_t bytes, groups = (size_t)(rows + HN_UNIT_ROWS - 1) / HN_UNIT_ROWS;
-    if (cols > INT32_MAX || hn_mul_overflows(groups, hn_layout_group_bytes(layout, cols), &bytes))
+    if (cols > INT32_MAX ||
+        hn_mul_overflows((size_t)groups_of(source), group_bytes_of(source), bytes))
         return hn_fail(err, HN_BAD_INPUT, "a matrix of %lld x %lld values is too large",
                        (long long)rows, (long long)cols);
+    return HN_OK;
+}
+
+static hn_status add_up(const hn_matrix_source *sources, int n, size_t *total, hn_error *err) {
+    *total = 0;
+    for (int i = 0; i < n; i++) {
+        size_t bytes;
+        if (packed_bytes(&sources[i], &bytes, err) != HN_OK)
+            return hn_error_prefix(err, "%s", sources[i].name);
+        if (hn_add_overflows(*total, bytes, total))
+            return hn_fail_no_memory(err, SIZE_MAX);
+    }
+    return HN_OK;
+}
+
+/* Names the first value that isn't finite. */
+static hn_status fail_bad_value(const hn_matrix_source *sources, int n, hn_error *err) {
+    for (int i = 0; i < n; i++) {
+        const hn_matrix_source *s = &sources[i];
+        const uint8_t *row = s->data;
+        for (int64_t r = 0; r < s->rows; r++) {
+            int64_t col = hn_find_bad_column(s->dtype, row, s->cols);
+            if (col >= 0)
+                return hn_fail(
+                    err, HN_BAD_INPUT,
+                    "%s: row %lld, column %lld: the %s isn't a finite number; the file is damaged",
+                    s->name, (long long)r, (long long)col,
+                    hn_dtype_is_quantised(s->dtype) ? "scale" : "value");
+            row += hn_dtype_row_bytes(s->dtype, (uint64_t)s->cols);
+        }
+    }
+    return hn_fail(err, HN_BAD_INPUT, "the weights changed while they were read");
+}
+
+hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources, int n,
+                           hn_weights *out, hn_error *err) {
+    size_t bytes;
+    HN_TRY(add_up(sources, n, &bytes, err));
     uint8_t *packed = hn_alloc_aligned(bytes);
     if (!packed)
         return hn_fail_no_memory(err, bytes);
-    pack_job job = {
-        .dtype = dtype,
-        .layout = layout,
-        .rows = rows,
-        .cols = cols,
-        .data = data,
-        .row_bytes = hn_dtype_row_bytes(dtype, (uint64_t)cols),
-        .packed = packed,
-        .bad = INT64_MAX,
-    };
+    pack_job job = {.sources = sources, .n = n, .packed = packed};
     hn_pool_run(compute->pool, pack_share, &job);
-    int64_t bad = atomic_load(&job.bad);
-    if (bad != INT64_MAX) {
+    if (atomic_load(&job.bad)) {
         hn_free_aligned(packed, bytes);
-        return hn_fail(err, HN_BAD_INPUT,
-                       "row %lld, column %lld: the %s isn't a finite number; the file is damaged",
-                       (long long)(bad / cols), (long long)(bad % cols),
-                       layout.sub_blocks ? "scale" : "value");
+        return fail_bad_value(sources, n, err);
     }
-    *out = (hn_matrix){
-        .dtype = dtype, .rows = rows, .cols = cols, .packed = packed, .packed_bytes = bytes};
+    *out = (hn_weights){packed, bytes};
+    for (int i = 0; i < n; i++) {
+        const hn_matrix_source *s = &sources[i];
+        const size_t size = (size_t)groups_of(s) * group_bytes_of(s);
+        *s->out = (hn_matrix){.dtype = s->dtype,
+                              .rows = s->rows,
+                              .cols = s->cols,
+                              .packed = packed,
+                              .packed_bytes = size,
+                              .borrowed = true};
+        packed += size;
+    }
+    return HN_OK;
+}
+
+void hn_weights_done(hn_weights *weights) {
+    hn_free_aligned(weights->data, weights->bytes);
+    *weights = (hn_weights){0};
+}
+
+hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype, int64_t rows,
+                         int64_t cols, const void *data, hn_error *err) {
+    hn_matrix_source source = {"weights", dtype, rows, cols, data, out};
+    hn_weights weights;
+    HN_TRY(hn_matrices_pack(compute, &source, 1, &weights, err));
+    out->borrowed = false; /* the memory is this one matrix */
     return HN_OK;
 }
 
 void hn_matrix_done(hn_matrix *matrix) {
-    hn_free_aligned(matrix->packed, matrix->packed_bytes);
+    if (!matrix->borrowed)
+        hn_free_aligned(matrix->packed, matrix->packed_bytes);
     *matrix = (hn_matrix){0};
 }
 

@@ -23,15 +23,20 @@ static hn_status load_vector(hn_model *model, const char *name, float **out, hn_
     return HN_OK;
 }
 
-static hn_status load_matrix(hn_model *model, const char *name, hn_matrix *out, hn_error *err) {
-    const hn_tensor *tensor = hn_checkpoint_find(&model->ckpt, name);
-    if (hn_matrix_pack(model->compute, out, tensor->dtype, tensor->rows, tensor->cols, tensor->data,
-                       err) != HN_OK)
-        return hn_error_prefix(err, "%s: %s", model->ckpt.path, tensor->source_name);
-    return HN_OK;
+/* The matrices found so far, to be packed together. */
+typedef struct matrix_list {
+    hn_matrix_source *items; /* room for every tensor of the file */
+    int n;
+} matrix_list;
+
+static void list_matrix(const hn_model *model, const char *name, hn_matrix *out,
+                        matrix_list *list) {
+    const hn_tensor *t = hn_checkpoint_find(&model->ckpt, name);
+    list->items[list->n++] =
+        (hn_matrix_source){t->source_name, t->dtype, t->rows, t->cols, t->data, out};
 }
 
-static hn_status load_layer(hn_model *model, int index, hn_error *err) {
+static hn_status load_layer(hn_model *model, int index, matrix_list *list, hn_error *err) {
     hn_layer *layer = &model->layers[index];
     for (int i = 0; i < HN_N_TENSOR_RULES; i++) {
         const hn_tensor_rule *rule = &HN_TENSOR_RULES[i];
@@ -40,7 +45,7 @@ static hn_status load_layer(hn_model *model, int index, hn_error *err) {
         char name[64];
         snprintf(name, sizeof name, "blk.%d.%s", index, rule->gguf);
         if (rule->module >= 0)
-            HN_TRY(load_matrix(model, name, &layer->w[rule->module], err));
+            list_matrix(model, name, &layer->w[rule->module], list);
         else
             HN_TRY(load_vector(model, name, (float **)(void *)((char *)layer + rule->field), err));
     }
@@ -62,18 +67,30 @@ static hn_status load_rope(hn_model *model, hn_error *err) {
     return HN_OK;
 }
 
+static hn_status load_tensors(hn_model *model, matrix_list *list, hn_error *err) {
+    for (int i = 0; i < model->arch.n_layer; i++)
+        HN_TRY(load_layer(model, i, list, err));
+    HN_TRY(load_vector(model, "output_norm.weight", &model->output_norm, err));
+    list_matrix(model, "token_embd.weight", &model->embed, list);
+    if (!model->arch.tied_head)
+        list_matrix(model, "output.weight", &model->head, list);
+    if (hn_matrices_pack(model->compute, list->items, list->n, &model->weights, err) != HN_OK)
+        return hn_error_prefix(err, "%s", model->ckpt.path);
+    return HN_OK;
+}
+
 static hn_status load_all(hn_model *model, hn_error *err) {
     model->layers = hn_calloc((size_t)model->arch.n_layer, sizeof *model->layers);
     if (!model->layers)
         return hn_fail_no_memory(err, (size_t)model->arch.n_layer * sizeof *model->layers);
     HN_TRY(load_rope(model, err));
-    HN_TRY(load_matrix(model, "token_embd.weight", &model->embed, err));
-    for (int i = 0; i < model->arch.n_layer; i++)
-        HN_TRY(load_layer(model, i, err));
-    HN_TRY(load_vector(model, "output_norm.weight", &model->output_norm, err));
-    if (!model->arch.tied_head)
-        HN_TRY(load_matrix(model, "output.weight", &model->head, err));
-    return HN_OK;
+    const size_t n = model->ckpt.n_tensors;
+    matrix_list list = {.items = hn_calloc(n, sizeof *list.items)};
+    if (!list.items)
+        return hn_fail_no_memory(err, n * sizeof *list.items);
+    hn_status status = load_tensors(model, &list, err);
+    hn_free(list.items);
+    return status;
 }
 
 hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options *options,
@@ -116,6 +133,7 @@ void hn_model_free(hn_model *model) {
     hn_free(model->layers);
     hn_matrix_done(&model->embed);
     hn_matrix_done(&model->head);
+    hn_weights_done(&model->weights);
     hn_free(model->output_norm);
     hn_free(model->rope_inv_freq);
     hn_free(model->rope_inv_freq_local);

@@ -31,6 +31,7 @@ typedef struct hn_model {
     hn_arch arch;
     hn_checkpoint ckpt;
     hn_compute *compute;
+    hn_weights weights; /* of all matrices */
     hn_layer *layers;
     float *output_norm; /* (n_embd) */
     hn_matrix embed;    /* (n_vocab, n_embd) */

@@ -396,6 +396,54 @@ static void test_damaged_scale(void **state) {
     hn_compute_free(compute);
 }
 
+/* All types in one call and on several threads, rows and columns not filling the last unit: the
+ * same bytes as each alone on one thread, and a bad value says in which matrix it stands. */
+static void test_packed_together(void **state) {
+    (void)state;
+    hn_rng rng = hn_rng_new(11, 0);
+    hn_error err;
+    hn_compute *one, *many;
+    assert_int_equal(hn_compute_new(&one, hn_cpu_best_isa(), 1, &err), HN_OK);
+    assert_int_equal(hn_compute_new(&many, hn_cpu_best_isa(), 3, &err), HN_OK);
+    hn_matrix_source sources[HN_DTYPE_COUNT];
+    hn_matrix together[HN_DTYPE_COUNT];
+    for (int t = 0; t < HN_DTYPE_COUNT; t++) {
+        const int64_t block = hn_dtype_get((hn_dtype)t)->block_values;
+        const int64_t rows = 1 + 331 * t, cols = block == 1 ? 77 : block * (t % 3 + 1);
+        sources[t] = (hn_matrix_source){hn_dtype_name((hn_dtype)t),
+                                        (hn_dtype)t,
+                                        rows,
+                                        cols,
+                                        random_rows(&rng, (hn_dtype)t, rows, cols),
+                                        &together[t]};
+    }
+    hn_weights weights;
+    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &weights, &err), HN_OK);
+    size_t bytes = 0;
+    for (int t = 0; t < HN_DTYPE_COUNT; t++) {
+        const hn_matrix_source *s = &sources[t];
+        hn_matrix alone;
+        assert_int_equal(hn_matrix_pack(one, &alone, s->dtype, s->rows, s->cols, s->data, &err),
+                         HN_OK);
+        assert_int_equal(alone.packed_bytes, together[t].packed_bytes);
+        assert_int_equal((uintptr_t)together[t].packed % HN_ALIGN_BYTES, 0);
+        assert_memory_equal(alone.packed, together[t].packed, alone.packed_bytes);
+        bytes += alone.packed_bytes;
+        hn_matrix_done(&alone);
+        hn_matrix_done(&together[t]); /* lets go of nothing: the next ones are still there */
+    }
+    assert_int_equal(weights.bytes, bytes);
+    hn_weights_done(&weights);
+    uint8_t *damaged = (uint8_t *)sources[HN_Q5_1].data;
+    damaged[24 * 3 + 1] = 0x7c;
+    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &weights, &err), HN_BAD_INPUT);
+    assert_non_null(strstr(err.message, "q5_1: row "));
+    for (int t = 0; t < HN_DTYPE_COUNT; t++)
+        free((void *)(uintptr_t)sources[t].data);
+    hn_compute_free(one);
+    hn_compute_free(many);
+}
+
 /* Every allocation of a call fails once: an error, nothing leaked, and the next try works. */
 static void test_no_memory(void **state) {
     (void)state;
@@ -436,7 +484,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blocks_golden),    cmocka_unit_test(test_every_dtype),
         cmocka_unit_test(test_batch_invariance), cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_damaged_scale),    cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_damaged_scale),    cmocka_unit_test(test_packed_together),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,23 +149,38 @@ static bool is_first_sibling(int cpu) {
     return first == cpu;
 }
 
-int hn_cpu_default_threads(void) {
-    int threads = 0;
+/* Processors of the cpuset and those among them that are first of their core; 0 = unknown. */
+static void count_processors(int *all, int *cores) {
+    *all = *cores = 0;
 #if defined(__linux__)
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-            threads += CPU_ISSET(cpu, &set) && is_first_sibling(cpu);
-        if (threads == 0)
-            threads = CPU_COUNT(&set); /* only second siblings are allowed */
-    }
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return;
+    *all = CPU_COUNT(&set);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        *cores += CPU_ISSET(cpu, &set) && is_first_sibling(cpu);
 #endif
+}
+
+static int limit_threads(int threads) {
     if (threads <= 0)
         threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     int quota = cgroup_quota();
     if (quota > 0 && quota < threads)
         threads = quota;
     return threads > 0 ? threads : 1;
+}
+
+int hn_cpu_default_threads(void) {
+    int all, cores;
+    count_processors(&all, &cores);
+    return limit_threads(cores > 0 ? cores : all); /* only second siblings may be allowed */
+}
+
+int hn_cpu_max_threads(void) {
+    int all, cores;
+    count_processors(&all, &cores);
+    return limit_threads(all);
 }
 
 const char *hn_cpu_name(void) {

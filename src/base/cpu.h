@@ -26,5 +26,8 @@ HN_MUST_CHECK hn_status hn_isa_parse(const char *name, hn_isa *isa, hn_error *er
 /* Threads to use when nobody says: the smallest of the cpuset, the cgroup's CPU quota (rounded up)
  * and the physical cores; at least 1. */
 int hn_cpu_default_threads(void);
+/* Threads that can run at once: the smaller of the cpuset and the quota, hardware threads counted
+ * singly; at least 1. */
+int hn_cpu_max_threads(void);
 /* "AMD EPYC", "Cortex-A76" or "unknown"; static storage. */
 const char *hn_cpu_name(void);

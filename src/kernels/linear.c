@@ -106,19 +106,22 @@ static void prepare_row(const linear_job *job, int64_t from, int64_t to) {
         job->compute->kernels->round_i8(job->cols, x, job->acts + to * job->act_blocks);
 }
 
-static void linear_share(void *arg, int thread, int n_threads) {
+/* Each share its rows of many. */
+static void prepare_share(void *arg, int thread, int n_threads) {
+    const linear_job *job = arg;
+    long first, last;
+    hn_pool_share((long)job->linear->n, 1, thread, n_threads, &first, &last);
+    for (long i = first; i < last; i++)
+        prepare_row(job, i, i);
+}
+
+static void multiply_share(void *arg, int thread, int n_threads) {
     const linear_job *job = arg;
     const hn_linear *l = job->linear;
     int64_t slot = 0;
-    if (l->n == 1) { /* each thread for itself: cheaper than to wait for another */
+    if (l->n == 1) { /* each share for itself: cheaper than a region */
         slot = thread;
         prepare_row(job, 0, slot);
-    } else if (l->norm || job->wants_i8) {
-        long first, last;
-        hn_pool_share((long)l->n, 1, thread, n_threads, &first, &last);
-        for (long i = first; i < last; i++)
-            prepare_row(job, i, i);
-        hn_pool_barrier(job->compute->pool);
     }
     const float *x = l->norm ? job->normed + slot * job->cols : l->x;
     const int64_t x_stride = l->norm ? job->cols : l->x_stride;
@@ -166,6 +169,8 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * HN_PANELS_BYTES,
                               &scratch, err));
     job.panels = scratch;
-    hn_pool_run(compute->pool, linear_share, &job);
+    if (l->n > 1 && (l->norm || job.wants_i8))
+        hn_pool_run(compute->pool, prepare_share, &job);
+    hn_pool_run(compute->pool, multiply_share, &job);
     return HN_OK;
 }

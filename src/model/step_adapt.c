@@ -1,5 +1,5 @@
-/* Adapters at run time: y += scale * B (A x) beside the frozen product, in one parallel region for
- * all modules of a step. Rows that share an adapter are computed together. */
+/* Adapters at run time: y += scale * B (A x) beside the frozen product, in two parallel regions
+ * for all modules of a step. Rows that share an adapter are computed together. */
 #include "model/rows.h"
 #include "model/steps.h"
 
@@ -27,7 +27,8 @@ static float *inner(const adapt_job *job, int row, int module) {
     return s->lora + ((int64_t)row * HN_LINEAR_MAX_OUTPUTS + module) * s->lora_rank;
 }
 
-static void down_share(const adapt_job *job, int thread, int n_threads) {
+static void down_share(void *arg, int thread, int n_threads) {
+    const adapt_job *job = arg;
     int item = 0;
     for (int row = 0; row < job->n_rows; row++) {
         for (int m = 0; m < job->n_modules; m++) {
@@ -42,7 +43,8 @@ static void down_share(const adapt_job *job, int thread, int n_threads) {
     }
 }
 
-static void up_share(const adapt_job *job, int thread, int n_threads) {
+static void up_share(void *arg, int thread, int n_threads) {
+    const adapt_job *job = arg;
     const hn_row_place *places = job->model->scratch->places;
     for (int first = 0, end; first < job->n_rows; first = end) {
         end = first + 1;
@@ -66,13 +68,6 @@ static void up_share(const adapt_job *job, int thread, int n_threads) {
     }
 }
 
-static void adapt_share(void *arg, int thread, int n_threads) {
-    const adapt_job *job = arg;
-    down_share(job, thread, n_threads);
-    hn_pool_barrier(hn_compute_pool(job->model->compute));
-    up_share(job, thread, n_threads);
-}
-
 void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer, hn_module first,
                    int n_modules, const float *x, float *const *y, int n_rows) {
     adapt_job job = {.model = model,
@@ -84,5 +79,7 @@ void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer
                      .first_module = first,
                      .x = x,
                      .y = y};
-    hn_pool_run(hn_compute_pool(model->compute), adapt_share, &job);
+    hn_pool *pool = hn_compute_pool(model->compute);
+    hn_pool_run(pool, down_share, &job);
+    hn_pool_run(pool, up_share, &job);
 }

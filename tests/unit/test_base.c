@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/rng.h"
 #include "base/text.h"
 
@@ -12,7 +11,6 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,25 +75,6 @@ static void test_failures_say_what_to_do(void **state) {
     assert_non_null(strstr(err.message, "/tmp: is a directory"));
 }
 
-static void count_in(void *arg, int thread, int n_threads) {
-    (void)thread, (void)n_threads;
-    atomic_fetch_add((_Atomic int *)arg, 1);
-}
-
-static void test_pool(void **state) {
-    (void)state;
-    for (int threads = 1; threads <= 8; threads *= 2) {
-        hn_pool *pool;
-        hn_error err;
-        assert_int_equal(hn_pool_new(&pool, threads, &err), HN_OK);
-        _Atomic int count = 0;
-        for (int i = 0; i < 1000; i++)
-            hn_pool_run(pool, count_in, &count);
-        assert_int_equal(count, 1000 * threads);
-        hn_pool_free(pool);
-    }
-}
-
 /* Known answers of Philox-4x32-10 for counter 0, key 0 (Random123's kat_vectors). */
 static void test_philox(void **state) {
     (void)state;
@@ -147,7 +126,6 @@ int main(void) {
         cmocka_unit_test(test_buf_limit),
         cmocka_unit_test(test_out_is_atomic),
         cmocka_unit_test(test_failures_say_what_to_do),
-        cmocka_unit_test(test_pool),
         cmocka_unit_test(test_philox),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_sha256),

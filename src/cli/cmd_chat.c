@@ -89,6 +89,18 @@ static hn_status print_json(const hn_generation *g, hn_error *err) {
     return status;
 }
 
+/* An answer cut short shouldn't look like a whole one. */
+static void note_cut(const hn_chat *chat, const hn_generation *generation) {
+    if (generation->finish != HN_FINISH_LENGTH)
+        return;
+    const int n = (int)generation->ids.size, max = chat->options.max_tokens;
+    if (max > 0 && n >= max)
+        hn_cli_note(chat->cli, "cut after %d tokens (--max-tokens; 0 = until the context is full)",
+                    n);
+    else
+        hn_cli_note(chat->cli, "cut after %d tokens: the context is full (--ctx)", n);
+}
+
 static hn_status one_shot(hn_chat *chat, const char *prompt, hn_error *err) {
     hn_generation generation = {0};
     if (!chat->raw)
@@ -99,6 +111,8 @@ static hn_status one_shot(hn_chat *chat, const char *prompt, hn_error *err) {
         status = print_json(&generation, err);
     else
         putchar('\n');
+    if (!chat->cli->json)
+        note_cut(chat, &generation);
     if (status == HN_OK && generation.finish == HN_FINISH_CANCELLED &&
         atomic_load(chat->cli->cancel))
         status = hn_fail(err, HN_CANCELLED, "cancelled");
@@ -113,6 +127,7 @@ static hn_status answer_and_forgive(hn_chat *chat, hn_error *err) {
         bool stopped = generation.finish == HN_FINISH_CANCELLED;
         fputs(stopped ? " [stopped]\n" : "\n", stdout);
         fflush(stdout);
+        note_cut(chat, &generation);
         hn_generation_done(&generation);
     } else if (status == HN_BAD_INPUT || status == HN_UNSUPPORTED) {
         hn_cli_note(chat->cli, "%s", err->message); /* the conversation goes on without it */
@@ -216,7 +231,8 @@ const hn_command HN_CMD_CHAT = {
         "On a terminal: a conversation with line editing, history and /commands (/help lists "
         "them). Ctrl-C stops an answer, Ctrl-D leaves. With --prompt, or with text on standard "
         "input: one answer on standard output.\n\n"
-        "--json prints the answer with its token counts and times.",
+        "--json prints the answer with its token counts, times and why it ended (stop, length, "
+        "cancelled).",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER, HN_OPTIONS_SAMPLING, HN_OPTIONS_COMPUTE},
     .examples = "hone chat model.gguf\n"
                 "hone chat model.gguf --adapter run/adapter -p 'Turn on the lamp'",

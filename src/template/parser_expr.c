@@ -204,40 +204,58 @@ static hn_status parse_unary(hn_parser *p, bool filters, hn_node **out) {
     return status;
 }
 
-static hn_status parse_pow(hn_parser *p, hn_node **out) {
-    uint32_t line = p->tok->line;
-    HN_TRY(parse_unary(p, true, out));
-    while (hn_parse_skip_op(p, HN_OP2('*', '*'))) {
-        hn_node *right;
-        HN_TRY(parse_unary(p, true, &right));
-        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, 'p', line, *out, right, out));
+/* How tightly operators bind, the loosest first. */
+typedef enum bind_level {
+    LEVEL_OR,
+    LEVEL_AND,
+    LEVEL_NOT,
+    LEVEL_COMPARE,
+    LEVEL_SUM,
+    LEVEL_CONCAT,
+    LEVEL_PRODUCT,
+    LEVEL_POWER,
+    LEVEL_UNARY,
+} bind_level;
+
+/* Operators between two operands that group to the left. */
+static const struct binary {
+    bind_level level;
+    int op;           /* of the token, or */
+    const char *name; /* a word */
+    hn_node_kind kind;
+    char code; /* of HN_NODE_BINARY */
+} BINARY[] = {
+    {LEVEL_OR, 0, "or", HN_NODE_OR, 0},
+    {LEVEL_AND, 0, "and", HN_NODE_AND, 0},
+    {LEVEL_SUM, '+', NULL, HN_NODE_BINARY, '+'},
+    {LEVEL_SUM, '-', NULL, HN_NODE_BINARY, '-'},
+    {LEVEL_PRODUCT, '*', NULL, HN_NODE_BINARY, '*'},
+    {LEVEL_PRODUCT, '/', NULL, HN_NODE_BINARY, '/'},
+    {LEVEL_PRODUCT, '%', NULL, HN_NODE_BINARY, '%'},
+    {LEVEL_PRODUCT, HN_OP2('/', '/'), NULL, HN_NODE_BINARY, 'f'},
+    {LEVEL_POWER, HN_OP2('*', '*'), NULL, HN_NODE_BINARY, 'p'},
+};
+
+static hn_status parse_level(hn_parser *p, bind_level level, hn_node **out);
+
+/* NULL when no operator of this level follows; it is skipped. */
+static const struct binary *skip_binary(hn_parser *p, bind_level level) {
+    for (size_t i = 0; i < sizeof BINARY / sizeof *BINARY; i++) {
+        const struct binary *b = &BINARY[i];
+        if (b->level == level &&
+            (b->name ? hn_parse_skip_name(p, b->name) : hn_parse_skip_op(p, b->op)))
+            return b;
     }
-    return HN_OK;
+    return NULL;
 }
 
-static int product_op(const hn_parser *p) {
-    if (p->tok->kind != HN_TOK_OPERATOR)
-        return 0;
-    switch (p->tok->op) {
-    case '*':
-    case '/':
-    case '%':
-        return p->tok->op;
-    case HN_OP2('/', '/'):
-        return 'f';
-    default:
-        return 0;
-    }
-}
-
-static hn_status parse_product(hn_parser *p, hn_node **out) {
+static hn_status parse_binary(hn_parser *p, bind_level level, hn_node **out) {
     uint32_t line = p->tok->line;
-    HN_TRY(parse_pow(p, out));
-    for (int op; (op = product_op(p)) != 0;) {
-        p->tok++;
+    HN_TRY(parse_level(p, level + 1, out));
+    for (const struct binary *b; (b = skip_binary(p, level)) != NULL;) {
         hn_node *right;
-        HN_TRY(parse_pow(p, &right));
-        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, op, line, *out, right, out));
+        HN_TRY(parse_level(p, level + 1, &right));
+        HN_TRY(hn_parse_make(p, b->kind, b->code, line, *out, right, out));
     }
     return HN_OK;
 }
@@ -247,13 +265,13 @@ static hn_status parse_concat(hn_parser *p, hn_node **out) {
     hn_status status = HN_OK;
     uint32_t line = p->tok->line;
     hn_node *item;
-    HN_TRY(parse_product(p, &item));
+    HN_TRY(parse_level(p, LEVEL_PRODUCT, &item));
     *out = item;
     if (!hn_parse_at_op(p, '~'))
         return HN_OK;
     HN_GO(hn_parse_push(p, &x, item));
     while (hn_parse_skip_op(p, '~')) {
-        HN_GO(parse_product(p, &item));
+        HN_GO(parse_level(p, LEVEL_PRODUCT, &item));
         HN_GO(hn_parse_push(p, &x, item));
     }
     hn_node *node;
@@ -264,19 +282,6 @@ static hn_status parse_concat(hn_parser *p, hn_node **out) {
 done:
     hn_free(x.items);
     return status;
-}
-
-static hn_status parse_sum(hn_parser *p, hn_node **out) {
-    uint32_t line = p->tok->line;
-    HN_TRY(parse_concat(p, out));
-    while (hn_parse_at_op(p, '+') || hn_parse_at_op(p, '-')) {
-        int op = p->tok->op;
-        p->tok++;
-        hn_node *right;
-        HN_TRY(parse_concat(p, &right));
-        HN_TRY(hn_parse_make(p, HN_NODE_BINARY, op, line, *out, right, out));
-    }
-    return HN_OK;
 }
 
 /* -1 when no comparison follows; the operator is skipped. */
@@ -308,11 +313,11 @@ static hn_status parse_compare(hn_parser *p, hn_node **out) {
     hn_status status = HN_OK;
     uint32_t line = p->tok->line;
     hn_node *first;
-    HN_TRY(parse_sum(p, &first));
+    HN_TRY(parse_level(p, LEVEL_SUM, &first));
     *out = first;
     for (int op; (op = skip_comparison(p)) >= 0;) {
         hn_node *right, *operand;
-        HN_GO(parse_sum(p, &right));
+        HN_GO(parse_level(p, LEVEL_SUM, &right));
         HN_GO(hn_parse_make(p, HN_NODE_OPERAND, op, line, right, NULL, &operand));
         HN_GO(hn_parse_push(p, &x, operand));
     }
@@ -334,42 +339,35 @@ static hn_status parse_not(hn_parser *p, hn_node **out) {
     uint32_t line = p->tok->line;
     while (hn_parse_skip_name(p, "not"))
         nots++;
-    HN_TRY(parse_compare(p, out));
+    HN_TRY(parse_level(p, LEVEL_COMPARE, out));
     for (; nots; nots--)
         HN_TRY(hn_parse_make(p, HN_NODE_NOT, 0, line, *out, NULL, out));
     return HN_OK;
 }
 
-static hn_status parse_and(hn_parser *p, hn_node **out) {
-    uint32_t line = p->tok->line;
-    HN_TRY(parse_not(p, out));
-    while (hn_parse_skip_name(p, "and")) {
-        hn_node *right;
-        HN_TRY(parse_not(p, &right));
-        HN_TRY(hn_parse_make(p, HN_NODE_AND, 0, line, *out, right, out));
+static hn_status parse_level(hn_parser *p, bind_level level, hn_node **out) {
+    switch (level) {
+    case LEVEL_NOT:
+        return parse_not(p, out);
+    case LEVEL_COMPARE:
+        return parse_compare(p, out);
+    case LEVEL_CONCAT:
+        return parse_concat(p, out);
+    case LEVEL_UNARY:
+        return parse_unary(p, true, out);
+    default:
+        return parse_binary(p, level, out);
     }
-    return HN_OK;
-}
-
-static hn_status parse_or(hn_parser *p, hn_node **out) {
-    uint32_t line = p->tok->line;
-    HN_TRY(parse_and(p, out));
-    while (hn_parse_skip_name(p, "or")) {
-        hn_node *right;
-        HN_TRY(parse_and(p, &right));
-        HN_TRY(hn_parse_make(p, HN_NODE_OR, 0, line, *out, right, out));
-    }
-    return HN_OK;
 }
 
 static hn_status parse_conditional_inner(hn_parser *p, hn_node **out) {
     uint32_t line = p->tok->line;
-    HN_TRY(parse_or(p, out));
+    HN_TRY(parse_level(p, LEVEL_OR, out));
     while (hn_parse_skip_name(p, "if")) {
         hn_node *node;
         HN_TRY(hn_parse_node(p, HN_NODE_COND, line, &node));
         node->b = *out;
-        HN_TRY(parse_or(p, &node->a));
+        HN_TRY(parse_level(p, LEVEL_OR, &node->a));
         if (hn_parse_skip_name(p, "else"))
             HN_TRY(parse_conditional(p, true, &node->c));
         HN_TRY(hn_parse_finish(p, node));
@@ -380,7 +378,8 @@ static hn_status parse_conditional_inner(hn_parser *p, hn_node **out) {
 
 static hn_status parse_conditional(hn_parser *p, bool conditional, hn_node **out) {
     HN_TRY(hn_parse_down(p));
-    hn_status status = conditional ? parse_conditional_inner(p, out) : parse_or(p, out);
+    hn_status status =
+        conditional ? parse_conditional_inner(p, out) : parse_level(p, LEVEL_OR, out);
     p->depth--;
     return status;
 }

@@ -1,29 +1,13 @@
 /* f32 products and norms with AVX2 and FMA. Tile: 6 rows x 16 columns in 12 of the 16 registers;
  * fewer rows take more columns, so that there are always about 12 sums in flight. */
-#include "kernels/kernels.h"
+#include "kernels/x86/f32_tile.h"
 
 #include <immintrin.h>
 #include <math.h>
-#include <string.h>
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+enum { TILE_ROWS = 6 };
 
-enum { TILE_ROWS = 6, PANEL = HN_UNIT_ROWS };
-
-typedef struct operand {
-    const float *a;
-    int64_t a_row, a_k;
-    const float *b;
-    int64_t b_panel;
-} operand;
-
-typedef struct target {
-    float *c;
-    int64_t stride;
-    float alpha, beta;
-} target;
-
-ALWAYS_INLINE void store_sum(__m256 sum, float *c, float alpha, float beta) {
+HN_INLINE void store_sum(__m256 sum, float *c, float alpha, float beta) {
     __m256 value = _mm256_mul_ps(sum, _mm256_set1_ps(alpha));
     if (beta != 0)
         value = _mm256_fmadd_ps(_mm256_set1_ps(beta), _mm256_loadu_ps(c), value);
@@ -31,7 +15,7 @@ ALWAYS_INLINE void store_sum(__m256 sum, float *c, float alpha, float beta) {
 }
 
 /* C (rows, panels * 16) in registers; all columns are there. */
-ALWAYS_INLINE void tile(int rows, int panels, int64_t k, operand x, target y) {
+HN_INLINE void tile(int rows, int panels, int64_t k, operand x, target y) {
     __m256 sum[TILE_ROWS][8];
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
@@ -82,27 +66,11 @@ TILE(1, 4)
 TILE(2, 2)
 TILE(3, 2)
 
-typedef void tile_fn(int64_t k, const operand *x, const target *y);
-
 static tile_fn *const TILE_1[TILE_ROWS + 1] = {NULL,     tile_1x1, tile_2x1, tile_3x1,
                                                tile_4x1, tile_5x1, tile_6x1};
 /* For few rows: how many panels at once, and the function. */
 static const int WIDE_PANELS[TILE_ROWS + 1] = {0, 4, 2, 2, 0, 0, 0};
 static tile_fn *const TILE_WIDE[TILE_ROWS + 1] = {NULL, tile_1x4, tile_2x2, tile_3x2};
-
-/* A panel of which only `width` columns exist: computed aside. */
-static void tile_narrow(int rows, int64_t width, int64_t k, const operand *x, const target *y) {
-    float tmp[TILE_ROWS * PANEL];
-    target aside = {tmp, PANEL, y->alpha, y->beta};
-    if (y->beta != 0) {
-        memset(tmp, 0, sizeof tmp);
-        for (int i = 0; i < rows; i++)
-            memcpy(tmp + i * PANEL, y->c + i * y->stride, (size_t)width * sizeof *tmp);
-    }
-    TILE_1[rows](k, x, &aside);
-    for (int i = 0; i < rows; i++)
-        memcpy(y->c + i * y->stride, tmp + i * PANEL, (size_t)width * sizeof *tmp);
-}
 
 static void rows_by_panels(int rows, int64_t width, int64_t k, operand x, target y) {
     int64_t j = 0;
@@ -115,7 +83,7 @@ static void rows_by_panels(int rows, int64_t width, int64_t k, operand x, target
         } else if (width - j >= PANEL) {
             TILE_1[rows](k, &x, &y);
         } else {
-            tile_narrow(rows, width - j, k, &x, &y);
+            tile_narrow(rows, TILE_1[rows], width - j, k, &x, &y);
         }
         j += step;
         y.c += step;
@@ -135,7 +103,7 @@ static void gemm_f32_avx2(int64_t m, int64_t width, int64_t k, const float *a, i
             if (width - j >= PANEL)
                 tile_6x1(k, &x, &y);
             else
-                tile_narrow(TILE_ROWS, width - j, k, &x, &y);
+                tile_narrow(TILE_ROWS, tile_6x1, width - j, k, &x, &y);
         }
     }
     if (m > full)
@@ -159,7 +127,7 @@ static void panel_copy_avx2(int64_t k, int64_t width, const float *src, int64_t 
 }
 
 /* 8 x 8 transpose: column i of the rows becomes row i. */
-ALWAYS_INLINE void transpose_8x8(__m256 r[8]) {
+HN_INLINE void transpose_8x8(__m256 r[8]) {
     __m256 t[8], u[8];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {

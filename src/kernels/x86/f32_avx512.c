@@ -1,28 +1,12 @@
 /* f32 products with AVX-512. Tile: 12 rows x 2 panels of 16 columns in 24 of the 32 registers; what
  * is left of the rows goes in tiles of 8, 4, 2 and 1. */
-#include "kernels/kernels.h"
+#include "kernels/x86/f32_tile.h"
 
 #include <immintrin.h>
-#include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
+enum { TILE_ROWS = MAX_TILE_ROWS };
 
-enum { TILE_ROWS = 12, PANEL = HN_UNIT_ROWS };
-
-typedef struct operand {
-    const float *a;
-    int64_t a_row, a_k;
-    const float *b;
-    int64_t b_panel;
-} operand;
-
-typedef struct target {
-    float *c;
-    int64_t stride;
-    float alpha, beta;
-} target;
-
-INLINE void store_sum(__m512 sum, float *c, float alpha, float beta) {
+HN_INLINE void store_sum(__m512 sum, float *c, float alpha, float beta) {
     __m512 value = _mm512_mul_ps(sum, _mm512_set1_ps(alpha));
     if (beta != 0)
         value = _mm512_fmadd_ps(_mm512_set1_ps(beta), _mm512_loadu_ps(c), value);
@@ -30,7 +14,7 @@ INLINE void store_sum(__m512 sum, float *c, float alpha, float beta) {
 }
 
 /* C (rows, panels * 16) in registers; all columns are there. */
-INLINE void tile(int rows, int panels, int64_t k, const operand *x, const target *y) {
+HN_INLINE void tile(int rows, int panels, int64_t k, const operand *x, const target *y) {
     __m512 sum[TILE_ROWS][2];
     const float *a = x->a, *b = x->b;
 #pragma GCC unroll 12
@@ -73,8 +57,6 @@ TILE(4, 2)
 TILE(2, 2)
 TILE(1, 2)
 
-typedef void tile_fn(int64_t k, const operand *x, const target *y);
-
 static const struct {
     int rows;
     tile_fn *one_panel, *two_panels;
@@ -82,21 +64,6 @@ static const struct {
     {12, tile_12x1, tile_12x2}, {8, tile_8x1, tile_8x2}, {4, tile_4x1, tile_4x2},
     {2, tile_2x1, tile_2x2},    {1, tile_1x1, tile_1x2},
 };
-
-/* A panel of which only `width` columns exist: computed aside. */
-static void tile_narrow(int t, int64_t width, int64_t k, const operand *x, const target *y) {
-    const int rows = TILES[t].rows;
-    float aside_c[TILE_ROWS * PANEL];
-    target aside = {aside_c, PANEL, y->alpha, y->beta};
-    if (y->beta != 0) {
-        memset(aside_c, 0, sizeof aside_c);
-        for (int i = 0; i < rows; i++)
-            memcpy(aside_c + i * PANEL, y->c + i * y->stride, (size_t)width * sizeof *aside_c);
-    }
-    TILES[t].one_panel(k, x, &aside);
-    for (int i = 0; i < rows; i++)
-        memcpy(y->c + i * y->stride, aside_c + i * PANEL, (size_t)width * sizeof *aside_c);
-}
 
 /* Panels in pairs stay in L1 while the rows stream from L2. */
 static void gemm_f32_avx512(int64_t m, int64_t width, int64_t k, const float *a, int64_t a_row,
@@ -115,7 +82,7 @@ static void gemm_f32_avx512(int64_t m, int64_t width, int64_t k, const float *a,
             else if (width - j >= PANEL)
                 TILES[t].one_panel(k, &x, &y);
             else
-                tile_narrow(t, width - j, k, &x, &y);
+                tile_narrow(TILES[t].rows, TILES[t].one_panel, width - j, k, &x, &y);
         }
         j += panels * PANEL;
     }

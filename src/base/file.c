@@ -54,6 +54,26 @@ void hn_map_close(hn_map *map) {
     *map = (hn_map){0};
 }
 
+void hn_map_release(const hn_map *map, const void *data, size_t size) {
+#if defined(__linux__)
+    /* The kernel maps so much around a page that is touched; to give back less would leave crumbs.
+     */
+    const uintptr_t AROUND = 64 << 10;
+    const uintptr_t base = (uintptr_t)map->data, from = (uintptr_t)data;
+    if (!map->data || from < base || from - base > map->size || size > map->size - (from - base))
+        return;
+    uintptr_t first = from / AROUND * AROUND;
+    uintptr_t end = (from + size + AROUND - 1) / AROUND * AROUND;
+    if (first < base)
+        first = base;
+    if (end > base + map->size)
+        end = base + map->size;
+    madvise((void *)first, end - first, MADV_DONTNEED); /* a hint: failing costs memory only */
+#else
+    (void)map, (void)data, (void)size;
+#endif
+}
+
 hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
                        hn_error *err) {
     int fd;

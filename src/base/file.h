@@ -16,6 +16,9 @@ typedef struct hn_map {
 
 HN_MUST_CHECK hn_status hn_map_open(hn_map *map, const char *path, hn_error *err);
 void hn_map_close(hn_map *map);
+/* Gives the memory under [data, data + size) back; it comes from the file again when it is read.
+ * Does nothing for bytes outside the map. Safe beside threads that read the map. */
+void hn_map_release(const hn_map *map, const void *data, size_t size);
 
 /* Reads a whole file, at most max_bytes; *text is NUL-terminated and freed with hn_free. */
 HN_MUST_CHECK hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *size,

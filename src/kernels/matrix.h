@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/dtype.h"
+#include "base/file.h"
 #include "base/pool.h"
 #include "base/status.h"
 
@@ -48,6 +49,7 @@ typedef struct hn_matrix_source {
     int64_t rows, cols;
     const void *data; /* unaligned, row after row as in GGUF and safetensors; isn't kept */
     hn_matrix *out;
+    const hn_map *map; /* where `data` lies: given back as it is packed; NULL = it stays */
 } hn_matrix_source;
 
 /* The memory of matrices that were packed together. */

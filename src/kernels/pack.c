@@ -8,7 +8,7 @@
 
 /* A thread takes this much of the packed bytes at a time: little enough to share out the last
  * matrix, enough that taking costs nothing. */
-enum { CHUNK_BYTES = 256 << 10 };
+enum { CHUNK_BYTES = 512 << 10 };
 
 typedef struct pack_job {
     const hn_matrix_source *sources;
@@ -35,13 +35,16 @@ static int64_t groups_a_chunk(const hn_matrix_source *source) {
 static bool pack_groups(const hn_matrix_source *source, int64_t first, int64_t last,
                         uint8_t *packed) {
     const size_t row_bytes = hn_dtype_row_bytes(source->dtype, (uint64_t)source->cols);
+    const int64_t begin = first * HN_UNIT_ROWS;
     const int64_t end = last * HN_UNIT_ROWS < source->rows ? last * HN_UNIT_ROWS : source->rows;
+    const uint8_t *data = (const uint8_t *)source->data + (size_t)begin * row_bytes;
     bool finite = true;
-    for (int64_t row = first * HN_UNIT_ROWS; row < end; row++)
-        finite &= hn_pack_row(source->dtype,
-                              (const uint8_t *)source->data + (size_t)row * row_bytes, source->cols,
-                              packed + (size_t)(row / HN_UNIT_ROWS) * group_bytes_of(source),
-                              (int)(row % HN_UNIT_ROWS));
+    for (int64_t i = 0; i < end - begin; i++)
+        finite &= hn_pack_row(source->dtype, data + (size_t)i * row_bytes, source->cols,
+                              packed + (size_t)(first + i / HN_UNIT_ROWS) * group_bytes_of(source),
+                              (int)(i % HN_UNIT_ROWS));
+    if (source->map)
+        hn_map_release(source->map, data, (size_t)(end - begin) * row_bytes);
     return finite;
 }
 
@@ -145,7 +148,7 @@ void hn_weights_done(hn_weights *weights) {
 
 hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype, int64_t rows,
                          int64_t cols, const void *data, hn_error *err) {
-    hn_matrix_source source = {"weights", dtype, rows, cols, data, out};
+    hn_matrix_source source = {"weights", dtype, rows, cols, data, out, NULL};
     hn_weights weights;
     HN_TRY(hn_matrices_pack(compute, &source, 1, &weights, err));
     out->borrowed = false; /* the memory is this one matrix */

@@ -29,11 +29,24 @@ typedef struct matrix_list {
     int n;
 } matrix_list;
 
+/* The map that a tensor's bytes lie in. */
+static const hn_map *map_of(const hn_checkpoint *ckpt, const void *data) {
+    if (ckpt->is_gguf)
+        return &ckpt->gguf.map;
+    const uint8_t *at = data;
+    for (size_t i = 0; i < ckpt->st.n_maps; i++) {
+        const hn_map *map = &ckpt->st.maps[i];
+        if (at >= map->data && at < map->data + map->size)
+            return map;
+    }
+    return NULL;
+}
+
 static void list_matrix(const hn_model *model, const char *name, hn_matrix *out,
                         matrix_list *list) {
     const hn_tensor *t = hn_checkpoint_find(&model->ckpt, name);
-    list->items[list->n++] =
-        (hn_matrix_source){t->source_name, t->dtype, t->rows, t->cols, t->data, out};
+    list->items[list->n++] = (hn_matrix_source){
+        t->source_name, t->dtype, t->rows, t->cols, t->data, out, map_of(&model->ckpt, t->data)};
 }
 
 static hn_status load_layer(hn_model *model, int index, matrix_list *list, hn_error *err) {

@@ -75,6 +75,33 @@ static void test_failures_say_what_to_do(void **state) {
     assert_non_null(strstr(err.message, "/tmp: is a directory"));
 }
 
+/* Memory that was given back comes again from the file; what isn't the map's is left alone. */
+static void test_map_release(void **state) {
+    (void)state;
+    enum { SIZE = 300000 };
+    const char *path = "test-map-release.tmp";
+    hn_error err;
+    hn_map map;
+    uint8_t *bytes = hn_alloc_aligned(SIZE);
+    assert_non_null(bytes);
+    for (int i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    assert_int_equal(hn_file_write(path, bytes, SIZE, &err), HN_OK);
+    assert_int_equal(hn_map_open(&map, path, &err), HN_OK);
+    assert_memory_equal(map.data, bytes, SIZE);
+    hn_map_release(&map, map.data + 70001, 150000);
+    hn_map_release(&map, map.data, SIZE);
+    hn_map_release(&map, map.data + SIZE, 0);
+    hn_map_release(&map, map.data + 1, SIZE); /* one byte too many */
+    assert_memory_equal(map.data, bytes, SIZE);
+    hn_map_release(&map, bytes, SIZE);
+    assert_int_equal(bytes[SIZE - 1], (uint8_t)((SIZE - 1) * 7 + (SIZE - 1) / 251));
+    hn_map_close(&map);
+    hn_map_release(&map, bytes, SIZE);
+    hn_free_aligned(bytes, SIZE);
+    unlink(path);
+}
+
 /* Known answers of Philox-4x32-10 for counter 0, key 0 (Random123's kat_vectors). */
 static void test_philox(void **state) {
     (void)state;
@@ -126,6 +153,7 @@ int main(void) {
         cmocka_unit_test(test_buf_limit),
         cmocka_unit_test(test_out_is_atomic),
         cmocka_unit_test(test_failures_say_what_to_do),
+        cmocka_unit_test(test_map_release),
         cmocka_unit_test(test_philox),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_sha256),

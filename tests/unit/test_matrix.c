@@ -415,7 +415,8 @@ static void test_packed_together(void **state) {
                                         rows,
                                         cols,
                                         random_rows(&rng, (hn_dtype)t, rows, cols),
-                                        &together[t]};
+                                        &together[t],
+                                        NULL};
     }
     hn_weights weights;
     assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &weights, &err), HN_OK);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "formats/adapter_file.h"
 #include "formats/gguf.h"
+#include "support/files.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,26 +16,6 @@
 #include <cmocka.h>
 
 enum { N_HEAD = 4, N_HEAD_KV = 2 }; /* of the model in tests/golden/make_adapters.py */
-
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/hone-test-adapter-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    hn_error err;
-    return hn_path_remove(dir, &err) == HN_OK ? 0 : -1;
-}
-
-static const char *in_dir(const char *name) {
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
 
 static const char *golden(const char *name) {
     static char path[512];
@@ -218,5 +199,5 @@ int main(void) {
         cmocka_unit_test(test_gguf_round_trip), cmocka_unit_test(test_rslora),
         cmocka_unit_test(test_refusals),        cmocka_unit_test(test_allocation_failure),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/generate.h"
+#include "support/check.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,14 +15,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define ASSERT_OK(expr)                                                                            \
-    do {                                                                                           \
-        hn_error ok_err;                                                                           \
-        hn_error *errp = &ok_err;                                                                  \
-        if ((expr) != HN_OK)                                                                       \
-            fail_msg("%s", ok_err.message);                                                        \
-    } while (0)
 
 static hn_model *model;
 static json_t *golden;

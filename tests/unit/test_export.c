@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "model/model.h"
 #include "release/quantise.h"
+#include "support/files.h"
 
 #include <ftw.h>
 #include <math.h>
@@ -20,19 +21,6 @@
 #include <cmocka.h>
 
 enum { N_TOKENS = 12 };
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/hone-test-export-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    hn_error err;
-    return hn_path_remove(dir, &err) == HN_OK ? 0 : -1;
-}
 
 static void must(hn_status status, const hn_error *err) {
     if (status != HN_OK)
@@ -138,8 +126,8 @@ static void test_there_and_back(void **state) {
         path_of(from, MODELS, FAMILIES[i]);
         if (!hn_path_exists(from))
             continue;
-        path_of(gguf, dir, "model.gguf");
-        path_of(back, dir, FAMILIES[i]);
+        path_of(gguf, test_folder, "model.gguf");
+        path_of(back, test_folder, FAMILIES[i]);
         hn_status status =
             quantise(from, NULL, gguf, (hn_quantise_options){.n_threads = 2}, &report, &err);
         if (status == HN_UNSUPPORTED && strstr(err.message, "no name for the way"))
@@ -166,10 +154,10 @@ static void test_adapter(void **state) {
     hn_quantise_report report;
     path_of(from, MODELS, "llama3");
     path_of(adapter, MODELS, "llama3_lora");
-    merge(from, adapter, path_of(to, dir, "merged"), HN_F32);
+    merge(from, adapter, path_of(to, test_folder, "merged"), HN_F32);
     assert_true(distance(from, adapter, to) < 1e-4);
     assert_true(distance(from, NULL, to) > 1e-3);
-    path_of(to, dir, "tuned.gguf");
+    path_of(to, test_folder, "tuned.gguf");
     hn_status status =
         quantise(from, adapter, to, (hn_quantise_options){.ftype = HN_FTYPE_Q8_0, .n_threads = 1},
                  &report, &err);
@@ -189,14 +177,15 @@ static void test_calibrated(void **state) {
     for (size_t i = 0; i + 1 < sizeof text; i++)
         text[i] = (char)('a' + (i * i + i / 7) % 26);
     text[sizeof text - 1] = 0;
-    must(quantise(from, NULL, path_of(plain, dir, "p.gguf"), options, &report, &err), &err);
+    must(quantise(from, NULL, path_of(plain, test_folder, "p.gguf"), options, &report, &err), &err);
     uint64_t size = report.size_bytes;
     options.calibration_text = text;
-    must(quantise(from, NULL, path_of(calibrated, dir, "c.gguf"), options, &report, &err), &err);
+    must(quantise(from, NULL, path_of(calibrated, test_folder, "c.gguf"), options, &report, &err),
+         &err);
     assert_int_equal(report.size_bytes, size);
     assert_true(distance(from, NULL, calibrated) < 2 * distance(from, NULL, plain));
     options.calibration_text = "too short";
-    path_of(calibrated, dir, "none.gguf");
+    path_of(calibrated, test_folder, "none.gguf");
     assert_int_equal(quantise(from, NULL, calibrated, options, &report, &err), HN_BAD_INPUT);
     assert_false(hn_path_exists(calibrated));
 }
@@ -294,5 +283,5 @@ int main(void) {
         cmocka_unit_test(test_calibrated),
         cmocka_unit_test(test_every_allocation_fails),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

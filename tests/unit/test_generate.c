@@ -5,6 +5,7 @@
 #include "model/generate.h"
 #include "model/perplexity.h"
 #include "model/sampling.h"
+#include "support/check.h"
 #include "support/stories.h"
 
 #include <math.h>
@@ -18,14 +19,6 @@
 #include <cmocka.h>
 
 enum { VOCAB = 512, BOS = 1 };
-
-#define ASSERT_OK(expr)                                                                            \
-    do {                                                                                           \
-        hn_error ok_err;                                                                           \
-        hn_error *errp = &ok_err;                                                                  \
-        if ((expr) != HN_OK)                                                                       \
-            fail_msg("%s", ok_err.message);                                                        \
-    } while (0)
 
 static char story_path[64];
 static hn_model *model;

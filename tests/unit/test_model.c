@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/model.h"
+#include "support/check.h"
 #include "support/stories.h"
 
 #include <math.h>
@@ -18,14 +19,6 @@
 #include <cmocka.h>
 
 enum { GOLDEN_ROWS = 24, GOLDEN_VOCAB = 264, STORY_VOCAB = 512 };
-
-#define ASSERT_OK(expr)                                                                            \
-    do {                                                                                           \
-        hn_error ok_err;                                                                           \
-        hn_error *errp = &ok_err;                                                                  \
-        if ((expr) != HN_OK)                                                                       \
-            fail_msg("%s", ok_err.message);                                                        \
-    } while (0)
 
 static hn_model *open_model(const char *path, int n_threads, hn_numerics numerics) {
     hn_model *model = NULL;

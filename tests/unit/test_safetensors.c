@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/safetensors.h"
+#include "support/files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,25 +15,6 @@
 #include <cmocka.h>
 
 static const float VALUES[6] = {1, 2, 3, 4, 5, 6};
-static char dir[64];
-
-static int make_dir(void **state) {
-    (void)state;
-    snprintf(dir, sizeof dir, "/tmp/hone-test-st-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    hn_error err;
-    return hn_path_remove(dir, &err) == HN_OK ? 0 : -1;
-}
-
-static const char *in_dir(const char *name) {
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
 
 static hn_status write_sample(const char *path, uint64_t max_shard_bytes, hn_error *err) {
     hn_st_writer *w = NULL;
@@ -79,7 +61,7 @@ static void test_round_trip(void **state) {
     hn_error err;
     assert_int_equal(write_sample(in_dir("model.safetensors"), 0, &err), HN_OK);
     check_sample(in_dir("model.safetensors"), 1);
-    check_sample(dir, 1);
+    check_sample(test_folder, 1);
     unlink(in_dir("model.safetensors"));
 }
 
@@ -89,7 +71,7 @@ static void test_shards(void **state) {
     assert_int_equal(write_sample(in_dir("model.safetensors"), 24, &err), HN_OK);
     assert_true(hn_path_exists(in_dir("model-00001-of-00002.safetensors")));
     assert_false(hn_path_exists(in_dir("model.safetensors")));
-    check_sample(dir, 2);
+    check_sample(test_folder, 2);
     check_sample(in_dir("model.safetensors.index.json"), 2);
 
     /* An index may not lead out of its folder, nor list a file that isn't there. */
@@ -104,7 +86,7 @@ static void test_shards(void **state) {
         hn_safetensors st;
         const char *path = in_dir("model.safetensors.index.json");
         assert_int_equal(hn_file_write(path, BAD[i], strlen(BAD[i]), &err), HN_OK);
-        assert_int_not_equal(hn_safetensors_open(&st, dir, &err), HN_OK);
+        assert_int_not_equal(hn_safetensors_open(&st, test_folder, &err), HN_OK);
     }
 }
 
@@ -237,5 +219,5 @@ int main(void) {
         cmocka_unit_test(test_hostile),        cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_allocation_failure),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "support/files.h"
 #include "tokenizer_help.h"
 
 static json_t *golden;
@@ -213,11 +214,8 @@ static void test_config(void **state) {
 
 static int load_golden(void **state) {
     (void)state;
-    hn_error err;
-    if (hn_json_read(HN_TEST_ROOT "/golden/tokenizer_json.json", 1 << 24, &golden, &err) == HN_OK)
-        return 0;
-    fprintf(stderr, "%s\n", err.message);
-    return -1;
+    golden = golden_json("tokenizer_json.json");
+    return golden ? 0 : -1;
 }
 
 static int free_golden(void **state) {

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "support/files.h"
 #include "tokenizer_help.h"
 
 enum { KEPT_HEX = 16 };
@@ -168,11 +169,8 @@ static void test_smollm_gguf(void **state) {
 
 static int load_golden(void **state) {
     (void)state;
-    hn_error err;
-    if (hn_json_read(HN_TEST_ROOT "/golden/tokenizer_random.json", 1 << 24, &golden, &err) == HN_OK)
-        return 0;
-    fprintf(stderr, "%s\n", err.message);
-    return -1;
+    golden = golden_json("tokenizer_random.json");
+    return golden ? 0 : -1;
 }
 
 static int free_golden(void **state) {

@@ -1,0 +1,14 @@
+/* A test's own folder, and golden values in JSON. */
+#pragma once
+
+#include <jansson.h>
+
+/* Setup and teardown of a group of tests: a new folder in /tmp, one a program. */
+int test_folder_make(void **state);
+int test_folder_remove(void **state);
+extern char test_folder[];
+/* The path of `name` in it; in static storage until the next call. */
+const char *in_dir(const char *name);
+
+/* tests/golden/<name>; NULL after a message on stderr. */
+json_t *golden_json(const char *name);

@@ -65,12 +65,6 @@ expect "an unknown instruction set" 2 "isa|instruction|avx9" "$HONE" logits "$M"
 expect "perplexity of too short a text" 3 "" "$HONE" perplexity "$M" m.json
 
 expect "chat -p" 0 "[A-Za-z]" "$HONE" chat "$M" -p "Say hello." -n 8
-expect_json "chat --json" "$HONE" chat "$M" -p "Say hello." -n 8 --json
-python3 -c '
-import json
-a = json.load(open("out"))
-assert a["finish"] in ("stop", "length") and a["n_generated"] <= 8 and a["n_prompt"] > 5, a
-assert 0 < a["first_token_ms"] <= a["total_ms"], a' && pass "its counts" || fail "its counts" "$(cat out)"
 expect "an answer has a limit" 0 "default 512" "$HONE" help chat
 expect "an answer that was cut says so" 0 "cut after 3 tokens" "$HONE" chat "$M" -p Hi -n 3 --ignore-eos
 expect_json "no limit but the context" "$HONE" chat "$M" -p Hi -n 0 -c 64 --ignore-eos --json
@@ -79,6 +73,12 @@ import json
 a = json.load(open("out"))
 assert a["finish"] == "length" and 64 <= a["n_prompt"] + a["n_generated"] <= 128, a' &&
     pass "its end" || fail "its end" "$(cat out)"
+expect_json "chat --json" "$HONE" chat "$M" -p "Say hello." -n 8 --json
+python3 -c '
+import json
+a = json.load(open("out"))
+assert a["finish"] in ("stop", "length") and a["n_generated"] <= 8 and a["n_prompt"] > 5, a
+assert 0 < a["first_token_ms"] <= a["total_ms"], a' && pass "its counts" || fail "its counts" "$(cat out)"
 echo "Say hello." | "$HONE" chat "$M" -n 8 --json >a
 cmp <(python3 -c 'import json; print(json.load(open("a"))["text"])') \
     <(python3 -c 'import json; print(json.load(open("out"))["text"])') &&

@@ -58,10 +58,18 @@ typedef struct hn_weights {
     size_t bytes;
 } hn_weights;
 
-/* Packs all matrices of a model in one go; each source's `out` is set when all succeeded and is
- * valid until hn_weights_done. Non-finite scales or values are HN_BAD_INPUT naming the source. */
+/* Something else to be done while matrices are packed, on one of the threads. */
+typedef struct hn_errand {
+    void (*run)(void *context);
+    void *context;
+} hn_errand;
+
+/* Packs all matrices of a model in one go, `errand` (NULL = none) running meanwhile; each source's
+ * `out` is set when all succeeded and is valid until hn_weights_done. Non-finite scales or values
+ * are HN_BAD_INPUT naming the source. */
 HN_MUST_CHECK hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources,
-                                         int n, hn_weights *out, hn_error *err);
+                                         int n, const hn_errand *errand, hn_weights *out,
+                                         hn_error *err);
 void hn_weights_done(hn_weights *weights);
 
 /* Packs one matrix into memory of its own; freed with hn_matrix_done. */

@@ -13,6 +13,7 @@ enum { CHUNK_BYTES = 512 << 10 };
 typedef struct pack_job {
     const hn_matrix_source *sources;
     int n;
+    const hn_errand *errand;
     uint8_t *packed;      /* the sources one after another */
     _Atomic int64_t next; /* chunk, counted over all sources */
     atomic_bool bad;      /* somewhere a value isn't finite */
@@ -49,8 +50,10 @@ static bool pack_groups(const hn_matrix_source *source, int64_t first, int64_t l
 }
 
 static void pack_share(void *arg, int thread, int n_threads) {
-    (void)thread, (void)n_threads;
+    (void)n_threads;
     pack_job *job = arg;
+    if (thread == 0 && job->errand)
+        job->errand->run(job->errand->context);
     uint8_t *packed = job->packed;
     int64_t passed = 0; /* chunks of the sources that lie behind */
     int64_t chunk = atomic_fetch_add(&job->next, 1);
@@ -114,13 +117,13 @@ static hn_status fail_bad_value(const hn_matrix_source *sources, int n, hn_error
 }
 
 hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources, int n,
-                           hn_weights *out, hn_error *err) {
+                           const hn_errand *errand, hn_weights *out, hn_error *err) {
     size_t bytes;
     HN_TRY(add_up(sources, n, &bytes, err));
     uint8_t *packed = hn_alloc_aligned(bytes);
     if (!packed)
         return hn_fail_no_memory(err, bytes);
-    pack_job job = {.sources = sources, .n = n, .packed = packed};
+    pack_job job = {.sources = sources, .n = n, .errand = errand, .packed = packed};
     hn_pool_run(compute->pool, pack_share, &job);
     if (atomic_load(&job.bad)) {
         hn_free_aligned(packed, bytes);
@@ -150,7 +153,7 @@ hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype, in
                          int64_t cols, const void *data, hn_error *err) {
     hn_matrix_source source = {"weights", dtype, rows, cols, data, out, NULL};
     hn_weights weights;
-    HN_TRY(hn_matrices_pack(compute, &source, 1, &weights, err));
+    HN_TRY(hn_matrices_pack(compute, &source, 1, NULL, &weights, err));
     out->borrowed = false; /* the memory is this one matrix */
     return HN_OK;
 }

@@ -254,9 +254,8 @@ static hn_status list_control_ids(hn_checkpoint *ckpt, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status finish_open(hn_checkpoint *ckpt, hn_error *err) {
-    HN_TRY(index_names(ckpt, err));
-    HN_TRY(check_tensors(ckpt, err));
+hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err) {
+    HN_TRY(ckpt->is_gguf ? hn_checkpoint_text_gguf(ckpt, err) : hn_checkpoint_text_hf(ckpt, err));
     if (hn_tokenizer_size(ckpt->tokenizer) > (uint32_t)ckpt->arch.n_vocab)
         return hn_fail(err, HN_BAD_INPUT,
                        "%s: the tokenizer has %u tokens but the embedding only %d rows", ckpt->path,
@@ -269,16 +268,26 @@ static hn_status finish_open(hn_checkpoint *ckpt, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_checkpoint_open(hn_checkpoint *out, const char *path, hn_error *err) {
+hn_status hn_checkpoint_open_tensors(hn_checkpoint *out, const char *path, hn_error *err) {
     hn_checkpoint ckpt = {.path = hn_strdup(path)};
-    hn_status status = ckpt.path ? HN_OK : hn_fail_no_memory(err, strlen(path));
-    if (status == HN_OK) {
-        ckpt.is_gguf = !hn_path_is_dir(path);
-        status = ckpt.is_gguf ? hn_checkpoint_open_gguf(&ckpt, path, err)
-                              : hn_checkpoint_open_hf(&ckpt, path, err);
-    }
-    if (status == HN_OK)
-        status = finish_open(&ckpt, err);
+    hn_status status = HN_OK;
+    HN_GO(ckpt.path ? HN_OK : hn_fail_no_memory(err, strlen(path)));
+    ckpt.is_gguf = !hn_path_is_dir(path);
+    HN_GO(ckpt.is_gguf ? hn_checkpoint_open_gguf(&ckpt, path, err)
+                       : hn_checkpoint_open_hf(&ckpt, path, err));
+    HN_GO(index_names(&ckpt, err));
+    HN_GO(check_tensors(&ckpt, err));
+    *out = ckpt;
+    ckpt = (hn_checkpoint){0};
+done:
+    hn_checkpoint_close(&ckpt);
+    return status;
+}
+
+hn_status hn_checkpoint_open(hn_checkpoint *out, const char *path, hn_error *err) {
+    hn_checkpoint ckpt;
+    HN_TRY(hn_checkpoint_open_tensors(&ckpt, path, err));
+    hn_status status = hn_checkpoint_open_text(&ckpt, err);
     if (status == HN_OK)
         *out = ckpt;
     else

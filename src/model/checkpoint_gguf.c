@@ -187,7 +187,10 @@ static hn_status list_tensors(hn_checkpoint *ckpt, hn_error *err) {
 hn_status hn_checkpoint_open_gguf(hn_checkpoint *ckpt, const char *path, hn_error *err) {
     HN_TRY(hn_gguf_open(&ckpt->gguf, path, err));
     HN_TRY(read_arch(ckpt, err));
-    HN_TRY(list_tensors(ckpt, err));
+    return list_tensors(ckpt, err);
+}
+
+hn_status hn_checkpoint_text_gguf(hn_checkpoint *ckpt, hn_error *err) {
     HN_TRY(hn_tokenizer_from_gguf(&ckpt->tokenizer, &ckpt->gguf, err));
     hn_gguf_string source = {0};
     HN_TRY(hn_gguf_get_string(&ckpt->gguf, "tokenizer.chat_template", &source, err));

@@ -159,7 +159,8 @@ static hn_status read_template(hn_checkpoint *ckpt, const char *dir, const char 
     return status;
 }
 
-static hn_status read_tokenizer(hn_checkpoint *ckpt, const char *dir, hn_error *err) {
+hn_status hn_checkpoint_text_hf(hn_checkpoint *ckpt, hn_error *err) {
+    const char *dir = ckpt->path;
     char *text = NULL, *config = NULL;
     size_t size = 0, config_size = 0;
     hn_status status = HN_OK;
@@ -183,6 +184,5 @@ hn_status hn_checkpoint_open_hf(hn_checkpoint *ckpt, const char *dir, hn_error *
     bool norm_add_one;
     HN_TRY(read_config(ckpt, dir, &norm_add_one, err));
     HN_TRY(hn_safetensors_open(&ckpt->st, dir, err));
-    HN_TRY(list_tensors(ckpt, norm_add_one, err));
-    return read_tokenizer(ckpt, dir, err);
+    return list_tensors(ckpt, norm_add_one, err);
 }

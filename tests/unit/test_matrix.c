@@ -396,6 +396,10 @@ static void test_damaged_scale(void **state) {
     hn_compute_free(compute);
 }
 
+static void count_errand(void *context) {
+    ++*(int *)context;
+}
+
 /* All types in one call and on several threads, rows and columns not filling the last unit: the
  * same bytes as each alone on one thread, and a bad value says in which matrix it stands. */
 static void test_packed_together(void **state) {
@@ -419,7 +423,10 @@ static void test_packed_together(void **state) {
                                         NULL};
     }
     hn_weights weights;
-    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &weights, &err), HN_OK);
+    int errands = 0;
+    const hn_errand errand = {count_errand, &errands};
+    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &errand, &weights, &err),
+                     HN_OK);
     size_t bytes = 0;
     for (int t = 0; t < HN_DTYPE_COUNT; t++) {
         const hn_matrix_source *s = &sources[t];
@@ -437,8 +444,10 @@ static void test_packed_together(void **state) {
     hn_weights_done(&weights);
     uint8_t *damaged = (uint8_t *)sources[HN_Q5_1].data;
     damaged[24 * 3 + 1] = 0x7c;
-    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &weights, &err), HN_BAD_INPUT);
+    assert_int_equal(hn_matrices_pack(many, sources, HN_DTYPE_COUNT, &errand, &weights, &err),
+                     HN_BAD_INPUT);
     assert_non_null(strstr(err.message, "q5_1: row "));
+    assert_int_equal(errands, 2);
     for (int t = 0; t < HN_DTYPE_COUNT; t++)
         free((void *)(uintptr_t)sources[t].data);
     hn_compute_free(one);

@@ -241,7 +241,7 @@ static void fail_each(write_fn *write, const char *to, const char *name) {
     hn_error err;
     must(hn_checkpoint_open(&ckpt, path_of(from, MODELS, "llama3"), &err), &err);
     must(hn_adapter_open(&adapter, path_of(lora, MODELS, "llama3_lora"), &ckpt.arch, &err), &err);
-    must(hn_dir_make(path_of(parent, dir, "failing"), &err), &err);
+    must(hn_dir_make(path_of(parent, test_folder, "failing"), &err), &err);
     snprintf(file, sizeof file, "%s/%s%s", parent, to, name);
     char *target = hn_path_join(parent, to);
     int64_t count = hn_mem_count();

@@ -113,10 +113,13 @@ const hn_command HN_CMD_QUANTIZE = {
     .summary = "make a model smaller",
     .details =
         "Writes a GGUF in one of llama.cpp's types, with its mixes and fallbacks; scales are "
-        "searched for the least error, weighted by --calibration text if there is one.\n\n"
+        "searched for the least error. With --calibration the model runs on data of your job and "
+        "scales and codes are chosen so that the layers' outputs there change least; it takes "
+        "longer.\n\n"
         "With --adapter the adapter is merged in first, and the command says how much of it "
         "survived the rounding; it refuses when it is lost. A base that already is 4-bit can "
-        "swallow an adapter whole: keep the adapter beside the base then, or take q8_0.",
+        "swallow an adapter whole: calibrate with the rows that it was taught with, keep it beside "
+        "the base, or take q8_0.",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER},
     .examples = "hone quantize model --type q4_k_m -o model.Q4_K_M.gguf\n"
                 "hone quantize base.gguf --adapter run/adapter --type q8_0 -o tuned.Q8_0.gguf",

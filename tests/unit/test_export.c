@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "model/model.h"
 #include "release/quantise.h"
 #include "support/files.h"
@@ -276,11 +277,63 @@ static void test_every_allocation_fails(void **state) {
     fail_each(write_folder, "folder", "/model.safetensors");
 }
 
+static void make_adapter(const char *from, const char *to) {
+    hn_checkpoint ckpt;
+    hn_adapter *adapter;
+    hn_error err;
+    hn_rng rng = hn_rng_new(9, 1);
+    must(hn_checkpoint_open(&ckpt, from, &err), &err);
+    must(hn_adapter_new(&adapter, &ckpt.arch, (1u << HN_MODULE_COUNT) - 1, 4, 8, 1, &err), &err);
+    for (int layer = 0; layer < adapter->n_layer; layer++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            hn_lora *lora = &adapter->layers[layer][m];
+            for (int64_t i = 0; i < lora->out * lora->r; i++)
+                lora->b[i] = 0.1f * (float)hn_rng_normal(&rng);
+        }
+    must(hn_adapter_save(adapter, &ckpt.arch, to, &err), &err);
+    hn_adapter_free(adapter);
+    hn_checkpoint_close(&ckpt);
+}
+
+/* Rows that begin alike: with their common beginning computed once, and an adapter to keep. */
+static void test_calibrated_rows(void **state) {
+    (void)state;
+    enum { N_ROWS = 30, LENGTH = 24, COMMON = 9 };
+    static int32_t ids[N_ROWS][LENGTH];
+    hn_document items[N_ROWS];
+    char from[256], adapter[256], plain[256], calibrated[256];
+    hn_error err;
+    hn_quantise_report report;
+    hn_quantise_options options = {
+        .ftype = HN_FTYPE_Q4_1, .n_threads = 2, .allow_lost_adapter = true};
+    path_of(from, MODELS, "llama");
+    make_adapter(from, path_of(adapter, dir, "lora.gguf"));
+    for (int r = 0; r < N_ROWS; r++) {
+        for (int i = 0; i < LENGTH; i++)
+            ids[r][i] = i < COMMON ? i + 5 : (13 * i + 31 * r + i * r) % 200;
+        items[r] = (hn_document){.ids = ids[r], .n = LENGTH - r % 3};
+    }
+    hn_documents rows = {.items = items, .n = N_ROWS, .n_tokens = N_ROWS * LENGTH};
+    must(quantise(from, adapter, path_of(plain, dir, "rp.gguf"), options, &report, &err), &err);
+    uint64_t size = report.size_bytes;
+    assert_true(isnan(report.output_share));
+    options.calibration_rows = &rows;
+    must(quantise(from, adapter, path_of(calibrated, dir, "rc.gguf"), options, &report, &err),
+         &err);
+    assert_int_equal(report.size_bytes, size);
+    assert_true(distance(from, adapter, calibrated) < 1.5 * distance(from, adapter, plain));
+    rows.n = 2; /* too few tokens to say anything */
+    path_of(calibrated, dir, "few.gguf");
+    assert_int_equal(quantise(from, adapter, calibrated, options, &report, &err), HN_BAD_INPUT);
+    assert_false(hn_path_exists(calibrated));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_calibrated),
+        cmocka_unit_test(test_calibrated_rows),
         cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);

@@ -307,23 +307,25 @@ static void test_calibrated_rows(void **state) {
     hn_quantise_options options = {
         .ftype = HN_FTYPE_Q4_1, .n_threads = 2, .allow_lost_adapter = true};
     path_of(from, MODELS, "llama");
-    make_adapter(from, path_of(adapter, dir, "lora.gguf"));
+    make_adapter(from, path_of(adapter, test_folder, "lora.gguf"));
     for (int r = 0; r < N_ROWS; r++) {
         for (int i = 0; i < LENGTH; i++)
             ids[r][i] = i < COMMON ? i + 5 : (13 * i + 31 * r + i * r) % 200;
         items[r] = (hn_document){.ids = ids[r], .n = LENGTH - r % 3};
     }
     hn_documents rows = {.items = items, .n = N_ROWS, .n_tokens = N_ROWS * LENGTH};
-    must(quantise(from, adapter, path_of(plain, dir, "rp.gguf"), options, &report, &err), &err);
+    must(quantise(from, adapter, path_of(plain, test_folder, "rp.gguf"), options, &report, &err),
+         &err);
     uint64_t size = report.size_bytes;
     assert_true(isnan(report.output_share));
     options.calibration_rows = &rows;
-    must(quantise(from, adapter, path_of(calibrated, dir, "rc.gguf"), options, &report, &err),
+    must(quantise(from, adapter, path_of(calibrated, test_folder, "rc.gguf"), options, &report,
+                  &err),
          &err);
     assert_int_equal(report.size_bytes, size);
     assert_true(distance(from, adapter, calibrated) < 1.5 * distance(from, adapter, plain));
     rows.n = 2; /* too few tokens to say anything */
-    path_of(calibrated, dir, "few.gguf");
+    path_of(calibrated, test_folder, "few.gguf");
     assert_int_equal(quantise(from, adapter, calibrated, options, &report, &err), HN_BAD_INPUT);
     assert_false(hn_path_exists(calibrated));
 }

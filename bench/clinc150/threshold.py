@@ -9,7 +9,7 @@ import json
 import math
 import sys
 
-MAX_LOSS = 0.01
+MAX_LOSS = 0.0025
 
 
 def main():

@@ -79,7 +79,8 @@ def parting(args, model, prompt, ours, theirs):
                 file.write(head)
             output([args.hone, "logits", model, "--file", text, "--last", "--numerics", numerics, "-o", npy, "--quiet"])
             logits = read_npy_row(npy)
-            best = sorted(range(len(logits)), key=lambda i: -logits[i])[:2]
+            banned = {int(token) for token in args.end_tokens.split(",")}
+            best = sorted((i for i in range(len(logits)) if i not in banned), key=lambda i: -logits[i])[:2]
             gap = logits[a[common]] - logits[b[common]]
             top = "the best two" if set(best) == {a[common], b[common]} else f"best two {best}"
             parts.append(f"{numerics}: hone's token ahead by {gap:.3f}, {top}")

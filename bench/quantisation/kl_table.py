@@ -17,11 +17,6 @@ def distance(path):
     return float(kl[1]), float(kl[2]), float(same[1])
 
 
-def data_bytes(path):
-    """Bytes of a GGUF less those of its head: the weights alone. Both writers align to 32."""
-    return os.path.getsize(path)
-
-
 def main():
     out, chunks, types = sys.argv[1], sys.argv[2], sys.argv[3:]
     print("| type | bytes, hone | bytes, llama-quantize | KL, hone | KL, llama-quantize | hone's share"
@@ -32,7 +27,7 @@ def main():
         theirs = distance(f"{out}/llama.{kind}.{chunks}.kl")
         with open(f"{out}/hone.{kind}.json", encoding="utf-8") as report:
             report = json.load(report)
-        print(f"| {kind} | {data_bytes(f'{out}/hone.{kind}.gguf'):,} | {data_bytes(f'{out}/llama.{kind}.gguf'):,}"
+        print(f"| {kind} | {os.path.getsize(f'{out}/hone.{kind}.gguf'):,} | {os.path.getsize(f'{out}/llama.{kind}.gguf'):,}"
               f" | {ours[0]:.6f} ± {ours[1]:.6f} | {theirs[0]:.6f} ± {theirs[1]:.6f}"
               f" | {ours[0] / theirs[0] if theirs[0] else float('nan'):.3f} | {ours[2]:.2f} % / {theirs[2]:.2f} %"
               f" | {report['adapter_cosine']:.3f}, {report['adapter_norm_ratio']:.3f} |")

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static hn_status read_number(const hn_recipe_reader *reader, const hn_field *fie
     if (!node->plain || !digits || *end || errno == ERANGE)
         return hn_recipe_fail(reader, node, err, "'%s' must be a number, not '%.100s'", field->key,
                               node->text);
-    if (field->type == HN_FIELD_INT && value != (double)(int64_t)value)
+    if (field->type == HN_FIELD_INT && value != trunc(value))
         return hn_recipe_fail(reader, node, err, "'%s' must be a whole number, not %.100s",
                               field->key, node->text);
     if (!(value >= field->min && value <= field->max))

@@ -301,10 +301,14 @@ static void test_kill(void **state) {
     sums_of("whole", &wanted);
     hn_rng rng = hn_rng_new(11, 0);
     int kills = 0;
-    enum { MAX_KILLS = 400 };
-    /* Short lives first, so that early stages are hit too; growing, so that it ends. */
-    while (kills < MAX_KILLS && !run_and_kill("torn", 5 + (int)hn_rng_below(&rng, 20) + kills * 6))
+    double life_ms = 10;
+    enum { MAX_KILLS = 120 };
+    /* Short lives first, so that early stages are hit too; each a tenth longer than the last, so
+     * that it ends under a sanitizer on a busy machine too. */
+    while (kills < MAX_KILLS && !run_and_kill("torn", (int)life_ms + (int)hn_rng_below(&rng, 20))) {
         kills++;
+        life_ms *= 1.1;
+    }
     print_message("killed %d times\n", kills);
     assert_true(kills > 3 && kills < MAX_KILLS);
     sums_of("torn", &got);

@@ -89,6 +89,7 @@ static void test_bad(void **state) {
         {HEAD DATA "sft:\n  epochs: 1e999\n", "'epochs' must be a number"},
         {HEAD DATA "sft:\n  rank: 1.5\n", "whole number"},
         {HEAD DATA "sft:\n  rank: 0\n", "between 1 and 1024"},
+        {HEAD DATA "sft:\n  rank: 8e99\n", "between 1 and 1024"},
         {HEAD DATA "sft:\n  rank: [1]\n", "single value"},
         {HEAD DATA "sft:\n  schedule: cosin\n", "linear|cosine|constant"},
         {HEAD DATA "sft: 7\n", "must hold keys and values"},

@@ -7,6 +7,14 @@
 #include <math.h>
 #include <string.h>
 
+/* A trained adapter's change is small beside the steps of the grid that its base was quantised to.
+ * With more codes than that grid has, a search for the least error finds it again, every other code
+ * left out, and takes the change back: a small error, but the same one in every row. A grid whose
+ * errors have no pattern is better, as long as they are no more than this many times as large
+ * (squared; docs/quantisation.md has the figures). */
+static const float OFF_GRID_COST = 8;
+static const float COARSEST_TOP = 15; /* 4 bits: the coarsest grid that bases come in */
+
 uint16_t hn_grid_half(float value) {
     const float largest = 65504;
     if (value > largest)
@@ -87,12 +95,24 @@ static bool solve_affine(const hn_grid_sums *s, float sw, float sx, bool f16, bo
     return true;
 }
 
+/* Whether nearly all codes are even, or odd: the values lie near a grid half as fine. */
+static bool is_near_coarser_grid(const float *x, int n, float d, float m, float top) {
+    int odd = 0;
+    for (int i = 0; i < n; i++) {
+        float code = d != 0 ? roundf((x[i] - m) / d) : 0;
+        code = code < 0 ? 0 : code > top ? top : code;
+        odd += (int)code & 1;
+    }
+    return 8 * odd <= n || 8 * (n - odd) <= n;
+}
+
 void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f16, bool m_negative,
                         bool quick, float *d, float *m) {
     const int n_shifts = quick ? 1 : 3, n_starts = quick ? 6 : 3 * 12, n_rounds = quick ? 2 : 3;
     static const float SHIFTS[3] = {0, 0.3f, -0.3f}; /* of the minimum, in steps */
     const hn_row_ops *ops = hn_row_ops_get();
-    float low = x[0], high = x[0], sw, sx, best_error = INFINITY;
+    float low = x[0], high = x[0], sw, sx, best_error = INFINITY, known_error = INFINITY;
+    float known_d = 0, known_m = 0;
     for (int i = 1; i < n; i++) {
         low = x[i] < low ? x[i] : low;
         high = x[i] > high ? x[i] : high;
@@ -113,7 +133,13 @@ void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f
             min = 0;
         for (int round = 0; round <= n_rounds; round++) {
             hn_grid_sums s = ops->round(x, w, n, scale, min, top);
-            if (s.error < best_error) {
+            bool known = top > COARSEST_TOP && s.error < best_error &&
+                         is_near_coarser_grid(x, n, scale, min, top);
+            if (known && s.error < known_error) {
+                known_error = s.error;
+                known_d = scale;
+                known_m = min;
+            } else if (!known && s.error < best_error) {
                 best_error = s.error;
                 *d = scale;
                 *m = min;
@@ -121,6 +147,10 @@ void hn_grid_fit_affine(const float *x, const float *w, int n, float top, bool f
             if (!solve_affine(&s, sw, sx, f16, m_negative, &scale, &min))
                 break;
         }
+    }
+    if (known_error * OFF_GRID_COST < best_error) {
+        *d = known_d;
+        *m = known_m;
     }
 }
 

@@ -99,6 +99,12 @@ wait "$pid"
 "$HONE" chat "$M" -p "Write a long story." -n 300 2>err | head -c 5 >/dev/null
 [ "${PIPESTATUS[0]}" -le 1 ] && [ ! -s err ] && pass "a reader that leaves" || fail "a reader that leaves" "$(cat err)"
 
+if ! python3 -c 'import pty; pty.openpty()' 2>/dev/null; then
+    skip "chat and tables on a terminal" "no pseudo-terminal can be opened here (is /dev/pts mounted?)"
+    finish
+    exit
+fi
+
 talk() { # NAME STEP... -- OPTION...
     local name=$1
     shift

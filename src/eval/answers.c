@@ -3,8 +3,8 @@
 #include "eval/answers.h"
 
 #include "base/mem.h"
+#include "model/vmath.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -166,22 +166,13 @@ static int32_t argmax(const float *logits, uint32_t n) {
     return (int32_t)best;
 }
 
-static double log_softmax_at(const float *logits, uint32_t n, int32_t token) {
-    double sum = 0, most = (double)logits[token];
-    for (uint32_t i = 0; i < n; i++)
-        most = (double)logits[i] > most ? (double)logits[i] : most;
-    for (uint32_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - most);
-    return (double)logits[token] - most - log(sum);
-}
-
 static hn_status take_tokens(answer_run *run, hn_error *err) {
     const hn_tokenizer *tokenizer = run->model->ckpt.tokenizer;
     for (int i = 0; i < run->n_wanting; i++) {
         answer_slot *slot = &run->slots[run->wanting[i]];
         const float *logits = run->logits + (size_t)i * (size_t)run->model->arch.n_vocab;
         int32_t token = argmax(logits, hn_tokenizer_size(tokenizer));
-        slot->log_prob += log_softmax_at(logits, hn_tokenizer_size(tokenizer), token);
+        slot->log_prob += (double)logits[token] - hn_log_sum_exp(logits, run->model->arch.n_vocab);
         bool ends = hn_tokenizer_is_end(tokenizer, token);
         if (!ends)
             HN_TRY(hn_ids_push(&slot->out, token, err));

@@ -36,3 +36,18 @@ json_t *golden_json(const char *name) {
     fprintf(stderr, "%s\n", err.message);
     return NULL;
 }
+
+const char *test_golden_name;
+json_t *test_golden;
+
+int test_golden_load(void **state) {
+    (void)state;
+    test_golden = golden_json(test_golden_name);
+    return test_golden ? 0 : -1;
+}
+
+int test_golden_free(void **state) {
+    (void)state;
+    json_decref(test_golden);
+    return 0;
+}

@@ -9,8 +9,6 @@
 #include "support/files.h"
 #include "tokenizer_help.h"
 
-static json_t *golden;
-
 static void check_ids(const char *name, const char *text, const hn_ids *ids, const json_t *wanted) {
     bool same = ids->size == json_array_size(wanted);
     for (size_t i = 0; same && i < ids->size; i++)
@@ -27,7 +25,7 @@ static void check_ids(const char *name, const char *text, const hn_ids *ids, con
 
 static void check_encoded(const hn_tokenizer *tk, const char *name, const json_t *rows) {
     size_t i;
-    const json_t *row, *texts = json_object_get(golden, "texts");
+    const json_t *row, *texts = json_object_get(test_golden, "texts");
     hn_ids ids = {0};
     json_array_foreach (rows, i, row) {
         const json_t *text = json_array_get(texts, i);
@@ -47,7 +45,7 @@ static void check_decoded(const hn_tokenizer *tk, const char *name, const json_t
     json_array_foreach (rows, i, row) {
         hn_ids ids = {0};
         hn_error err;
-        json_array_foreach (json_array_get(json_object_get(golden, "ids"), i), k, id) {
+        json_array_foreach (json_array_get(json_object_get(test_golden, "ids"), i), k, id) {
             assert_int_equal(hn_ids_push(&ids, (int32_t)json_integer_value(id), &err), HN_OK);
         }
         for (int special = 0; special < 2; special++) {
@@ -68,7 +66,7 @@ static void test_settings(void **state) {
     (void)state;
     size_t i;
     const json_t *item;
-    json_array_foreach (json_object_get(golden, "cases"), i, item) {
+    json_array_foreach (json_object_get(test_golden, "cases"), i, item) {
         const char *name = json_string_value(json_object_get(item, "name"));
         const json_t *config = json_object_get(item, "config");
         hn_tokenizer *tk = NULL;
@@ -85,7 +83,7 @@ static void test_settings(void **state) {
 
 /* The first recorded file (a byte-level one), with one piece of its text replaced. */
 static char *edited(const char *from, const char *to) {
-    const json_t *item = json_array_get(json_object_get(golden, "cases"), 0);
+    const json_t *item = json_array_get(json_object_get(test_golden, "cases"), 0);
     const char *text = json_string_value(json_object_get(item, "config"));
     const char *hit = strstr(text, from);
     if (!hit)
@@ -157,7 +155,7 @@ static void test_truncated(void **state) {
 
 static void test_no_memory(void **state) {
     (void)state;
-    const json_t *cases = json_object_get(golden, "cases");
+    const json_t *cases = json_object_get(test_golden, "cases");
     for (size_t i = 0; i < 6; i++) {
         const json_t *config = json_object_get(json_array_get(cases, i), "config");
         hn_status status = HN_NO_MEMORY;
@@ -212,23 +210,12 @@ static void test_config(void **state) {
     hn_free(text);
 }
 
-static int load_golden(void **state) {
-    (void)state;
-    golden = golden_json("tokenizer_json.json");
-    return golden ? 0 : -1;
-}
-
-static int free_golden(void **state) {
-    (void)state;
-    json_decref(golden);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_truncated), cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_config),
     };
-    return cmocka_run_group_tests(tests, load_golden, free_golden);
+    test_golden_name = "tokenizer_json.json";
+    return cmocka_run_group_tests(tests, test_golden_load, test_golden_free);
 }

@@ -14,8 +14,6 @@
 
 enum { KEPT_HEX = 16 };
 
-static json_t *golden;
-
 static uint32_t below(hn_rng *rng, uint32_t n) {
     return (uint32_t)((uint64_t)hn_rng_u32(rng) * n >> 32);
 }
@@ -32,7 +30,7 @@ static void add_chars(hn_buf *out, hn_rng *rng, uint32_t most, uint32_t from, ui
 }
 
 static void add_listed(hn_buf *out, hn_rng *rng, const char *key) {
-    const json_t *list = json_object_get(golden, key);
+    const json_t *list = json_object_get(test_golden, key);
     const json_t *item = json_array_get(list, below(rng, (uint32_t)json_array_size(list)));
     hn_buf_append(out, json_string_value(item), json_string_length(item));
 }
@@ -104,9 +102,9 @@ static void sum_group(const hn_tokenizer *tk, uint64_t seed, uint64_t first, uin
 }
 
 static void check_random(const char *key, hn_tokenizer *tk) {
-    const json_t *hashes = json_object_get(json_object_get(golden, "hashes"), key);
-    uint64_t seed = (uint64_t)json_integer_value(json_object_get(golden, "seed"));
-    uint64_t group = (uint64_t)json_integer_value(json_object_get(golden, "group"));
+    const json_t *hashes = json_object_get(json_object_get(test_golden, "hashes"), key);
+    uint64_t seed = (uint64_t)json_integer_value(json_object_get(test_golden, "seed"));
+    uint64_t group = (uint64_t)json_integer_value(json_object_get(test_golden, "group"));
     assert_true(json_array_size(hashes) * group >= 100000);
     size_t g, wrong = 0;
     const json_t *hash;
@@ -167,23 +165,12 @@ static void test_smollm_gguf(void **state) {
     check_random("base", tk);
 }
 
-static int load_golden(void **state) {
-    (void)state;
-    golden = golden_json("tokenizer_random.json");
-    return golden ? 0 : -1;
-}
-
-static int free_golden(void **state) {
-    (void)state;
-    json_decref(golden);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gpt2),        cmocka_unit_test(test_llama_bpe),
         cmocka_unit_test(test_qwen2),       cmocka_unit_test(test_llama_spm),
         cmocka_unit_test(test_smollm_json), cmocka_unit_test(test_smollm_gguf),
     };
-    return cmocka_run_group_tests(tests, load_golden, free_golden);
+    test_golden_name = "tokenizer_random.json";
+    return cmocka_run_group_tests(tests, test_golden_load, test_golden_free);
 }

@@ -114,6 +114,24 @@ done:
     return status;
 }
 
+/* "No such file" would be said of the file that is to be made; what is missing is its folder. */
+static hn_status fail_place(const char *path, hn_error *err) {
+    int problem = errno;
+    char *dir = hn_path_dir(path);
+    if (!dir)
+        return hn_fail_no_memory(err, strlen(path));
+    hn_status status;
+    if (problem == ENOENT && path[0] && !hn_path_exists(dir)) {
+        status = hn_fail(err, HN_IO, "%s: there is no folder %s; make it first: mkdir -p %s", path,
+                         dir, dir);
+    } else {
+        errno = problem;
+        status = hn_fail_errno(err, "%s", path);
+    }
+    hn_free(dir);
+    return status;
+}
+
 hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
     *out = (hn_out){0};
     if (hn_path_is_dir(path)) /* the rename would fail, after all the work */
@@ -128,7 +146,7 @@ hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
     snprintf(out->temporary, length, "%s.tmp-%ld", path, (long)getpid());
     out->file = fopen(out->temporary, "wbe");
     if (!out->file) {
-        hn_status status = hn_fail_errno(err, "%s", path);
+        hn_status status = fail_place(path, err);
         hn_out_abort(out);
         return status;
     }

@@ -73,6 +73,10 @@ static void test_failures_say_what_to_do(void **state) {
     hn_out out;
     assert_int_equal(hn_out_open(&out, "/tmp", &err), HN_IO); /* before any work is done for it */
     assert_non_null(strstr(err.message, "/tmp: is a directory"));
+    assert_int_equal(hn_out_open(&out, "/tmp/hone-no-folder/a/x.gguf", &err), HN_IO);
+    assert_string_equal(err.message, "/tmp/hone-no-folder/a/x.gguf: there is no folder "
+                                     "/tmp/hone-no-folder/a; make it first: "
+                                     "mkdir -p /tmp/hone-no-folder/a");
 }
 
 /* Memory that was given back comes again from the file; what isn't the map's is left alone. */

@@ -56,6 +56,22 @@ static hn_status check_place(const char *path, hn_error *err) {
     return HN_OK;
 }
 
+/* One without the other would be forgotten in silence, or found only after the model is loaded. */
+static hn_status check_abstention(const hn_cli *cli, hn_error *err) {
+    bool below = hn_cli_given(cli, "abstain-below"), as = hn_cli_given(cli, "abstain-as");
+    if (as && !below)
+        return hn_fail(err, HN_USAGE,
+                       "--abstain-as %s does nothing alone: say below which probability too, such "
+                       "as --abstain-below 0.5",
+                       hn_cli_text(cli, "abstain-as"));
+    if (below && !as)
+        return hn_fail(err, HN_USAGE,
+                       "--abstain-below %s: say too what such an answer becomes, such as "
+                       "--abstain-as out_of_scope",
+                       hn_cli_text(cli, "abstain-below"));
+    return HN_OK;
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session = {0};
     hn_golden golden = {0};
@@ -70,6 +86,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                                .label = label ? label : base_name(hn_cli_arg(cli, 0))};
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     hn_status status;
+    HN_TRY(check_abstention(cli, err));
     if (results)
         HN_TRY(check_place(results, err));
     HN_TRY(hn_golden_read(&golden, hn_cli_arg(cli, 1), err));

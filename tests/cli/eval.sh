@@ -38,5 +38,7 @@ expect "all answers are too unlikely" 0 "hard +1 +1\.000" "$HONE" eval "$M" gold
 expect "none is" 0 "hard +1 +0\.000" "$HONE" eval "$M" golden.jsonl -n 12 \
     --abstain-below 1e-300 --abstain-as unsure
 expect "replaced by what?" 2 "abstain-as" "$HONE" eval "$M" golden.jsonl --abstain-below 0.5
+expect "replaced when?" 2 "abstain-as unsure .*--abstain-below 0\.5" "$HONE" eval "$M" golden.jsonl \
+    --abstain-as unsure
 expect "more than certain" 2 "abstain-below" "$HONE" eval "$M" golden.jsonl --abstain-below 1.5
 finish

@@ -174,6 +174,23 @@ static hn_status check_bundle(const hn_recipe_reader *reader, const hn_yaml_node
                           recipe->bundle.artefact);
 }
 
+/* Each of the two says something only beside the other. */
+static hn_status check_abstention(const hn_recipe_reader *reader, const hn_yaml_node *root,
+                                  hn_error *err) {
+    const hn_yaml_node *section = member(root, "eval");
+    const hn_yaml_node *below = section ? member(section, "abstain_below") : NULL;
+    const hn_yaml_node *as = section ? member(section, "abstain_as") : NULL;
+    if (below && !as)
+        return hn_recipe_fail(reader, below, err,
+                              "'abstain_below' needs 'abstain_as': what an answer less probable "
+                              "than that becomes");
+    if (as && !below)
+        return hn_recipe_fail(reader, as, err,
+                              "'abstain_as' needs 'abstain_below': the probability below which an "
+                              "answer becomes that");
+    return HN_OK;
+}
+
 static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node *root,
                              hn_error *err) {
     bool seen[MAX_CANDIDATES] = {0};
@@ -192,6 +209,7 @@ static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node 
                                 recipe, seen, err));
     }
     HN_TRY(apply_defaults(reader, root, HN_RECIPE_FIELDS, HN_RECIPE_N_FIELDS, recipe, seen, err));
+    HN_TRY(check_abstention(reader, root, err));
     return check_bundle(reader, root, err);
 }
 

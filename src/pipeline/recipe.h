@@ -59,8 +59,10 @@ typedef struct hn_recipe {
 
     struct {
         int64_t max_tokens, kl_chunks;
-        char *prompt_only; /* system prompt of the base by prompt alone; NULL = data.system */
-        char *kl_text;     /* text file for KL against float; NULL = the golden prompts */
+        char *prompt_only;    /* system prompt of the base by prompt alone; NULL = data.system */
+        char *kl_text;        /* text file for KL against float; NULL = the golden prompts */
+        double abstain_below; /* as hn_eval_options has them; 0 and NULL = no abstention */
+        char *abstain_as;
         bool bench;
     } eval;
 

@@ -42,6 +42,8 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"eval", "prompt_only", HN_FIELD_TEXT, AT(eval.prompt_only)},
     {"eval", "kl_chunks", HN_FIELD_INT, AT(eval.kl_chunks), "8", false, 0, 1e6},
     {"eval", "kl_text", HN_FIELD_FILE, AT(eval.kl_text)},
+    {"eval", "abstain_below", HN_FIELD_REAL, AT(eval.abstain_below), NULL, false, 0, 1},
+    {"eval", "abstain_as", HN_FIELD_TEXT, AT(eval.abstain_as)},
     {"eval", "bench", HN_FIELD_BOOL, AT(eval.bench), "true"},
 
     {"gate", "max_quality_drop", HN_FIELD_REAL, AT(gate.max_quality_drop), "0.02", false, 0, 1},

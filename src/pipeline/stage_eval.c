@@ -70,6 +70,8 @@ static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *st
                                .path_out = samples,
                                .path_timing = timing,
                                .max_tokens = (int)run->recipe->eval.max_tokens,
+                               .abstain_below = run->recipe->eval.abstain_below,
+                               .abstain_as = run->recipe->eval.abstain_as,
                                .label = row->name};
     HN_GO(hn_eval_run(model, adapter, &golden, &options, run->progress, &scores, err));
 done:
@@ -85,8 +87,11 @@ done:
 static hn_status run_eval(hn_run *run, hn_run_row *row, hn_error *err) {
     char name[HN_STAGE_NAME_MAX];
     json_t *inputs = hn_run_inputs("eval", REVISION);
-    json_t *own = json_pack("{s:s, s:s*, s:I}", "golden", run->golden_hash, "system", row->system,
-                            "max_tokens", (json_int_t)run->recipe->eval.max_tokens);
+    const hn_recipe *recipe = run->recipe;
+    json_t *own = json_pack("{s:s, s:s*, s:I, s:s*, s:o*}", "golden", run->golden_hash, "system",
+                            row->system, "max_tokens", (json_int_t)recipe->eval.max_tokens,
+                            "abstain_as", recipe->eval.abstain_as, "abstain_below",
+                            recipe->eval.abstain_as ? json_real(recipe->eval.abstain_below) : NULL);
     HN_TRY(model_inputs(run, row, inputs, own, &inputs, err));
     snprintf(name, sizeof name, "eval-%s", row->name);
     HN_TRY(hn_run_stage_open(run, &row->eval, name, inputs, false, err));

@@ -237,6 +237,38 @@ static void test_changed_recipe(void **state) {
     hn_buf_done(&text);
 }
 
+/* Every answer is too unlikely and becomes "tree": one row in eight is right, in all tables and
+ * gates. Nothing is taught or quantised again for it. */
+static void test_abstention(void **state) {
+    (void)state;
+    need_model();
+    hn_pipeline_result result;
+    hn_buf text = {0};
+    const char *at = strstr(RECIPE, "kl_chunks");
+    hn_buf_printf(&text, "%.*sabstain_below: 1, abstain_as: tree, %s", (int)(at - RECIPE), RECIPE,
+                  at);
+    put("recipe.yaml", hn_buf_text(&text));
+    must_run("run", &result);
+    put("recipe.yaml", RECIPE);
+    size_t i;
+    const json_t *item;
+    json_array_foreach (json_object_get(result.summary, "stages"), i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        bool is_anew = !strncmp(name, "eval-", 5) || !strncmp(name, "gate-", 5) ||
+                       !strcmp(name, "bundle"); /* it holds the gate's verdict */
+        if (json_is_true(json_object_get(item, "reused")) == is_anew)
+            fail_msg("%s was %s", name, is_anew ? "reused" : "made again");
+    }
+    json_array_foreach (json_object_get(result.summary, "rows"), i, item) {
+        assert_true(json_number_value(json_object_get(item, "score")) == 1.0 / N_NOUNS);
+        const json_t *gate = json_object_get(item, "gate");
+        if (gate)
+            assert_int_equal(json_integer_value(json_object_get(gate, "answers_changed")), 0);
+    }
+    hn_pipeline_result_done(&result);
+    hn_buf_done(&text);
+}
+
 static size_t count_entries(const char *name) {
     char *path = hn_path_join(folder, name);
     DIR *handle = opendir(path);
@@ -380,6 +412,7 @@ static void test_full_disk(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run),
+        cmocka_unit_test(test_abstention),
         cmocka_unit_test(test_changed_recipe),
         cmocka_unit_test(test_prune),
         cmocka_unit_test(test_kill),

@@ -49,6 +49,7 @@ static void test_everything(void **state) {
         "sft: {rank: 8, learning_rate: 5e-4, schedule: linear, supervise: all}\n"
         "artefacts:\n  - {name: beside, kind: adapter}\n  - {name: q8, type: q8_0}\n"
         "  - name: q4\n    kind: merged\n    type: q4_k_m\n    calibration: train\n"
+        "eval: {abstain_below: 0.25, abstain_as: out of scope}\n"
         "gate: {max_quality_drop: 0.01, latency: first_token}\n"
         "bundle: {artefact: q8}\n";
     hn_recipe recipe;
@@ -64,6 +65,8 @@ static void test_everything(void **state) {
     assert_int_equal(recipe.n_artefacts, 3);
     assert_int_equal(recipe.artefacts[0].kind, HN_ARTEFACT_ADAPTER);
     assert_string_equal(recipe.artefacts[2].calibration, "train");
+    assert_true(recipe.eval.abstain_below == 0.25);
+    assert_string_equal(recipe.eval.abstain_as, "out of scope");
     assert_int_equal(recipe.gate.latency, 1);
     assert_string_equal(recipe.bundle.artefact, "q8");
     hn_recipe_done(&recipe);
@@ -94,6 +97,10 @@ static void test_bad(void **state) {
         {HEAD DATA "sft:\n  schedule: cosin\n", "linear|cosine|constant"},
         {HEAD DATA "sft: 7\n", "must hold keys and values"},
         {HEAD DATA "eval: {bench: yes}\n", "true or false"},
+        {HEAD DATA "eval:\n  abstain_below: 0.5\n",
+         "r.yaml:5:18: 'abstain_below' needs 'abstain_as'"},
+        {HEAD DATA "eval:\n  abstain_as: no\n", "r.yaml:5:15: 'abstain_as' needs 'abstain_below'"},
+        {HEAD DATA "eval: {abstain_below: 2, abstain_as: no}\n", "between 0 and 1"},
         {HEAD DATA "artefacts: {name: x}\n", "must be a list"},
         {HEAD DATA "artefacts: [{type: q8_0}]\n", "'artefacts.name' is missing"},
         {HEAD DATA "artefacts: [{name: x}]\n", "needs a 'type'"},

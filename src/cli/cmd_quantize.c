@@ -76,10 +76,14 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
     if (adapter_path)
         HN_GO(hn_adapter_open(&adapter, adapter_path, &ckpt.arch, err));
-    if (calibration && is_jsonl(calibration)) {
+    if (!calibration) {
+        options.calibrate_on_own_text = hn_ftype_is_coarse(options.ftype);
+    } else if (!strcmp(calibration, "self")) {
+        options.calibrate_on_own_text = true;
+    } else if (is_jsonl(calibration)) {
         HN_GO(read_rows(cli, &ckpt, calibration, &rows, err));
         options.calibration_rows = &rows;
-    } else if (calibration) {
+    } else if (strcmp(calibration, "none")) {
         HN_GO(hn_cli_read(calibration, &text, &size, err));
         options.calibration_text = text;
     }
@@ -97,7 +101,8 @@ static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "FILE", NULL, "The GGUF to write (needed)"},
     {"type", 'T', HN_OPT_CHOICE, "TYPE", "q4_k_m", "What to quantise to", TYPES, 0, 0},
     {"calibration", 0, HN_OPT_TEXT, "FILE", NULL,
-     "Training rows (.jsonl) or text that the model is used on: says which errors matter"},
+     "Training rows (.jsonl) or text that the model is used on: says which errors matter; self = "
+     "what the model itself writes, which is the default for 4 and 5 bits; none = no data"},
     {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text of calibration rows that have none"},
     {"allow-lost-adapter", 0, HN_OPT_FLAG, NULL, NULL,
      "Write the file although the rounding undid the adapter"},
@@ -112,14 +117,14 @@ const hn_command HN_CMD_QUANTIZE = {
     .max_args = 1,
     .summary = "make a model smaller",
     .details =
-        "Writes a GGUF in one of llama.cpp's types, with its mixes and fallbacks; scales are "
-        "searched for the least error. With --calibration the model runs on data of your job and "
-        "scales and codes are chosen so that the layers' outputs there change least; it takes "
-        "longer.\n\n"
+        "Writes a GGUF in one of llama.cpp's types, with its mixes and fallbacks. The model runs "
+        "on calibration data, and scales and codes are chosen so that the layers' outputs there "
+        "change least: data of your job with --calibration, else what the model itself writes. "
+        "With --calibration none, and for 6 and 8 bits where it gains little, scales are searched "
+        "for the least error of the weights, which takes a fraction of the time.\n\n"
         "With --adapter the adapter is merged in first, and the command says how much of it "
-        "survived the rounding; it refuses when it is lost. A base that already is 4-bit can "
-        "swallow an adapter whole: calibrate with the rows that it was taught with, keep it beside "
-        "the base, or take q8_0.",
+        "survived the rounding; it refuses when it is lost. Without calibration a base that "
+        "already is 4-bit can swallow an adapter whole.",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER},
     .examples = "hone quantize model --type q4_k_m -o model.Q4_K_M.gguf\n"
                 "hone quantize base.gguf --adapter run/adapter --type q8_0 -o tuned.Q8_0.gguf",

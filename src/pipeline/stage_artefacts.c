@@ -27,18 +27,35 @@ static const char *stage_word(const hn_recipe_artefact *artefact) {
     return "merge";
 }
 
+/* Whether it is calibrated on what the model itself writes. */
+static bool is_on_own_text(const hn_recipe_artefact *artefact) {
+    hn_ftype ftype;
+    if (artefact->calibration)
+        return !strcmp(artefact->calibration, "self");
+    return artefact->kind == HN_ARTEFACT_MERGED && hn_ftype_from_name(artefact->type, &ftype) &&
+           hn_ftype_is_coarse(ftype);
+}
+
+/* Whether it is calibrated on rows or text. */
+static bool is_on_data(const hn_recipe_artefact *artefact) {
+    return artefact->calibration && strcmp(artefact->calibration, "self") &&
+           strcmp(artefact->calibration, "none");
+}
+
 static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact, json_t **out,
                            hn_error *err) {
     char calibration[65] = "";
-    if (artefact->calibration && strcmp(artefact->calibration, "train"))
+    if (is_on_own_text(artefact))
+        snprintf(calibration, sizeof calibration, "self");
+    else if (is_on_data(artefact) && strcmp(artefact->calibration, "train"))
         HN_TRY(hn_sha256_file(artefact->calibration, calibration, err));
-    else if (artefact->calibration)
+    else if (is_on_data(artefact))
         HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", calibration, err));
     json_t *inputs = hn_run_inputs(stage_word(artefact), REVISION);
     json_t *own =
         json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:b, s:s}", "base", run->base_hash, "adapter",
                   run->adapter_hash, "kind", artefact->kind, "type", artefact->type, "calibration",
-                  calibration, "system", calibration[0] ? run->recipe->data.system : NULL,
+                  calibration, "system", is_on_data(artefact) ? run->recipe->data.system : NULL,
                   "allow_lost_adapter", artefact->allow_lost_adapter, "isa", run->isa_name);
     if (!inputs || !own || json_object_update(inputs, own)) {
         json_decref(inputs);
@@ -75,9 +92,9 @@ static hn_status read_rows(const hn_run *run, const hn_checkpoint *ckpt, const c
 static hn_status read_calibration(const hn_run *run, const hn_recipe_artefact *artefact,
                                   const hn_checkpoint *ckpt, calibration *out, hn_error *err) {
     const char *name = artefact->calibration;
-    size_t size = name ? strlen(name) : 0;
-    if (!name)
+    if (!is_on_data(artefact))
         return HN_OK;
+    size_t size = strlen(name);
     if (strcmp(name, "train") && (size < 6 || strcmp(name + size - 6, ".jsonl")))
         return hn_file_read(name, MAX_CALIBRATION_BYTES, &out->text, &size, err);
     char *path = strcmp(name, "train") ? hn_strdup(name) : hn_stage_path(&run->data, "train.jsonl");
@@ -101,6 +118,7 @@ static hn_status write_report(const hn_stage *stage, const hn_quantise_report *r
 static hn_status merge(hn_run *run, const hn_recipe_artefact *artefact, const hn_stage *stage,
                        const hn_checkpoint *ckpt, const hn_adapter *adapter, hn_error *err) {
     hn_quantise_options options = {.allow_lost_adapter = artefact->allow_lost_adapter,
+                                   .calibrate_on_own_text = is_on_own_text(artefact),
                                    .n_threads = run->n_threads};
     hn_quantise_report report;
     calibration data = {0};

@@ -4,6 +4,7 @@
 #include "release/calibrate.h"
 
 #include "base/mem.h"
+#include "release/self_text.h"
 
 #include <string.h>
 
@@ -82,7 +83,9 @@ static void measure(hn_calibration *c) {
 /* Pieces of the text, or rows spread evenly over all of them. */
 static hn_status choose(hn_calibration *c, const hn_documents *rows, const char *text,
                         hn_error *err) {
-    if (!rows)
+    if (!rows && !text)
+        HN_TRY(hn_self_text(c->model, MAX_TOKENS / CONTEXT, CONTEXT, c->progress, &c->ids, err));
+    else if (!rows)
         HN_TRY(hn_encode(c->model->ckpt.tokenizer, text, strlen(text), 0, &c->ids, err));
     size_t n = rows ? rows->n : c->ids.size / CONTEXT;
     uint64_t n_tokens = rows ? rows->n_tokens : c->ids.size;

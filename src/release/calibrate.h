@@ -11,7 +11,8 @@ enum { HN_CALIBRATE_KINDS = 4 };
 typedef struct hn_calibration hn_calibration;
 
 /* Opens the model once more, with its adapter (may be NULL), to run the data through it: either
- * `rows` (borrowed), each as a sequence of its own, or `text`. */
+ * `rows` (borrowed), each as a sequence of its own, or `text`, or, where both are NULL, what the
+ * model writes by itself without the adapter (an adapter may only know its job). */
 HN_MUST_CHECK hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
                                            const hn_adapter *adapter, const hn_documents *rows,
                                            const char *text, int n_threads,

@@ -22,6 +22,8 @@ typedef struct plan {
     const hn_tensor *tensor;
     hn_weight weight;
     hn_dtype dtype;
+    bool copied;     /* rows that already are what they should be, as they lie */
+    bool calibrated; /* where there is calibration data */
 } plan;
 
 typedef struct job {
@@ -94,8 +96,12 @@ static hn_status make_plans(job *j, const hn_adapter *adapter, hn_ftype ftype) {
         const hn_tensor *tensor = &ckpt->tensors[i];
         hn_dtype dtype =
             hn_ftype_tensor_dtype(ftype, &ckpt->arch, tensor->name, tensor->rows, tensor->cols);
-        j->plans[j->n_plans++] = (plan){
+        plan *p = &j->plans[j->n_plans++];
+        *p = (plan){
             .tensor = tensor, .weight = hn_weight_of(ckpt, tensor, adapter, true), .dtype = dtype};
+        p->copied =
+            tensor->dtype == dtype && !p->weight.lora && !p->weight.head_dim && p->weight.add == 0;
+        p->calibrated = !p->copied && p->weight.module >= 0 && hn_dtype_is_quantised(dtype);
     }
     qsort(j->plans, j->n_plans, sizeof *j->plans, compare_plans);
     if (!ckpt->is_gguf && ckpt->arch.rope_scaling == HN_ROPE_LLAMA3)
@@ -236,7 +242,7 @@ static hn_status write_rows(job *j, const plan *p) {
     int64_t rows = p->tensor->rows;
     size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)p->tensor->cols);
     int64_t per_batch = (int64_t)(BATCH_BYTES / row_bytes) + 1;
-    bool calibrated = j->calibration && p->weight.module >= 0 && hn_dtype_is_quantised(p->dtype);
+    bool calibrated = j->calibration && p->calibrated;
     j->current = p;
     if (calibrated) {
         int64_t most = hn_rounding_max_rows(j->rounding, p->tensor->cols);
@@ -259,19 +265,13 @@ static hn_status write_rows(job *j, const plan *p) {
     return HN_OK;
 }
 
-/* Rows that already are what they should be are copied as they lie. */
-static bool is_copy(const plan *p) {
-    return p->tensor->dtype == p->dtype && !p->weight.lora && !p->weight.head_dim &&
-           p->weight.add == 0;
-}
-
 static hn_status write_tensors(job *j) {
     for (size_t i = 0; i < j->n_plans; i++) {
         const plan *p = &j->plans[i];
         hn_progress_update(j->progress, "quantise", i, j->n_plans, "tensors", p->tensor->name);
         if (hn_progress_cancelled(j->progress))
             return hn_fail(j->err, HN_CANCELLED, "stopped; nothing was written");
-        if (is_copy(p))
+        if (p->copied)
             HN_TRY(hn_gguf_writer_data(j->writer, p->tensor->data, p->tensor->size_bytes, j->err));
         else
             HN_TRY(write_rows(j, p));
@@ -326,11 +326,13 @@ static void job_done(job *j) {
 static hn_status start_calibration(job *j, const hn_adapter *adapter,
                                    const hn_quantise_options *options) {
     int64_t widest = 0;
-    if (!options->calibration_text && !options->calibration_rows)
-        return HN_OK;
     for (size_t i = 0; i < j->n_plans; i++)
-        if (j->plans[i].weight.module >= 0 && j->plans[i].tensor->cols > widest)
+        if (j->plans[i].calibrated && j->plans[i].tensor->cols > widest)
             widest = j->plans[i].tensor->cols;
+    bool wanted =
+        options->calibration_text || options->calibration_rows || options->calibrate_on_own_text;
+    if (!wanted || widest == 0)
+        return HN_OK;
     HN_TRY(hn_calibration_new(&j->calibration, j->ckpt, adapter, options->calibration_rows,
                               options->calibration_text, options->n_threads, j->progress, j->err));
     HN_TRY(hn_rounding_new(&j->rounding, hn_calibration_compute(j->calibration), widest, j->err));

@@ -24,6 +24,9 @@ typedef enum hn_ftype {
 } hn_ftype;
 const char *hn_ftype_name(hn_ftype ftype);
 bool hn_ftype_from_name(const char *name, hn_ftype *ftype);
+/* Up to 6 bits a weight: calibrating is worth its time even on the model's own text
+ * (docs/quantisation.md has the figures). */
+bool hn_ftype_is_coarse(hn_ftype ftype);
 /* The type that `ftype` gives a tensor, mixes and fallbacks included (llama.cpp's rules). */
 hn_dtype hn_ftype_tensor_dtype(hn_ftype ftype, const hn_arch *arch, const char *tensor_name,
                                int64_t rows, int64_t cols);
@@ -35,10 +38,11 @@ HN_MUST_CHECK hn_status hn_blocks_quantise(hn_dtype dtype, const float *values, 
 
 typedef struct hn_quantise_options {
     hn_ftype ftype;
-    /* Data that says which errors matter, or NULL: rows of the job (better), or else text. */
+    /* Data that says which errors matter, or NULL: rows of the job, or else text. */
     const hn_documents *calibration_rows;
     const char *calibration_text;
-    bool allow_lost_adapter; /* write the file although the adapter didn't survive */
+    bool calibrate_on_own_text; /* without either: on what the model writes by itself */
+    bool allow_lost_adapter;    /* write the file although the adapter didn't survive */
     int n_threads;
 } hn_quantise_options;
 

@@ -32,6 +32,12 @@ bool hn_ftype_from_name(const char *name, hn_ftype *ftype) {
     return false;
 }
 
+bool hn_ftype_is_coarse(hn_ftype ftype) {
+    const hn_dtype_info *info = hn_dtype_get(FTYPES[ftype].dtype);
+    return hn_dtype_is_quantised(FTYPES[ftype].dtype) &&
+           8 * info->block_bytes <= 6 * info->block_values;
+}
+
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && !strcmp(text + n - m, end);

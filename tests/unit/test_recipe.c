@@ -49,6 +49,8 @@ static void test_everything(void **state) {
         "sft: {rank: 8, learning_rate: 5e-4, schedule: linear, supervise: all}\n"
         "artefacts:\n  - {name: beside, kind: adapter}\n  - {name: q8, type: q8_0}\n"
         "  - name: q4\n    kind: merged\n    type: q4_k_m\n    calibration: train\n"
+        "  - {name: own, type: q8_0, calibration: self}\n"
+        "  - {name: plain, type: q4_0, calibration: none}\n"
         "eval: {abstain_below: 0.25, abstain_as: out of scope}\n"
         "gate: {max_quality_drop: 0.01, latency: first_token}\n"
         "bundle: {artefact: q8}\n";
@@ -62,11 +64,13 @@ static void test_everything(void **state) {
     assert_true(recipe.data.skip_bad);
     assert_int_equal(recipe.sft.supervise, 2);
     assert_int_equal(recipe.sft.schedule, 0);
-    assert_int_equal(recipe.n_artefacts, 3);
+    assert_int_equal(recipe.n_artefacts, 5);
     assert_int_equal(recipe.artefacts[0].kind, HN_ARTEFACT_ADAPTER);
     assert_string_equal(recipe.artefacts[2].calibration, "train");
     assert_true(recipe.eval.abstain_below == 0.25);
     assert_string_equal(recipe.eval.abstain_as, "out of scope");
+    assert_string_equal(recipe.artefacts[3].calibration, "self");
+    assert_string_equal(recipe.artefacts[4].calibration, "none");
     assert_int_equal(recipe.gate.latency, 1);
     assert_string_equal(recipe.bundle.artefact, "q8");
     hn_recipe_done(&recipe);

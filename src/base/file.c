@@ -121,7 +121,7 @@ static hn_status fail_place(const char *path, hn_error *err) {
     if (!dir)
         return hn_fail_no_memory(err, strlen(path));
     hn_status status;
-    if (problem == ENOENT && path[0] && !hn_path_exists(dir)) {
+    if (problem == ENOENT && !hn_path_exists(dir)) {
         status = hn_fail(err, HN_IO, "%s: there is no folder %s; make it first: mkdir -p %s", path,
                          dir, dir);
     } else {
@@ -134,6 +134,8 @@ static hn_status fail_place(const char *path, hn_error *err) {
 
 hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
     *out = (hn_out){0};
+    if (!path[0])
+        return hn_fail(err, HN_IO, "the name of the file to write is empty");
     if (hn_path_is_dir(path)) /* the rename would fail, after all the work */
         return hn_fail(err, HN_IO, "%s: is a directory; name a file", path);
     size_t length = strlen(path) + 32;
@@ -281,6 +283,11 @@ hn_status hn_path_remove(const char *path, hn_error *err) {
 bool hn_path_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;
+}
+
+bool hn_path_is_missing(const char *path) {
+    struct stat info;
+    return stat(path, &info) && (errno == ENOENT || errno == ENOTDIR);
 }
 
 bool hn_path_is_dir(const char *path) {

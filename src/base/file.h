@@ -52,6 +52,8 @@ HN_MUST_CHECK hn_status hn_dir_make(const char *path, hn_error *err);
 HN_MUST_CHECK hn_status hn_path_remove(const char *path, hn_error *err);
 bool hn_path_exists(const char *path);
 bool hn_path_is_dir(const char *path);
+/* Nothing is there. False too where that can't be seen for want of rights. */
+bool hn_path_is_missing(const char *path);
 /* "dir/name", or name when it is absolute or dir is empty; freed with hn_free, NULL = no memory. */
 char *hn_path_join(const char *dir, const char *name);
 /* The folder part of `path` ("." when there is none); freed with hn_free. */

@@ -95,20 +95,29 @@ static size_t edit_distance(const char *a, size_t n_a, const char *b, size_t n_b
     return row[n_b];
 }
 
+/* "quant" for "quantize", "evaluate" for "eval": far in letters, near in meaning. */
+static bool begins_alike(const char *a, size_t n_a, const char *b, size_t n_b) {
+    enum { MIN_PREFIX = 3 };
+    size_t n = n_a < n_b ? n_a : n_b;
+    return n >= MIN_PREFIX && !memcmp(a, b, n);
+}
+
 const char *hn_text_nearest(const char *word, const char *const *candidates, size_t n_candidates) {
     size_t n_word = strlen(word), best = SIZE_MAX;
-    const char *nearest = NULL;
+    const char *nearest = NULL, *alike = NULL;
     if (n_word > MAX_WORD)
         return NULL;
     for (size_t i = 0; i < n_candidates; i++) {
         size_t n = strlen(candidates[i]);
         if (n > MAX_WORD)
             continue;
+        if (!alike && begins_alike(word, n_word, candidates[i], n))
+            alike = candidates[i];
         size_t distance = edit_distance(word, n_word, candidates[i], n);
         if (distance < best) {
             best = distance;
             nearest = candidates[i];
         }
     }
-    return best <= n_word / 3 + 1 ? nearest : NULL;
+    return best <= n_word / 3 + 1 ? nearest : alike;
 }

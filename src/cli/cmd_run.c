@@ -14,7 +14,7 @@ static void key_row(hn_table *table, const hn_field *field) {
     hn_table_cell(table, "%s%s%s", field->section, field->section[0] ? "." : "", field->key);
     hn_table_cell(table, "%s", type_name(field));
     if (field->min != 0 || field->max != 0)
-        hn_table_cell(table, "%g to %g", field->min, field->max);
+        hn_table_cell(table, "%.10g to %.10g", field->min, field->max);
     else
         hn_table_cell(table, "-");
     hn_table_cell(table, "%s",

@@ -13,6 +13,19 @@
 
 enum { MAX_COMMANDS = 64, FIRST_LONG_CODE = 256 /* above every letter */ };
 
+/* The first of two words alone: names the second ones. */
+static hn_status fail_one_word(const char *first, hn_error *err) {
+    char seconds[128] = "";
+    size_t used = 0, n_first = strlen(first);
+    for (size_t i = 0; HN_COMMANDS[i]; i++) {
+        const char *name = HN_COMMANDS[i]->name;
+        if (!strncmp(name, first, n_first) && name[n_first] == ' ' && used < sizeof seconds)
+            used += (size_t)snprintf(seconds + used, sizeof seconds - used, "%s%s",
+                                     used ? ", " : "", name + n_first + 1);
+    }
+    return hn_fail(err, HN_USAGE, "'%s' needs a second word: %s", first, seconds);
+}
+
 hn_status hn_command_find(const hn_command **command, int *n_words, char **words, int n,
                           hn_error *err) {
     const char *names[MAX_COMMANDS];
@@ -34,7 +47,10 @@ hn_status hn_command_find(const hn_command **command, int *n_words, char **words
     }
     const char *near = hn_text_nearest(prefix && n > 1 ? two : words[0], names, n_names);
     if (prefix && n < 2)
-        return hn_fail(err, HN_USAGE, "'%s' needs a second word; 'hone help' lists the commands",
+        return fail_one_word(words[0], err);
+    if (words[0][0] == '-')
+        return hn_fail(err, HN_USAGE,
+                       "'%s' before the command: usage: hone COMMAND [arguments] [options]",
                        words[0]);
     if (near)
         return hn_fail(err, HN_USAGE,
@@ -61,9 +77,9 @@ static hn_status check_range(const hn_option *option, double value, hn_error *er
     if (value >= option->min && value <= option->max)
         return HN_OK;
     if (option->max == HUGE_VAL)
-        return hn_fail(err, HN_USAGE, "--%s: %g is too small; at least %g", option->name, value,
-                       option->min);
-    return hn_fail(err, HN_USAGE, "--%s: %g is not between %g and %g", option->name, value,
+        return hn_fail(err, HN_USAGE, "--%s: %.10g is too small; at least %.10g", option->name,
+                       value, option->min);
+    return hn_fail(err, HN_USAGE, "--%s: %.10g is not between %.10g and %.10g", option->name, value,
                    option->min, option->max);
 }
 

@@ -227,8 +227,10 @@ hn_status hn_records_read(hn_records *out, const char *path, bool skip_bad,
         hn_jsonl_close(&jsonl);
     }
     if (status == HN_OK && records.n == 0)
-        status = hn_fail(err, HN_BAD_INPUT, "%s: no usable row (%zu bad ones left out)", path,
-                         records.n_bad);
+        status = records.n_bad
+                     ? hn_fail(err, HN_BAD_INPUT, "%s: no usable row (%zu bad ones left out)", path,
+                               records.n_bad)
+                     : hn_fail(err, HN_BAD_INPUT, "%s: no row: the file is empty", path);
     if (status != HN_OK) {
         hn_records_done(&records);
         return status;

@@ -189,7 +189,7 @@ static hn_status sample_read(hn_sample *sample, const json_t *row, const char *w
     HN_TRY(hn_json_get_int(row, "acc_norm", where, &acc_norm, err));
     if (!id || strlen(id) >= sizeof sample->id || !sample->slice || !hash || passed < 0 ||
         !(sample->score >= 0 && sample->score <= 1) || !(sample->weight > 0))
-        return hn_fail(err, HN_BAD_INPUT, "%s: not a sample that hone eval wrote", where);
+        return hn_fail(err, HN_BAD_INPUT, "%s: not a sample that hone eval --samples wrote", where);
     memcpy(sample->id, id, strlen(id) + 1);
     sample->passed = passed;
     sample->answer_hash = strtoull(hash, NULL, 16);
@@ -252,7 +252,12 @@ hn_status hn_scores_read(hn_scores *scores, const char *path, const char *path_t
     hn_status status;
     HN_GO(rows_read(path, &out.owner, err));
     out.n = json_array_size(out.owner);
-    out.samples = hn_calloc(out.n + !out.n, sizeof *out.samples);
+    if (!out.n) {
+        status =
+            hn_fail(err, HN_BAD_INPUT, "%s: no samples: hone eval --samples writes them", path);
+        goto done;
+    }
+    out.samples = hn_calloc(out.n, sizeof *out.samples);
     if (!out.samples) {
         status = hn_fail_no_memory(err, out.n * sizeof *out.samples);
         goto done;

@@ -61,8 +61,8 @@ static hn_status expect_string(const hn_gguf *gguf, const char *key, const char 
     hn_gguf_string text = {0};
     HN_TRY(hn_gguf_get_string(gguf, key, &text, err));
     if (text.size != strlen(wanted) || memcmp(text.data, wanted, text.size))
-        return hn_fail(err, HN_BAD_INPUT, "%s: not a LoRA adapter: %s isn't '%s'", gguf->path, key,
-                       wanted);
+        return hn_fail(err, HN_BAD_INPUT, "%s is no LoRA adapter: its %s isn't '%s'", gguf->path,
+                       key, wanted);
     return HN_OK;
 }
 

@@ -178,6 +178,13 @@ hn_status hn_adapter_file_read_peft(hn_adapter_file *file, const char *dir, hn_e
         status = hn_fail_no_memory(err, strlen(dir));
         goto done;
     }
+    if (hn_path_is_missing(config_path)) {
+        status = hn_fail(err, HN_IO,
+                         "%s is no LoRA adapter: neither a folder with %s, as hone sft and PEFT "
+                         "write it, nor a .gguf file",
+                         dir, CONFIG_FILE);
+        goto done;
+    }
     HN_GO(hn_json_read(config_path, MAX_CONFIG_BYTES, &config, err));
     HN_GO(read_config(file, config, config_path, err));
     HN_GO(hn_safetensors_open(&st, path, err));

@@ -210,7 +210,9 @@ static hn_status check_overlaps(const cursor *c, const hn_gguf *gguf) {
 static hn_status take_header(cursor *c, hn_gguf *gguf) {
     char magic[4];
     if (left(c) < sizeof magic || memcmp(c->data, "GGUF", sizeof magic))
-        return hn_fail(c->err, HN_BAD_INPUT, "%s: not a GGUF file", c->path);
+        return hn_fail(c->err, HN_BAD_INPUT,
+                       "%s: %s; models and adapters are GGUF files or Hugging Face folders",
+                       c->path, left(c) ? "not a GGUF file" : "an empty file, no GGUF file");
     HN_TRY(take(c, magic, sizeof magic, "the header"));
     HN_TRY(take(c, &gguf->version, sizeof gguf->version, "the header"));
     if (gguf->version < MIN_SUPPORTED_VERSION || gguf->version > HN_GGUF_VERSION)

@@ -16,6 +16,12 @@ hn_status hn_jsonl_open(hn_jsonl *jsonl, const char *path, hn_error *err) {
         hn_free(opened.path);
         return status;
     }
+    if (opened.map.size >= 4 && !memcmp(opened.map.data, "GGUF", 4)) {
+        hn_jsonl_close(&opened);
+        return hn_fail(err, HN_BAD_INPUT,
+                       "%s: a GGUF file where rows of JSON belong: are the arguments in order?",
+                       path);
+    }
     static const uint8_t BYTE_ORDER_MARK[3] = {0xef, 0xbb, 0xbf}; /* editors on Windows add it */
     if (opened.map.size >= sizeof BYTE_ORDER_MARK &&
         !memcmp(opened.map.data, BYTE_ORDER_MARK, sizeof BYTE_ORDER_MARK))

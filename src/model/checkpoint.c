@@ -254,6 +254,13 @@ static hn_status list_control_ids(hn_checkpoint *ckpt, hn_error *err) {
     return HN_OK;
 }
 
+hn_status hn_checkpoint_fail_adapter(const char *path, hn_error *err) {
+    return hn_fail(err, HN_BAD_INPUT,
+                   "%s is a LoRA adapter, no model: name the model that it was made for, and this "
+                   "as the adapter beside it",
+                   path);
+}
+
 hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err) {
     HN_TRY(ckpt->is_gguf ? hn_checkpoint_text_gguf(ckpt, err) : hn_checkpoint_text_hf(ckpt, err));
     if (hn_tokenizer_size(ckpt->tokenizer) > (uint32_t)ckpt->arch.n_vocab)

@@ -186,6 +186,11 @@ static hn_status list_tensors(hn_checkpoint *ckpt, hn_error *err) {
 
 hn_status hn_checkpoint_open_gguf(hn_checkpoint *ckpt, const char *path, hn_error *err) {
     HN_TRY(hn_gguf_open(&ckpt->gguf, path, err));
+    static const char ADAPTER[] = "adapter";
+    hn_gguf_string type = {0};
+    HN_TRY(hn_gguf_get_string(&ckpt->gguf, "general.type", &type, err));
+    if (type.size == sizeof ADAPTER - 1 && !memcmp(type.data, ADAPTER, type.size))
+        return hn_checkpoint_fail_adapter(path, err);
     HN_TRY(read_arch(ckpt, err));
     return list_tensors(ckpt, err);
 }

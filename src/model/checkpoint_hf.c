@@ -24,16 +24,27 @@ static hn_status read_optional(const char *dir, const char *name, size_t max, ch
     return status;
 }
 
+static hn_status fail_no_config(const char *dir, hn_error *err) {
+    char *adapter = hn_path_join(dir, "adapter_config.json");
+    if (!adapter)
+        return hn_fail_no_memory(err, strlen(dir));
+    bool is_adapter = hn_path_exists(adapter);
+    hn_free(adapter);
+    if (is_adapter)
+        return hn_checkpoint_fail_adapter(dir, err);
+    return hn_fail(err, HN_BAD_INPUT,
+                   "%s has no config.json: a model is a .gguf file or a folder with config.json, "
+                   "*.safetensors and tokenizer.json",
+                   dir);
+}
+
 static hn_status read_config(hn_checkpoint *ckpt, const char *dir, bool *add_one, hn_error *err) {
     char *path = hn_path_join(dir, "config.json");
     if (!path)
         return hn_fail_no_memory(err, strlen(dir));
-    hn_status status = hn_path_exists(path)
-                           ? hn_json_read(path, MAX_CONFIG_BYTES, &ckpt->config, err)
-                           : hn_fail(err, HN_BAD_INPUT,
-                                     "%s has no config.json: a model is a .gguf file or a folder "
-                                     "with config.json, *.safetensors and tokenizer.json",
-                                     dir);
+    hn_status status = hn_path_is_missing(path)
+                           ? fail_no_config(dir, err)
+                           : hn_json_read(path, MAX_CONFIG_BYTES, &ckpt->config, err);
     if (status == HN_OK)
         status = hn_arch_from_config(&ckpt->arch, ckpt->config, path, add_one, err);
     hn_free(path);

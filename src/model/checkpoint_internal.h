@@ -43,6 +43,8 @@ HN_MUST_CHECK hn_status hn_checkpoint_open_gguf(hn_checkpoint *ckpt, const char 
 HN_MUST_CHECK hn_status hn_checkpoint_open_hf(hn_checkpoint *ckpt, const char *dir, hn_error *err);
 HN_MUST_CHECK hn_status hn_checkpoint_text_gguf(hn_checkpoint *ckpt, hn_error *err);
 HN_MUST_CHECK hn_status hn_checkpoint_text_hf(hn_checkpoint *ckpt, hn_error *err);
+/* HN_BAD_INPUT: `path` is an adapter where a model belongs. */
+hn_status hn_checkpoint_fail_adapter(const char *path, hn_error *err);
 /* The keys of config.json (text_config where there is one) to arch. */
 HN_MUST_CHECK hn_status hn_arch_from_config(hn_arch *arch, const json_t *config, const char *where,
                                             bool *norm_add_one, hn_error *err);

@@ -183,8 +183,10 @@ hn_status hn_perplexity_run(hn_model *model, const hn_adapter *adapter, hn_model
     HN_GO(hn_encode(model->ckpt.tokenizer, text, n_bytes, HN_ENCODE_ADD_SPECIAL, &ids, err));
     long chunks = (long)(ids.size / (size_t)n_ctx);
     if (chunks < 1)
-        HN_GO(hn_fail(err, HN_BAD_INPUT, "the text has %zu tokens, one chunk takes %d", ids.size,
-                      n_ctx));
+        HN_GO(hn_fail(
+            err, HN_BAD_INPUT,
+            "the text has %zu tokens, one chunk takes %d: give more text or a shorter context",
+            ids.size, n_ctx));
     chunks = n_chunks && n_chunks < chunks ? n_chunks : chunks;
     HN_GO(walker_open(&m->model, model, adapter, n_ctx, err));
     HN_GO(walker_open(&m->reference, reference, reference_adapter, n_ctx, err));

@@ -43,8 +43,9 @@ static hn_status read_number(const hn_recipe_reader *reader, const hn_field *fie
         return hn_recipe_fail(reader, node, err, "'%s' must be a whole number, not %.100s",
                               field->key, node->text);
     if (!(value >= field->min && value <= field->max))
-        return hn_recipe_fail(reader, node, err, "'%s' must lie between %g and %g, not %.100s",
-                              field->key, field->min, field->max, node->text);
+        return hn_recipe_fail(reader, node, err,
+                              "'%s' must lie between %.10g and %.10g, not %.100s", field->key,
+                              field->min, field->max, node->text);
     *out = value;
     return HN_OK;
 }

@@ -14,7 +14,7 @@ expect "dedupe" 0 "2 rows kept, 1 copies" "$HONE" data dedupe good.jsonl -o clea
 [ "$(wc -l <clean.jsonl)" = 2 ] && head -2 good.jsonl | cmp -s - clean.jsonl &&
     pass "it keeps the first ones" || fail "it keeps the first ones" "$(cat clean.jsonl)"
 expect_json "dedupe --json" "$HONE" data dedupe good.jsonl --list --json
-expect "one word is no command" 2 "needs a second word" "$HONE" data
+expect "one word is no command" 2 "needs a second word: check, dedupe, stats" "$HONE" data
 expect "a wrong second word" 2 "did you mean 'data dedupe'" "$HONE" data dedup good.jsonl
 if [ -f "$BASE_MODEL" ]; then
     expect "stats" 0 "rows +3," "$HONE" data stats "$BASE_MODEL" good.jsonl

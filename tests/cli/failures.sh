@@ -96,6 +96,8 @@ if "${as[@]}" ./hone --version >first 2>&1; then
     chmod 000 train.jsonl
     expect "rows that may not be read" 3 "train.jsonl: Permission denied" "${as[@]}" ./hone data check train.jsonl
     chmod 644 train.jsonl
+    mkdir -m 000 shut
+    expect "a folder that may not be read" 3 "shut/config.json: Permission denied" "${as[@]}" ./hone info shut
     [ "$(ls closed)" = model.gguf ] && [ "$(cat closed/model.gguf)" = old ] && pass "nothing changed" ||
         fail "nothing changed" "$(ls closed)"
 else
@@ -104,6 +106,35 @@ fi
 chmod 755 closed
 expect "a folder where a file should be" 3 "closed: is a directory" "$HONE" quantize tiny -o closed
 expect "a file where a folder should be" 3 "not a directory|Not a directory" "$HONE" merge tiny lora -o closed/model.gguf/x
+
+expect "no folder for the output" 3 "no folder absent/deep; make it first: mkdir -p absent/deep$" \
+    "$HONE" quantize tiny --type q8_0 -o absent/deep/model.gguf
+expect "nor for the samples" 3 "no folder absent; make it first: mkdir -p absent$" \
+    "$HONE" eval tiny golden.jsonl -n 4 --samples absent/samples.jsonl
+expect "an output without a name" 3 "name of the file to write is empty" "$HONE" quantize tiny -o ""
+[ ! -e absent ] && pass "none is made" || fail "none is made" "$(ls absent)"
+
+# ---- one thing in another's place
+mkdir hollow && : >empty
+"$HONE" export tiny --adapter lora -o lora.gguf >first 2>&1
+"$HONE" quantize tiny --type q8_0 -o tiny.gguf >first 2>&1
+expect "an adapter folder as a model" 3 "lora is a LoRA adapter, no model: name the model" "$HONE" info lora
+expect "an adapter's GGUF as a model" 3 "lora.gguf is a LoRA adapter, no model" "$HONE" sft lora.gguf train.jsonl -o out.d
+expect "a model folder as an adapter" 3 "tiny is no LoRA adapter: neither a folder with adapter_config" \
+    "$HONE" merge tiny tiny -o out.d
+expect "a model's GGUF as an adapter" 3 "tiny.gguf is no LoRA adapter" "$HONE" merge tiny tiny.gguf -o out.d
+expect "rows as an adapter" 3 "train.jsonl is no LoRA adapter" "$HONE" chat tiny --adapter train.jsonl -p hi
+expect "rows as a model" 3 "train.jsonl: not a GGUF file; models and adapters are" "$HONE" info train.jsonl
+expect "an empty file as a model" 3 "empty: an empty file" "$HONE" info empty
+expect "an empty folder as a model" 3 "hollow has no config.json: a model is" "$HONE" info hollow
+expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d
+expect "a model as a golden set" 3 "tiny.gguf: a GGUF file where rows" "$HONE" eval tiny tiny.gguf
+expect "a folder as rows" 3 "hollow: not a regular file but a directory" "$HONE" data check hollow
+expect "an empty file as rows" 3 "empty: no row: the file is empty" "$HONE" data check empty
+expect "an empty file as samples" 3 "empty: no samples: hone eval --samples" "$HONE" gate empty empty
+expect "golden rows as samples" 3 "golden.jsonl.*hone eval --samples wrote" "$HONE" gate golden.jsonl golden.jsonl
+expect "an empty text" 3 "0 tokens, one chunk takes 512: give more text" "$HONE" perplexity tiny empty
+[ ! -e out.d ] && pass "nothing was begun" || fail "nothing was begun" "$(ls out.d)"
 
 # ---- merging over another model leaves nothing of it
 mkdir over && echo mine >over/notes.txt && echo '{}' >over/model.safetensors.index.json

@@ -7,6 +7,11 @@ expect "unknown option names the nearest" 2 "did you mean '--man'" "$HONE" help 
 expect "a flag takes no value" 2 "--man takes no value" "$HONE" help --man=1
 expect "unknown letter" 2 "unknown option '-Z'" "$HONE" help -Z
 expect "too many arguments" 2 "too many|no part of|unknown command" "$HONE" help help me
+expect "a beginning names the command" 2 "did you mean 'quantize'" "$HONE" quant
+expect "and a longer word does" 2 "did you mean 'eval'" "$HONE" evaluate
+expect "an option before the command" 2 "'--adapter' before the command: usage: hone COMMAND" "$HONE" --adapter x
+expect "large limits are written out" 2 "between 0 and 1000000000$" "$HONE" chat model -n -3
+expect "and in the list of keys" 0 "sft.max_length +whole +8 to 1048576 " "$HONE" run --keys
 expect "--help exits 0" 0 "usage: hone COMMAND" "$HONE" --help
 expect "--version" 0 "^hone [0-9]+\.[0-9]+\.[0-9]+$" "$HONE" --version
 

@@ -125,6 +125,7 @@ static void test_utf8(void **state) {
     static const char *const KEYS[] = {"learning_rate", "epochs"};
     assert_string_equal(hn_text_nearest("learnig_rate", KEYS, 2), "learning_rate");
     assert_null(hn_text_nearest("zzzzzz", KEYS, 2));
+    assert_string_equal(hn_text_nearest("learn", KEYS, 2), "learning_rate");
 }
 
 static void test_sha256(void **state) {

@@ -100,7 +100,7 @@ static void test_refusals(void **state) {
     expect_refused("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
                    "\"assistant\", \"content\": \"\"}]}",
                    "messages[1]: content is empty");
-    expect_refused("\n\n", "no usable row");
+    expect_refused("\n\n", "no row: the file is empty");
 }
 
 static void test_skip_bad(void **state) {

@@ -12,7 +12,6 @@
 #include "release/weights.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +25,21 @@ typedef struct plan {
     bool calibrated; /* where there is calibration data */
 } plan;
 
+/* A thread's own. */
+struct row_space {
+    float *base, *merged, *back;   /* (cols) */
+    hn_survival survival, outputs; /* outputs: of the matrix at work */
+    hn_error err;
+};
+
+/* One row of the batch at work. */
+typedef struct row_work {
+    int64_t row, cols;
+    uint8_t *out; /* its blocks in the batch */
+    int64_t at;   /* its first value in targets and changes */
+    struct row_space *space;
+} row_work;
+
 typedef struct job {
     const hn_checkpoint *ckpt;
     const hn_progress *progress;
@@ -35,7 +49,6 @@ typedef struct job {
     size_t n_plans;
     float *rope_factors; /* rope_freqs.weight to be added, or NULL */
     hn_tensor rope_tensor;
-    hn_survival survival;
     hn_gguf_writer *writer;
     hn_calibration *calibration; /* NULL without calibration data */
     hn_rounding *rounding;
@@ -44,17 +57,13 @@ typedef struct job {
     double outputs_share, outputs_error;     /* sums over the matrices ... */
     int n_outputs;                           /* ... and how many */
     hn_error *err;
-
     /* of the tensor at work */
     const plan *current;
     int64_t batch_first;
     uint8_t *batch;
-    float *weights; /* (cols), all 1 */
-    struct row_space {
-        float *base, *merged, *back;   /* (cols) */
-        hn_survival survival, outputs; /* outputs: of the matrix at work */
-        hn_error err;
-    } * space; /* [n_threads] */
+    float *weights;                                               /* (cols), all 1 */
+    struct row_space *space;                                      /* [n_threads] */
+    hn_status (*row_act)(const struct job *j, const row_work *r); /* leaves errors in the space */
 } job;
 
 static int compare_plans(const void *a, const void *b) {
@@ -121,91 +130,84 @@ static hn_status declare(job *j) {
 }
 
 /* Rows of one batch, on one thread. */
-static bool quantise_rows(void *context, int64_t first, int64_t last, int thread) {
-    job *j = context;
-    const plan *p = j->current;
-    struct row_space *space = &j->space[thread];
-    int64_t cols = p->tensor->cols;
-    size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)cols);
+static bool each_row(void *context, int64_t first, int64_t last, int thread) {
+    const job *j = context;
+    int64_t cols = j->current->tensor->cols;
+    size_t row_bytes = hn_dtype_row_bytes(j->current->dtype, (uint64_t)cols);
     for (int64_t row = first; row < last; row++) {
-        uint8_t *out = j->batch + (size_t)(row - j->batch_first) * row_bytes;
-        hn_weight_row(&p->weight, row, space->base, space->merged);
-        if (hn_row_quantise(p->dtype, space->merged, j->weights, cols, out, &space->err) != HN_OK) {
-            hn_error_prefix(&space->err, "%s: %s: row %lld", j->ckpt->path, p->tensor->source_name,
-                            (long long)row);
+        int64_t in_batch = row - j->batch_first;
+        row_work r = {.row = row,
+                      .cols = cols,
+                      .out = j->batch + (size_t)in_batch * row_bytes,
+                      .at = in_batch * cols,
+                      .space = &j->space[thread]};
+        if (j->row_act(j, &r) != HN_OK) {
+            hn_error_prefix(&r.space->err, "%s: %s: row %lld", j->ckpt->path,
+                            j->current->tensor->source_name, (long long)row);
             return false;
-        }
-        if (p->weight.lora) {
-            hn_blocks_dequantise(p->dtype, out, cols, space->back);
-            hn_survival_add(&space->survival, space->base, space->merged, space->back, cols);
         }
     }
     return true;
 }
 
-static hn_status first_error(job *j) {
-    for (int t = 0; t < j->n_threads; t++) {
+static hn_status run_rows(job *j, hn_status (*act)(const job *, const row_work *), int64_t first,
+                          int64_t last) {
+    j->row_act = act;
+    if (hn_rows_run(j->pool, first, last, each_row, j))
+        return HN_OK;
+    for (int t = 0; t < j->n_threads; t++)
         if (j->space[t].err.status != HN_OK) {
             *j->err = j->space[t].err;
             return j->err->status;
         }
+    return HN_OK;
+}
+
+static hn_status quantise_row(const job *j, const row_work *r) {
+    const plan *p = j->current;
+    struct row_space *space = r->space;
+    hn_weight_row(&p->weight, r->row, space->base, space->merged);
+    HN_TRY(hn_row_quantise(p->dtype, space->merged, j->weights, r->cols, r->out, &space->err));
+    if (p->weight.lora) {
+        hn_blocks_dequantise(p->dtype, r->out, r->cols, space->back);
+        hn_survival_add(&space->survival, space->base, space->merged, space->back, r->cols);
     }
     return HN_OK;
 }
 
-/* Rows of a calibrated batch before rounding ... */
-static bool fill_targets(void *context, int64_t first, int64_t last, int thread) {
-    job *j = context;
-    const plan *p = j->current;
-    struct row_space *space = &j->space[thread];
-    int64_t cols = p->tensor->cols;
-    for (int64_t row = first; row < last; row++) {
-        float *target = j->targets + (row - j->batch_first) * cols;
-        float *change = j->changes + (row - j->batch_first) * cols;
-        hn_weight_row(&p->weight, row, space->base, target);
-        for (int64_t i = 0; i < cols; i++) {
-            change[i] = target[i] - space->base[i];
-            if (!isfinite(target[i])) {
-                hn_fail(&space->err, HN_BAD_INPUT,
-                        "%s: %s: row %lld: column %lld holds an infinity or NaN", j->ckpt->path,
-                        p->tensor->source_name, (long long)row, (long long)i);
-                return false;
-            }
-        }
+/* A calibrated row before rounding ... */
+static hn_status fill_target(const job *j, const row_work *r) {
+    float *target = j->targets + r->at, *change = j->changes + r->at;
+    hn_weight_row(&j->current->weight, r->row, r->space->base, target);
+    for (int64_t i = 0; i < r->cols; i++) {
+        change[i] = target[i] - r->space->base[i];
+        if (!isfinite(target[i]))
+            return hn_fail(&r->space->err, HN_BAD_INPUT, "column %lld holds an infinity or NaN",
+                           (long long)i);
     }
-    return true;
+    return HN_OK;
 }
 
 /* ... and what is left of the adapter after it. */
-static bool measure_rows(void *context, int64_t first, int64_t last, int thread) {
-    job *j = context;
-    const plan *p = j->current;
-    struct row_space *space = &j->space[thread];
-    int64_t cols = p->tensor->cols;
-    size_t row_bytes = hn_dtype_row_bytes(p->dtype, (uint64_t)cols);
-    for (int64_t row = first; row < last; row++) {
-        int64_t at = (row - j->batch_first) * cols;
-        const float *target = j->targets + at;
-        for (int64_t i = 0; i < cols; i++)
-            space->base[i] = target[i] - j->changes[at + i];
-        hn_blocks_dequantise(p->dtype, j->batch + (size_t)(row - j->batch_first) * row_bytes, cols,
-                             space->back);
-        hn_survival_add(&space->survival, space->base, target, space->back, cols);
-        hn_survival_add_outputs(&space->outputs, target, space->back, j->changes + at,
-                                j->changes_gram + at, hn_rounding_gradient(j->rounding) + at, cols);
-    }
-    return true;
+static hn_status measure_row(const job *j, const row_work *r) {
+    struct row_space *space = r->space;
+    const float *target = j->targets + r->at, *change = j->changes + r->at;
+    for (int64_t i = 0; i < r->cols; i++)
+        space->base[i] = target[i] - change[i];
+    hn_blocks_dequantise(j->current->dtype, r->out, r->cols, space->back);
+    hn_survival_add(&space->survival, space->base, target, space->back, r->cols);
+    hn_survival_add_outputs(&space->outputs, target, space->back, change, j->changes_gram + r->at,
+                            hn_rounding_gradient(j->rounding) + r->at, r->cols);
+    return HN_OK;
 }
 
 static hn_status round_rows(job *j, const plan *p, int64_t first, int64_t last) {
-    if (!hn_rows_run(j->pool, first, last, fill_targets, j))
-        return first_error(j);
+    HN_TRY(run_rows(j, fill_target, first, last));
     HN_TRY(hn_rounding_run(j->rounding, p->dtype, j->targets, last - first, j->batch, j->err));
     if (!p->weight.lora)
         return HN_OK;
     HN_TRY(hn_rounding_times_gram(j->rounding, j->changes, last - first, j->changes_gram, j->err));
-    (void)hn_rows_run(j->pool, first, last, measure_rows, j);
-    return HN_OK;
+    return run_rows(j, measure_row, first, last);
 }
 
 /* Matrices that share their inputs come one after the other and share what is made of them. */
@@ -256,8 +258,8 @@ static hn_status write_rows(job *j, const plan *p) {
         j->batch_first = first;
         if (calibrated)
             HN_TRY(round_rows(j, p, first, last));
-        else if (!hn_rows_run(j->pool, first, last, quantise_rows, j))
-            return first_error(j);
+        else
+            HN_TRY(run_rows(j, quantise_row, first, last));
         HN_TRY(
             hn_gguf_writer_data(j->writer, j->batch, (size_t)(last - first) * row_bytes, j->err));
     }
@@ -380,11 +382,11 @@ hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter, cons
     j.n_threads = hn_pool_threads(j.pool);
     HN_GO(make_plans(&j, adapter, options->ftype));
     HN_GO(make_space(&j));
-    HN_GO(start_calibration(&j, adapter, options));
     HN_GO(hn_gguf_writer_new(&j.writer, path, j.err));
     HN_GO(hn_quantise_write_metadata(j.writer, ckpt, options->ftype, j.err));
     HN_GO(declare(&j));
-    HN_GO(hn_gguf_writer_begin(j.writer, j.err));
+    HN_GO(hn_gguf_writer_begin(j.writer, j.err)); /* a bad place is found before the long work */
+    HN_GO(start_calibration(&j, adapter, options));
     HN_GO(write_tensors(&j));
     HN_GO(check_survival(&j, adapter, options, &result));
     result.size_bytes = hn_gguf_writer_size(j.writer);

@@ -109,6 +109,9 @@ expect "a file where a folder should be" 3 "not a directory|Not a directory" "$H
 
 expect "no folder for the output" 3 "no folder absent/deep; make it first: mkdir -p absent/deep$" \
     "$HONE" quantize tiny --type q8_0 -o absent/deep/model.gguf
+expect "and that before calibrating" 3 "no folder absent" \
+    "$HONE" quantize tiny --type q4_0 --calibration train.jsonl -o absent/model.gguf
+grep -q calibra err && fail "nothing was calibrated" "$(cat err)" || pass "nothing was calibrated"
 expect "nor for the samples" 3 "no folder absent; make it first: mkdir -p absent$" \
     "$HONE" eval tiny golden.jsonl -n 4 --samples absent/samples.jsonl
 expect "an output without a name" 3 "name of the file to write is empty" "$HONE" quantize tiny -o ""

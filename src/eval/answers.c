@@ -157,21 +157,12 @@ static hn_status finish(answer_run *run, answer_slot *slot, hn_error *err) {
     return status;
 }
 
-/* The lowest id wins a tie, as in sampling. */
-static int32_t argmax(const float *logits, uint32_t n) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return (int32_t)best;
-}
-
 static hn_status take_tokens(answer_run *run, hn_error *err) {
     const hn_tokenizer *tokenizer = run->model->ckpt.tokenizer;
     for (int i = 0; i < run->n_wanting; i++) {
         answer_slot *slot = &run->slots[run->wanting[i]];
         const float *logits = run->logits + (size_t)i * (size_t)run->model->arch.n_vocab;
-        int32_t token = argmax(logits, hn_tokenizer_size(tokenizer));
+        int32_t token = (int32_t)hn_argmax(logits, hn_tokenizer_size(tokenizer));
         slot->log_prob += (double)logits[token] - hn_log_sum_exp(logits, run->model->arch.n_vocab);
         bool ends = hn_tokenizer_is_end(tokenizer, token);
         if (!ends)

@@ -60,13 +60,6 @@ static hn_status walk(walker *w, const int32_t *tokens, int n, bool wants_logits
                       err);
 }
 
-static long argmax(const float *x, long n) {
-    long best = 0;
-    for (long i = 1; i < n; i++)
-        best = x[i] > x[best] ? i : best;
-    return best;
-}
-
 static void score_row(meter *m, long row) {
     long n_vocab = m->model.model->arch.n_vocab;
     const float *logits = m->model.logits + row * n_vocab;
@@ -82,7 +75,7 @@ static void score_row(meter *m, long row) {
         if (log_p > -40) /* e^-40: what lies below adds nothing that a double could hold */
             out->kl += exp(log_p) * (log_p - ((double)logits[i] - log_sum));
     }
-    out->agrees = argmax(logits, n_vocab) == argmax(reference, n_vocab);
+    out->agrees = hn_argmax(logits, n_vocab) == hn_argmax(reference, n_vocab);
 }
 
 static void score_share(void *arg, int thread, int n_threads) {

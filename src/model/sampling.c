@@ -2,6 +2,7 @@
 #include "model/sampling.h"
 
 #include "base/mem.h"
+#include "model/vmath.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -89,14 +90,6 @@ static void penalise(const hn_sampler *sampler, float *logits) {
     }
 }
 
-static int32_t argmax(const float *logits, uint32_t n) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return (int32_t)best;
-}
-
 static int by_logit(const void *a, const void *b) {
     const hn_candidate *x = a, *y = b;
     if (x->logit != y->logit)
@@ -173,7 +166,7 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
         logits[o->bias[i].token] += o->bias[i].bias;
     if (sampler->generated)
         penalise(sampler, logits);
-    int32_t best = argmax(logits, sampler->n_vocab);
+    int32_t best = (int32_t)hn_argmax(logits, sampler->n_vocab);
     if (o->temperature <= 0)
         return best;
     hn_candidate *c = sampler->candidates;

@@ -68,3 +68,10 @@ double hn_log_sum_exp(const float *x, long n) {
     float max = hn_max(x, n);
     return (double)max + log(hn_sum_exp(x, n, max));
 }
+
+long hn_argmax(const float *x, long n) {
+    long best = 0;
+    for (long i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Greedy continuations of the same prompts by hone and by llama.cpp (see README.md)."""
 import argparse
-import array
 import json
 import os
 import subprocess
 import sys
 import tempfile
+
+import numpy as np
+from dequantise import dequantise
+from library import Llama
+
+SIDE_BY_SIDE = 10
 
 
 def read_prompts(path, count):
@@ -18,7 +23,6 @@ def read_prompts(path, count):
             if path.endswith(".jsonl"):
                 row = json.loads(line)
                 text = next((row[key] for key in ("prompt", "question", "instruction") if key in row), "").strip()
-            # llama-completion reads backslashes as escapes and control tokens as tokens.
             if 20 <= len(text) <= 240 and "\n" not in text and "\\" not in text and "<|" not in text:
                 prompts.append(text)
     if len(prompts) < count:
@@ -30,61 +34,61 @@ def output(command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
 
 
-def by_hone(args, model, prompt):
-    banned = [word for token in args.end_tokens.split(",") for word in ("--logit-bias", f"{token}=-1000")]
-    text = output([args.hone, "chat", model, "--raw", "--prompt", prompt, "--max-tokens", str(args.tokens),
-                   "--threads", str(args.threads), "--json", "--quiet"] + banned)
-    return json.loads(text)["text"]
-
-
-def by_llama(args, model, prompt):
-    text = output([os.path.join(args.llama, "llama-completion"), "-m", model, "-p", prompt, "-n", str(args.tokens),
-                   "--temp", "0", "--ignore-eos", "-no-cnv", "--no-display-prompt", "--no-warmup", "-t",
-                   str(args.threads)])
-    return text.decode("utf-8", errors="replace")
-
-
-def ids_of(args, model, text):
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        file.write(text)
+def in_template(args, model, prompt):
+    """A question and the opening of its answer, in the file's own chat template."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump([{"role": "user", "content": prompt}], file)
         file.flush()
-        return [int(i) for i in output([args.hone, "tokenize", model, "--ids", "--file", file.name]).decode()
-                .replace("[", " ").replace("]", " ").replace(",", " ").split()]
+        return output([args.hone, "render", model, file.name]).decode("utf-8")
 
 
-def read_npy_row(path):
-    """The values of hone's (1, n) float32 .npy file."""
-    with open(path, "rb") as file:
-        data = file.read()
-    start = 10 + int.from_bytes(data[8:10], "little")
-    values = array.array("f")
-    values.frombytes(data[start:])
-    return values
+def by_hone(args, model, prompt):
+    command = [args.hone, "chat", model, "--raw", "--prompt", prompt, "--max-tokens", str(args.tokens), "--threads",
+               str(args.threads), "--numerics", args.numerics, "--json", "--quiet"]
+    command += ["--special"] if args.chat else []
+    for token in args.banned:
+        command += ["--logit-bias", f"{token}=-1000"]
+    return json.loads(output(command))["text"]
 
 
-def parting(args, model, prompt, ours, theirs):
-    """Where two continuations part, and hone's logits there: (tokens in common, description)."""
-    a, b = ids_of(args, model, prompt + ours), ids_of(args, model, prompt + theirs)
-    common = 0
-    while common < min(len(a), len(b)) and a[common] == b[common]:
-        common += 1
-    if common == min(len(a), len(b)):
-        return common, "one is the beginning of the other"
-    head = output([args.hone, "detokenize", model] + [str(i) for i in a[:common]]).decode("utf-8")
-    parts = []
+def by_llama(args, model, prompts):
+    """For each prompt itself, its ids, and the answer's ids and text."""
+    # Several sequences at once change nothing but rounding in f32; in int8 it is done as in chat.
+    width = SIDE_BY_SIDE if args.weights_only else 1
+    longest = max(len(prompt) for prompt in prompts)
+    llama = Llama(model, longest + args.tokens, width, args.weights_only, args.threads)
+    for at in range(0, len(prompts), width):
+        some = prompts[at:at + width]
+        ids = [llama.ids(prompt, args.chat) for prompt in some]
+        answers = llama.continuations(ids, args.tokens, args.banned)
+        texts = [llama.text(answer[:-1] if llama.ends(answer[-1]) else answer) for answer in answers]
+        yield from zip(some, ids, answers, texts)
+    llama.close()
+
+
+def logits_of(args, model, ids, numerics):
     with tempfile.TemporaryDirectory() as folder:
-        for numerics in ("int8", "f32"):
-            text, npy = os.path.join(folder, "text"), os.path.join(folder, "logits.npy")
-            with open(text, "w", encoding="utf-8") as file:
-                file.write(head)
-            output([args.hone, "logits", model, "--file", text, "--last", "--numerics", numerics, "-o", npy, "--quiet"])
-            logits = read_npy_row(npy)
-            banned = {int(token) for token in args.end_tokens.split(",")}
-            best = sorted((i for i in range(len(logits)) if i not in banned), key=lambda i: -logits[i])[:2]
-            gap = logits[a[common]] - logits[b[common]]
-            top = "the best two" if set(best) == {a[common], b[common]} else f"best two {best}"
-            parts.append(f"{numerics}: hone's token ahead by {gap:.3f}, {top}")
-    return common, "; ".join(parts)
+        path, npy = os.path.join(folder, "ids"), os.path.join(folder, "logits.npy")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(" ".join(map(str, ids)))
+        output([args.hone, "logits", model, "--ids", "--file", path, "--numerics", numerics, "-o", npy, "--quiet",
+                "--threads", str(args.threads)])
+        logits = np.load(npy)
+    logits[:, args.banned] = -1000
+    return logits
+
+
+def parting(args, model, prompt, answer):
+    """Where hone leaves llama.cpp's answer (ids), and the two tokens' logits there, in both numerics."""
+    logits = {n: logits_of(args, model, prompt + answer[:-1], n)[len(prompt) - 1:] for n in ("int8", "f32")}
+    best = logits[args.numerics].argmax(axis=1)
+    at = next((i for i, token in enumerate(answer) if best[i] != token), None)
+    if at is None:
+        return "the texts differ, hone's best tokens don't"
+    row = {numerics: values[at] for numerics, values in logits.items()}
+    gaps = ", ".join(f"{row[n][best[at]] - row[n][answer[at]]:.4f} in {n}" for n in row)
+    rank = int((row[args.numerics] > row[args.numerics][answer[at]]).sum()) + 1
+    return f"token {at}: hone's is ahead of llama.cpp's, its number {rank}, by {gaps}"
 
 
 def load(path):
@@ -94,26 +98,42 @@ def load(path):
     return {}
 
 
+def save(path, value):
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.replace(path + ".part", path)
+
+
 def compare(args, model, prompts):
-    path = os.path.join(args.out, os.path.basename(model) + ".json")
-    answers = load(path)
-    different = []
-    for number, prompt in enumerate(prompts):
-        key = f"{args.tokens} {prompt}"
-        if key not in answers:
-            answers[key] = [by_hone(args, model, prompt), by_llama(args, model, prompt)]
-            with open(path + ".part", "w", encoding="utf-8") as file:
-                json.dump(answers, file)
-            os.replace(path + ".part", path)
-        # llama-completion ends its answer with a line break.
-        ours, theirs = (text.rstrip() for text in answers[key])
-        if ours != theirs:
-            different.append((number, prompt, ours, theirs))
+    if args.chat:
+        prompts = [in_template(args, model, prompt) for prompt in prompts]
+    mode = (".weights-only" if args.weights_only else "") + (".chat" if args.chat else "")
+    path = os.path.join(args.out, os.path.basename(model) + mode + ".json")
+    known = load(path)
+    theirs, ours = known.setdefault("llama", {}), known.setdefault("hone", {})
+    missing = [prompt for prompt in prompts if prompt not in theirs]
+    read_by_llama = path + ".gguf" if args.weights_only else model
+    if missing and not os.path.exists(read_by_llama):
+        dequantise(model, read_by_llama + ".part")
+        os.replace(read_by_llama + ".part", read_by_llama)
+    if missing:
+        for prompt, *answer in by_llama(args, read_by_llama, missing):
+            theirs[prompt] = answer
+            save(path, known)
+    if args.weights_only and os.path.exists(read_by_llama):
+        ids = theirs[prompts[0]][0] + theirs[prompts[0]][1]
+        off = np.abs(logits_of(args, model, ids, "f32") - logits_of(args, read_by_llama, ids, "f32")).max()
+        print(f"{os.path.basename(model)}: hone's logits from the f32 copy differ by {off} at most", flush=True)
+        os.remove(read_by_llama)
+    for prompt in prompts:
+        if prompt not in ours:
+            ours[prompt] = by_hone(args, model, prompt)
+            save(path, known)
+    different = [(i, prompt) for i, prompt in enumerate(prompts) if ours[prompt] != theirs[prompt][2]]
     same = len(prompts) - len(different)
     print(f"{os.path.basename(model)}: {same} of {len(prompts)} identical over {args.tokens} tokens", flush=True)
-    for number, prompt, ours, theirs in different:
-        common, text = parting(args, model, prompt, ours, theirs)
-        print(f"  prompt {number}: part at token {common} ({text})", flush=True)
+    for number, prompt in different:
+        print(f"  prompt {number}, {parting(args, model, *theirs[prompt][:2])}", flush=True)
     return same
 
 
@@ -121,15 +141,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--hone", required=True)
-    parser.add_argument("--llama", required=True, help="folder with llama-completion")
     parser.add_argument("--prompts", required=True)
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", required=True, help="folder that keeps the answers, so that a second call goes on")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--end-tokens", default="0,2",
-                        help="ids that end an answer: never chosen, as llama.cpp's --ignore-eos has it (SmolLM2: 0,2)")
+    parser.add_argument("--end-tokens", default="0,2", help="ids that end an answer: not chosen (SmolLM2: 0,2)")
+    parser.add_argument("--weights-only", action="store_true",
+                        help="llama.cpp gets the file's values as f32 and hone computes in f32: the same function")
+    parser.add_argument("--chat", action="store_true", help="prompts in the file's chat template; answers may end")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    args.numerics = "f32" if args.weights_only else "int8"
+    args.banned = [] if args.chat else [int(token) for token in args.end_tokens.split(",")]
     os.makedirs(args.out, exist_ok=True)
     prompts = read_prompts(args.prompts, args.count)
     worst = min(compare(args, model, prompts) for model in args.models)

@@ -1,31 +1,8 @@
 /* hone detokenize: token ids to text. */
 #include "cli/commands.h"
+#include "cli/session.h"
 
 #include "base/mem.h"
-#include "model/checkpoint.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Ids separated by blanks, commas or brackets: what `tokenize --ids` or a JSON list looks like. */
-static hn_status ids_parse(const char *text, uint32_t n_vocab, hn_ids *ids, hn_error *err) {
-    static const char SEPARATORS[] = " \t\r\n,[]";
-    for (const char *at = text + strspn(text, SEPARATORS); *at; at += strspn(at, SEPARATORS)) {
-        char *end;
-        errno = 0;
-        long id = strtol(at, &end, 10);
-        if (end == at || (*end && !strchr(SEPARATORS, *end)))
-            return hn_fail(err, HN_BAD_INPUT, "'%.20s' is no token id (byte %zu of the input)", at,
-                           (size_t)(at - text));
-        if (errno || id < 0 || id >= (long)n_vocab)
-            return hn_fail(err, HN_BAD_INPUT,
-                           "token id %.20s is not below %u, the vocabulary's size", at, n_vocab);
-        HN_TRY(hn_ids_push(ids, (int32_t)id, err));
-        at = end;
-    }
-    return HN_OK;
-}
 
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_checkpoint ckpt;
@@ -37,10 +14,10 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
     uint32_t n_vocab = hn_tokenizer_size(ckpt.tokenizer);
     for (int i = 1; i < cli->opts.n_args; i++)
-        HN_GO(ids_parse(hn_cli_arg(cli, i), n_vocab, &ids, err));
+        HN_GO(hn_ids_parse(hn_cli_arg(cli, i), n_vocab, &ids, err));
     if (cli->opts.n_args == 1) {
         HN_GO(hn_cli_read(hn_cli_text(cli, "file"), &text, &size, err));
-        HN_GO(ids_parse(text, n_vocab, &ids, err));
+        HN_GO(hn_ids_parse(text, n_vocab, &ids, err));
     }
     HN_GO(hn_decode(ckpt.tokenizer, ids.data, ids.size, hn_cli_flag(cli, "special"), &out, err));
     if (cli->json) {

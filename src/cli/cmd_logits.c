@@ -43,6 +43,9 @@ static hn_status encode_input(const hn_cli *cli, const hn_model *model, hn_ids *
     if (messages_path) {
         HN_GO(hn_messages_parse(input, size, messages_path, &messages, &tools, err));
         HN_GO(hn_chat_encode(model, messages, tools, true, ids, err));
+    } else if (hn_cli_flag(cli, "ids")) {
+        HN_GO(
+            hn_ids_parse(text ? text : input, hn_tokenizer_size(model->ckpt.tokenizer), ids, err));
     } else {
         int flags = (hn_cli_flag(cli, "no-bos") ? 0 : HN_ENCODE_ADD_SPECIAL) |
                     (hn_cli_flag(cli, "special") ? HN_ENCODE_PARSE_SPECIAL : 0);
@@ -102,6 +105,7 @@ static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "FILE", "logits.npy", "Where to write them"},
     {"file", 'f', HN_OPT_TEXT, "FILE", NULL, "Read the text from here instead of standard input"},
     {"messages", 'm', HN_OPT_TEXT, "FILE", NULL, "Messages as JSON instead of a text"},
+    {"ids", 0, HN_OPT_FLAG, NULL, NULL, "The text is token ids, as tokenize --ids prints them"},
     {"last", 0, HN_OPT_FLAG, NULL, NULL, "The last position's alone"},
     {"special", 0, HN_OPT_FLAG, NULL, NULL, "Control tokens in the text become their ids"},
     {"no-bos", 0, HN_OPT_FLAG, NULL, NULL, "Add no beginning token"},

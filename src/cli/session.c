@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +100,24 @@ hn_status hn_messages_parse(const char *text, size_t size, const char *where, js
     }
     json_decref(value);
     return status;
+}
+
+hn_status hn_ids_parse(const char *text, uint32_t n_vocab, hn_ids *ids, hn_error *err) {
+    static const char SEPARATORS[] = " \t\r\n,[]";
+    for (const char *at = text + strspn(text, SEPARATORS); *at; at += strspn(at, SEPARATORS)) {
+        char *end;
+        errno = 0;
+        long id = strtol(at, &end, 10);
+        if (end == at || (*end && !strchr(SEPARATORS, *end)))
+            return hn_fail(err, HN_BAD_INPUT, "'%.20s' is no token id (byte %zu of the input)", at,
+                           (size_t)(at - text));
+        if (errno || id < 0 || id >= (long)n_vocab)
+            return hn_fail(err, HN_BAD_INPUT,
+                           "token id %.20s is not below %u, the vocabulary's size", at, n_vocab);
+        HN_TRY(hn_ids_push(ids, (int32_t)id, err));
+        at = end;
+    }
+    return HN_OK;
 }
 
 const char *hn_finish_name(hn_finish finish) {

@@ -32,4 +32,8 @@ HN_MUST_CHECK hn_status hn_session_sampling(hn_session *session, const hn_cli *c
  * references; *tools NULL when there are none). */
 HN_MUST_CHECK hn_status hn_messages_parse(const char *text, size_t size, const char *where,
                                           json_t **messages, json_t **tools, hn_error *err);
+/* Adds the ids of a text to `ids`, separated by blanks, commas or brackets: what `tokenize --ids`
+ * or a JSON list looks like. HN_BAD_INPUT for what is no number below n_vocab. */
+HN_MUST_CHECK hn_status hn_ids_parse(const char *text, uint32_t n_vocab, hn_ids *ids,
+                                     hn_error *err);
 const char *hn_finish_name(hn_finish finish);

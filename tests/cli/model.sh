@@ -58,6 +58,10 @@ head = ast.literal_eval(data[10:10 + n].decode())
 assert head == {"descr": "<f4", "fortran_order": False, "shape": (3, 49152)}, head
 assert (10 + n) % 64 == 0 and len(data) == 10 + n + 4 * 3 * 49152
 PYTHON
+"$HONE" tokenize "$M" --ids "The sky is" >ids
+expect "logits of ids" 0 "\(3, 49152\) float32" "$HONE" logits "$M" --ids --file ids -o ids.npy
+cmp -s l.npy ids.npy && pass "ids give what their text gives" || fail "ids give what their text gives"
+expect "logits of an id that is none" 3 "token id 49152 is not below" "$HONE" logits "$M" --ids "1 49152" -o x.npy
 expect "logits to nowhere" 3 "none/l.npy" "$HONE" logits "$M" "Hi" -o none/l.npy
 expect "logits onto a full disk" 3 "" "$HONE" logits "$M" "Hi" -o /dev/full/l.npy
 

@@ -41,6 +41,8 @@ def main():
             kls[name].append((np.exp(right) * (right - log_softmax(logits))).sum(axis=1))
             same[name].append(logits.argmax(axis=1) == reference.argmax(axis=1))
             largest[name].append(np.abs(logits - reference).max(axis=1))
+    more = np.concatenate(kls["hone"]) - np.concatenate(kls["llama.cpp"])
+    print(f"hone's KL is {more.mean():.5f} +- {more.std() / len(more) ** 0.5:.5f} above llama.cpp's")
     for name in kls:
         kl, hit, far = (np.concatenate(values[name]) for values in (kls, same, largest))
         print(f"{name}: KL {kl.mean():.5f} (median {np.median(kl):.5f}, 99 % below {np.quantile(kl, 0.99):.4f}), first "

@@ -240,10 +240,9 @@ static void undo_rows(hn_kv *kv, const hn_batch_row *rows, const int32_t *length
         hn_kv_truncate(kv, rows[i].seq, lengths[rows[i].seq]);
 }
 
-hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters, int n_adapters,
-                     const hn_batch_row *rows, int n_rows, float *logits, float *hidden,
-                     hn_error *err) {
-    HN_TRY(check_rows(model, kv, n_adapters, rows, n_rows, err));
+static hn_status forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
+                         int n_adapters, const hn_batch_row *rows, int n_rows, float *logits,
+                         float *hidden, hn_error *err) {
     int chunk = n_rows < HN_FORWARD_CHUNK ? n_rows : HN_FORWARD_CHUNK;
     HN_TRY(hn_scratch_reserve(&model->scratch, &model->arch, chunk,
                               largest_rank(adapters, n_adapters, model->arch.n_layer), err));
@@ -264,5 +263,15 @@ hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapte
 done:
     if (status != HN_OK)
         undo_rows(kv, rows, kv->lengths_before, n_rows);
+    return status;
+}
+
+hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters, int n_adapters,
+                     const hn_batch_row *rows, int n_rows, float *logits, float *hidden,
+                     hn_error *err) {
+    HN_TRY(check_rows(model, kv, n_adapters, rows, n_rows, err));
+    hn_turns_begin(&model->turns);
+    hn_status status = forward(model, kv, adapters, n_adapters, rows, n_rows, logits, hidden, err);
+    hn_turns_end(&model->turns);
     return status;
 }

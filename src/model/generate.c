@@ -19,14 +19,19 @@ typedef struct run {
     size_t released; /* bytes of it that were shown */
     size_t searched; /* no stop string begins before this */
     bool stopped;    /* a stop string was found; text is cut before it */
-    bool cancelled;
+    bool cancelled;  /* by on_text or from outside */
     hn_generation out;
 } run;
 
+/* Leaves the last one's logits, unless it was cancelled. */
 static hn_status feed(run *r, const int32_t *tokens, int n, hn_error *err) {
     enum { BATCH = 512 };
     hn_batch_row rows[BATCH];
     for (int first = 0; first < n; first += BATCH) {
+        if (r->options->cancel && atomic_load(r->options->cancel)) {
+            r->cancelled = true;
+            return HN_OK;
+        }
         int count = n - first < BATCH ? n - first : BATCH;
         for (int i = 0; i < count; i++)
             rows[i] = (hn_batch_row){.token = tokens[first + i],
@@ -94,6 +99,10 @@ static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
     const hn_generate_options *o = r->options;
     r->out.finish = HN_FINISH_LENGTH;
     for (int made = 0; o->max_tokens <= 0 || made < o->max_tokens; made++) {
+        if (r->cancelled) {
+            r->out.finish = HN_FINISH_CANCELLED;
+            return HN_OK;
+        }
         int32_t token = hn_sampler_draw(&r->sampler, r->logits);
         if (made == 0)
             r->out.first_token_ns = hn_clock_ns() - began;

@@ -3,6 +3,8 @@
 
 #include "model/model.h"
 
+#include <stdatomic.h>
+
 typedef struct hn_logit_bias {
     int32_t token;
     float bias;
@@ -35,6 +37,8 @@ typedef struct hn_generate_options {
      * character; returning false ends generation. May be NULL. */
     bool (*on_text)(void *context, const char *text, size_t n_bytes);
     void *context;
+    /* Set by another thread, ends generation before the next pass over the model. May be NULL. */
+    const atomic_bool *cancel;
 } hn_generate_options;
 
 typedef struct hn_generation {

@@ -130,6 +130,7 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     hn_model *model = hn_calloc(1, sizeof *model);
     if (!model)
         return hn_fail_no_memory(err, sizeof *model);
+    hn_turns_init(&model->turns);
     hn_status status = HN_OK;
     hn_isa isa;
     HN_GO(hn_isa_parse(options->isa ? options->isa : getenv("HONE_ISA"), &isa, err));
@@ -169,6 +170,7 @@ void hn_model_free(hn_model *model) {
     hn_free(model->output_norm);
     hn_free(model->rope_inv_freq);
     hn_free(model->rope_inv_freq_local);
+    hn_turns_done(&model->turns);
     hn_scratch_free(model->scratch);
     hn_compute_free(model->compute);
     hn_checkpoint_close(&model->ckpt);

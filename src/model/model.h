@@ -3,6 +3,7 @@
 
 #include "base/progress.h"
 #include "base/status.h"
+#include "base/turns.h"
 #include "kernels/matrix.h"
 #include "model/adapter.h"
 #include "model/arch.h"
@@ -39,6 +40,7 @@ typedef struct hn_model {
     hn_numerics numerics;
     float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2); local NULL without a window */
     const hn_observer *observer;                /* borrowed; NULL = nobody looks */
+    hn_turns turns;                             /* who may use compute and scratch */
     struct hn_scratch *scratch;                 /* activations of hn_forward, grown at first use */
 } hn_model;
 
@@ -91,7 +93,8 @@ typedef struct hn_batch_row {
  * logits: (rows that want them, n_vocab), in batch order; may be NULL when none does.
  * hidden: (rows that want logits, n_embd) after the last norm, or NULL.
  * On failure the cache is as before. HN_BAD_INPUT: bad token id or sequence; HN_NO_MEMORY: the
- * cache is full. */
+ * cache is full. Threads may call it at once over one model, each with a cache of its own: they
+ * take turns, pass by pass, in the order they came. */
 HN_MUST_CHECK hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
                                    int n_adapters, const hn_batch_row *rows, int n_rows,
                                    float *logits, float *hidden, hn_error *err);

@@ -103,6 +103,7 @@ static inline hn_model *tiny_model(const char *family, int n_threads) {
     if (hn_isa_parse(NULL, &isa, &err) != HN_OK ||
         hn_compute_new(&model->compute, isa, n_threads, &err) != HN_OK)
         abort();
+    hn_turns_init(&model->turns);
     model->arch = tiny_arch(family);
     const hn_arch *a = &model->arch;
     model->layers = hn_calloc((size_t)a->n_layer, sizeof *model->layers);

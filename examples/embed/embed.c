@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
     hone_engine *engine = NULL;
     hone_session *session = NULL;
     hone_generate_options options;
-    hone_message question = {"user", argc > 2 ? argv[2] : "What is the capital of France?"};
+    hone_message question = {"user", argc > 2 ? argv[2] : "Write one sentence about the sea."};
     hone_error err = {HONE_OK, ""};
     int failed = 1;
 

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Sees the answer piece by piece; anything but 0 would end it. */
 static int show(void *context, const char *text, size_t n_bytes) {
-    return fwrite(text, 1, n_bytes, (FILE *)context) !=
-           n_bytes; /* anything but 0 ends the answer */
+    return fwrite(text, 1, n_bytes, (FILE *)context) != n_bytes;
 }
 
 static float *embed(hone_session *session, const char *text, size_t n, hone_error *err) {

@@ -88,7 +88,7 @@ static hn_status generate(answer *a, hn_error *err) {
 static void fill_result(hone_result *out, hn_generation *g) {
     const double seconds = 1e-9;
     hone_result result = {.text = g->text,
-                          .n_bytes = strlen(g->text),
+                          .n_bytes = g->n_bytes,
                           .tokens = g->ids.data,
                           .n_tokens = g->ids.size,
                           .finish = (hone_finish)g->finish,
@@ -102,36 +102,34 @@ static void fill_result(hone_result *out, hn_generation *g) {
     hn_library_options_write(out, size, &result, sizeof result);
 }
 
+static hn_status add_text(json_t *message, size_t index, const char *key, const char *text,
+                          hn_error *err) {
+    if (!text)
+        return hn_fail(err, HN_USAGE, "messages[%zu].%s is NULL", index, key);
+    if (!hn_utf8_valid(text, strlen(text)))
+        return hn_fail(err, HN_BAD_INPUT, "messages[%zu].%s is no valid UTF-8", index, key);
+    if (json_object_set_new(message, key, json_string(text)) != 0)
+        return hn_fail_no_memory(err, strlen(text));
+    return HN_OK;
+}
+
 /* "messages": what the template sees. */
 static hn_status messages_json(const hone_message *messages, size_t n, json_t **out,
                                hn_error *err) {
     json_t *list = json_array();
-    for (size_t i = 0; list && i < n; i++) {
-        const char *texts[2] = {messages[i].role, messages[i].content};
-        static const char *const keys[2] = {"role", "content"};
+    hn_status status = HN_OK;
+    for (size_t i = 0; i < n; i++) {
         json_t *message = json_object();
-        for (int k = 0; k < 2; k++) {
-            if (!texts[k] || !hn_utf8_valid(texts[k], strlen(texts[k]))) {
-                json_decref(message);
-                json_decref(list);
-                return hn_fail(err, texts[k] ? HN_BAD_INPUT : HN_USAGE, "messages[%zu].%s is %s", i,
-                               keys[k], texts[k] ? "no valid UTF-8" : "NULL");
-            }
-            if (json_object_set_new(message, keys[k], json_string(texts[k])) != 0) {
-                json_decref(message);
-                message = NULL;
-                break;
-            }
-        }
-        if (!message || json_array_append_new(list, message) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
+        if (json_array_append_new(list, message) != 0)
+            HN_GO(hn_fail_no_memory(err, n * sizeof *messages));
+        HN_GO(add_text(message, i, "role", messages[i].role, err));
+        HN_GO(add_text(message, i, "content", messages[i].content, err));
     }
-    if (!list)
-        return hn_fail(err, HN_NO_MEMORY, "out of memory: %zu messages could not be copied", n);
     *out = list;
-    return HN_OK;
+    list = NULL;
+done:
+    json_decref(list);
+    return status;
 }
 
 static hn_status encode_chat(answer *a, hn_error *err) {

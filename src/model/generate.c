@@ -136,6 +136,7 @@ static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
 
 static hn_status take_text(run *r, hn_error *err) {
     HN_TRY(hn_buf_check(&r->text, err));
+    r->out.n_bytes = r->text.size;
     r->out.text = r->text.data ? hn_buf_take(&r->text) : hn_strdup("");
     return r->out.text ? HN_OK : hn_fail_no_memory(err, 1);
 }

@@ -42,8 +42,9 @@ typedef struct hn_generate_options {
 } hn_generate_options;
 
 typedef struct hn_generation {
-    char *text; /* NUL-terminated; owned */
-    hn_ids ids; /* generated ids, the ending token not included */
+    char *text;     /* NUL-terminated; owned */
+    size_t n_bytes; /* of text, which may itself hold NULs */
+    hn_ids ids;     /* generated ids, the ending token not included */
     hn_finish finish;
     int n_prompt, n_reused; /* prompt tokens, and how many of them the cache already held */
     uint64_t first_token_ns, total_ns; /* from the call's start */

@@ -495,10 +495,19 @@ static void test_sampling(void **state) {
     options.top_k = 40;
     options.top_p = 0.95f;
     options.repetition_penalty = 1.1f;
+    options.max_tokens = 200;
     for (int i = 0; i < 3; i++) {
         results[i] = empty_result();
         options.seed = i < 2 ? 1 : 2;
         ASSERT_HONE(hone_complete(session, QUESTION, &options, &results[i], errp));
+        /* Whatever bytes it drew, NULs among them. */
+        char *text;
+        size_t n_bytes;
+        ASSERT_HONE(hone_detokenize(engine, results[i].tokens, results[i].n_tokens, 0, &text,
+                                    &n_bytes, errp));
+        assert_int_equal(results[i].n_bytes, n_bytes);
+        assert_memory_equal(results[i].text, text, n_bytes + 1);
+        hone_free(text);
     }
     assert_string_equal(results[0].text, results[1].text);
     assert_string_not_equal(results[0].text, results[2].text);

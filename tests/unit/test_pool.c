@@ -5,6 +5,7 @@
 #include "base/gate.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/turns.h"
 
 #include <dirent.h>
 #include <sched.h>
@@ -168,11 +169,71 @@ static void test_gate(void **state) {
     hn_gate_done(&gate);
 }
 
+enum { QUEUERS = 4 };
+
+typedef struct queue {
+    hn_turns turns;
+    int order[QUEUERS + 1], n; /* who had the turn; written by whoever has it */
+} queue;
+
+typedef struct queuer {
+    queue *queue;
+    int id;
+    pthread_t thread;
+} queuer;
+
+static void *take_turn(void *arg) {
+    queuer *self = arg;
+    queue *q = self->queue;
+    hn_turns_begin(&q->turns);
+    q->order[q->n++] = self->id;
+    hn_turns_end(&q->turns);
+    return NULL;
+}
+
+static const void *end_of_queue(hn_turns *turns) {
+    pthread_mutex_lock(&turns->mutex);
+    const void *end = turns->last;
+    pthread_mutex_unlock(&turns->mutex);
+    return end;
+}
+
+/* Whoever ends a turn and asks again at once comes after all that were waiting. */
+static void test_turns(void **state) {
+    (void)state;
+    queue q = {0};
+    queuer queuers[QUEUERS];
+    hn_turns_init(&q.turns);
+    hn_turns_begin(&q.turns);
+    for (int i = 0; i < QUEUERS; i++) {
+        const void *before = end_of_queue(&q.turns);
+        queuers[i] = (queuer){.queue = &q, .id = i};
+        assert_int_equal(pthread_create(&queuers[i].thread, NULL, take_turn, &queuers[i]), 0);
+        while (end_of_queue(&q.turns) == before)
+            usleep(100);
+    }
+    assert_int_equal(q.n, 0);
+    hn_turns_end(&q.turns);
+    hn_turns_begin(&q.turns);
+    q.order[q.n++] = QUEUERS;
+    hn_turns_end(&q.turns);
+    for (int i = 0; i < QUEUERS; i++)
+        assert_int_equal(pthread_join(queuers[i].thread, NULL), 0);
+    assert_int_equal(q.n, QUEUERS + 1);
+    for (int i = 0; i <= QUEUERS; i++)
+        assert_int_equal(q.order[i], i);
+    hn_turns_done(&q.turns);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_share_once),      cmocka_unit_test(test_asleep),
-        cmocka_unit_test(test_one_processor_for_all), cmocka_unit_test(test_no_pool),
-        cmocka_unit_test(test_share_bounds),          cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_every_share_once),
+        cmocka_unit_test(test_asleep),
+        cmocka_unit_test(test_one_processor_for_all),
+        cmocka_unit_test(test_no_pool),
+        cmocka_unit_test(test_share_bounds),
+        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,9 +98,10 @@ static hn_status format_text(braces *b, const char *text, size_t n, int depth);
 static hn_status field_argument(braces *b, const char *name, size_t n, hn_tv *out) {
     int64_t index = 0;
     bool number = true;
-    for (size_t i = 0; i < n; i++) {
-        number &= name[i] >= '0' && name[i] <= '9';
-        index = index > INT32_MAX ? index : index * 10 + (name[i] - '0');
+    for (size_t i = 0; i < n && number; i++) {
+        number = name[i] >= '0' && name[i] <= '9';
+        if (number && index <= INT32_MAX)
+            index = index * 10 + (name[i] - '0');
     }
     if (number) {
         bool automatic = n == 0;

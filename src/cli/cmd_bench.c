@@ -39,6 +39,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
                            f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     hn_status status;
+    HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_bench_run(session.model, session.adapter, &options, &cli->progress, &result, err));
     status = print(cli, result.tests, err);
@@ -56,6 +57,8 @@ static const hn_option OPTIONS[] = {
     {"repetitions", 'r', HN_OPT_INT, "N", "5", "Runs of each, after one that isn't counted", NULL,
      1, 1000},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
+    {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
+     HN_CLI_KV_TYPES, 0, 0},
     {0},
 };
 

@@ -196,6 +196,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     HN_GO(hn_session_open(&chat.session, cli, hn_cli_arg(cli, 0),
                           f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+    HN_GO(hn_session_kv_type(&chat.session, cli, err));
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
@@ -218,6 +219,8 @@ static const hn_option OPTIONS[] = {
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"ctx", 'c', HN_OPT_INT, "N", "0",
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
+    {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
+     HN_CLI_KV_TYPES, 0, 0},
     {0},
 };
 

@@ -92,6 +92,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_golden_read(&golden, hn_cli_arg(cli, 1), err));
     HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
                           f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+    HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_eval_run(session.model, session.adapter, &golden, &options, &cli->progress, &scores,
                       err));
@@ -116,6 +117,8 @@ static const hn_option OPTIONS[] = {
      "Answers less probable than this count as --abstain-as", NULL, 0, 1},
     {"abstain-as", 0, HN_OPT_TEXT, "TEXT", NULL, "What an answer below --abstain-below becomes"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
+    {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f32", "How the cache holds keys and values",
+     HN_CLI_KV_TYPES, 0, 0},
     {0},
 };
 

@@ -2,15 +2,20 @@
 #include "cli/commands.h"
 
 #include "model/checkpoint.h"
+#include "model/kv_type.h"
 
 /* Room for activations, the tokenizer's tables and the program, seen on models up to 1B. */
 static const double OVERHEAD_BYTES = 64e6;
 /* A device should have left what its system and the other programs need. */
 static const double DEVICE_SHARE = 0.6;
 static const int CONTEXTS[] = {512, 2048, 4096, 8192, 32768, 131072};
+/* How the cache may hold keys and values; the device is for the one that hone chat takes. */
+static const hn_dtype KV_TYPES[] = {HN_F32, HN_F16, HN_Q8_0, HN_Q4_0};
+static const hn_dtype CHAT_KV_TYPE = HN_F16;
 static const double DEVICES_GB[] = {0.5, 1, 2, 4, 8, 16, 32, 64};
 enum {
     N_CONTEXTS = sizeof CONTEXTS / sizeof CONTEXTS[0],
+    N_KV_TYPES = sizeof KV_TYPES / sizeof KV_TYPES[0],
     N_DEVICES = sizeof DEVICES_GB / sizeof DEVICES_GB[0],
 };
 
@@ -30,8 +35,9 @@ static totals sum_up(const hn_checkpoint *ckpt) {
     return t;
 }
 
-static double memory(const totals *t, const hn_arch *arch, int n_ctx) {
-    return (double)t->bytes + (double)hn_arch_kv_bytes_per_token(arch) * n_ctx + OVERHEAD_BYTES;
+static double memory(const totals *t, const hn_arch *arch, hn_dtype kv_type, int n_ctx) {
+    return (double)t->bytes + (double)hn_kv_type_bytes_per_token(kv_type, arch) * n_ctx +
+           OVERHEAD_BYTES;
 }
 
 /* The smallest device that holds this much, in GB; 0 = none of the list. */
@@ -49,25 +55,30 @@ static bool fits_training(const hn_arch *arch, int n_ctx) {
 static hn_status print_json(const hn_checkpoint *ckpt, const totals *t, bool tensors,
                             hn_error *err) {
     const hn_arch *a = &ckpt->arch;
-    json_t *types = json_object(), *contexts = json_array();
+    json_t *types = json_object(), *contexts = json_array(), *kv_types = json_object();
+    for (int i = 0; i < N_KV_TYPES; i++)
+        json_object_set_new(kv_types, hn_dtype_name(KV_TYPES[i]),
+                            json_integer((json_int_t)hn_kv_type_bytes_per_token(KV_TYPES[i], a)));
     for (int i = 0; i < HN_DTYPE_COUNT; i++)
         if (t->dtype_bytes[i])
             json_object_set_new(types, hn_dtype_name((hn_dtype)i),
                                 json_integer((json_int_t)t->dtype_bytes[i]));
     for (int i = 0; i < N_CONTEXTS && fits_training(a, CONTEXTS[i]); i++) {
-        double bytes = memory(t, a, CONTEXTS[i]), device = device_for(bytes);
+        double bytes = memory(t, a, CHAT_KV_TYPE, CONTEXTS[i]), device = device_for(bytes);
         json_array_append_new(contexts, json_pack("{s:i, s:I, s:o}", "n_ctx", CONTEXTS[i], "bytes",
                                                   (json_int_t)bytes, "fits_device_gb",
                                                   device > 0 ? json_real(device) : json_null()));
     }
     json_t *value = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:b, s:o, s:o}",
+        "{s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:o, s:b, s:o, "
+        "s:o}",
         "path", ckpt->path, "format", ckpt->is_gguf ? "gguf" : "huggingface", "family", a->family,
         "n_params", (json_int_t)t->n_params, "size_bytes", (json_int_t)t->bytes, "n_layer",
         a->n_layer, "n_embd", a->n_embd, "n_ff", a->n_ff, "n_head", a->n_head, "n_head_kv",
         a->n_head_kv, "head_dim", a->head_dim, "n_vocab", a->n_vocab, "n_ctx_train", a->n_ctx_train,
-        "kv_bytes_per_token", (json_int_t)hn_arch_kv_bytes_per_token(a), "chat_template",
-        ckpt->chat_template != NULL, "types", types, "memory", contexts);
+        "kv_bytes_per_token", (json_int_t)hn_kv_type_bytes_per_token(CHAT_KV_TYPE, a),
+        "kv_type_bytes_per_token", kv_types, "chat_template", ckpt->chat_template != NULL, "types",
+        types, "memory", contexts);
     if (tensors && value) {
         json_t *list = json_array();
         for (size_t i = 0; i < ckpt->n_tensors; i++) {
@@ -104,21 +115,29 @@ static void print_architecture(const hn_checkpoint *ckpt, const totals *t) {
            : a->rope_scaling == HN_ROPE_LINEAR ? ", scaled linearly"
                                                : "");
     printf("vocabulary  %d tokens, %s head\n", a->n_vocab, a->tied_head ? "tied" : "own");
-    printf("context     %d tokens in training, %s of cache a token\n", a->n_ctx_train,
-           hn_cli_bytes(size, (double)hn_arch_kv_bytes_per_token(a)));
+    printf("context     %d tokens in training\ncache       ", a->n_ctx_train);
+    for (int i = 0; i < N_KV_TYPES; i++)
+        printf("%s %s%s", hn_dtype_name(KV_TYPES[i]),
+               hn_cli_bytes(size, (double)hn_kv_type_bytes_per_token(KV_TYPES[i], a)),
+               i + 1 < N_KV_TYPES ? ", " : " a token\n");
     printf("template    %s\n\n", ckpt->chat_template ? "yes" : "none: only raw prompts");
 }
 
 static hn_status print_memory(const hn_cli *cli, const hn_checkpoint *ckpt, const totals *t,
                               hn_error *err) {
-    static const char *const HEADS[] = {"context", "memory", "device with"};
+    const char *heads[N_KV_TYPES + 2] = {"context"};
     hn_table table;
-    hn_table_init(&table, 3, HEADS, "rrr");
+    for (int i = 0; i < N_KV_TYPES; i++)
+        heads[i + 1] = hn_dtype_name(KV_TYPES[i]);
+    heads[N_KV_TYPES + 1] = "device with";
+    hn_table_init(&table, N_KV_TYPES + 2, heads, "rrrrrr");
     for (int i = 0; i < N_CONTEXTS && fits_training(&ckpt->arch, CONTEXTS[i]); i++) {
         char size[32];
-        double bytes = memory(t, &ckpt->arch, CONTEXTS[i]), device = device_for(bytes);
+        double device = device_for(memory(t, &ckpt->arch, CHAT_KV_TYPE, CONTEXTS[i]));
         hn_table_cell(&table, "%d", CONTEXTS[i]);
-        hn_table_cell(&table, "%s", hn_cli_bytes(size, bytes));
+        for (int k = 0; k < N_KV_TYPES; k++)
+            hn_table_cell(&table, "%s",
+                          hn_cli_bytes(size, memory(t, &ckpt->arch, KV_TYPES[k], CONTEXTS[i])));
         if (device > 0)
             hn_table_cell(&table, "%g GB", device);
         else
@@ -177,9 +196,10 @@ const hn_command HN_CMD_INFO = {
     .min_args = 1,
     .max_args = 1,
     .summary = "what a model is and the memory it takes",
-    .details = "Prints the architecture, and the memory by context length: weights, key-value "
-               "cache and 64 MB for the rest; the device is the smallest that needs at most 60 % "
-               "of its memory for that. MODEL is a GGUF file or a Hugging Face folder.",
+    .details = "Prints the architecture, and the memory by context length and type of cache "
+               "(--kv-type of chat): weights, key-value cache and 64 MB for the rest. The device "
+               "is the smallest that needs at most 60 % of its memory for that with f16, chat's "
+               "default. MODEL is a GGUF file or a Hugging Face folder.",
     .groups = {OPTIONS},
     .examples = "hone info model.gguf\nhone info model.gguf --tensors --json",
     .run = run,

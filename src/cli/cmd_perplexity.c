@@ -40,6 +40,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         return hn_fail(err, HN_USAGE, "--kl-adapter needs --kl-against");
     HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
                           int8 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32, err));
+    HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     if (reference_path) {
         HN_GO(hn_session_open(&reference, cli, reference_path, HN_NUMERICS_F32, err));
@@ -63,6 +64,8 @@ static const hn_option OPTIONS[] = {
     {"kl-against", 0, HN_OPT_TEXT, "MODEL", NULL, "Also the distance from this (float) model"},
     {"kl-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "LoRA adapter of that model"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "f32", "How products are computed", "f32|int8"},
+    {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f32", "How the cache holds keys and values",
+     HN_CLI_KV_TYPES, 0, 0},
     {0},
 };
 

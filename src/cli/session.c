@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/kv_type.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +21,10 @@ hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *pa
                                 .isa = hn_cli_text(cli, "isa"),
                                 .numerics = numerics};
     return hn_model_open(&session->model, path, &options, err);
+}
+
+hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err) {
+    return hn_kv_type_parse(hn_cli_text(cli, "kv-type"), &session->model->kv_type, err);
 }
 
 hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err) {

@@ -6,6 +6,9 @@
 #include "model/generate.h"
 #include "model/model.h"
 
+/* Choices of --kv-type. */
+#define HN_CLI_KV_TYPES "f32|f16|q8_0|q4_0"
+
 typedef struct hn_session {
     hn_model *model;
     hn_adapter *adapter; /* or NULL */
@@ -16,6 +19,8 @@ typedef struct hn_session {
 /* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
 HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
                                         hn_numerics numerics, hn_error *err);
+/* --kv-type, for the caches made from now on. */
+HN_MUST_CHECK hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err);
 /* An adapter beside the model; `path` NULL = none. */
 HN_MUST_CHECK hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *err);
 /* A cache of one sequence with *n_ctx positions; 0 becomes what the model was trained for, at most

@@ -78,16 +78,18 @@ static hn_status report(const bench_run *run, int n_prompt, int n_gen, json_t *t
     mean_and_deviation(run->samples_ns, n, &avg_ns, &stddev_ns);
     mean_and_deviation(run->samples_ts, n, ts, &stddev_ts);
     json_t *test = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:f, "
-        "s:f, s:o, s:o}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:I, "
+        "s:I, "
+        "s:f, s:f, s:o, s:o}",
         "build_commit", "hone " HN_VERSION, "cpu_info", hn_cpu_name(), "isa",
         hn_isa_name(hn_compute_isa(model->compute)), "backends", "CPU", "model_filename",
         model->ckpt.path ? model->ckpt.path : "", "model_type", model->arch.family, "model_size",
         (json_int_t)size, "model_n_params", (json_int_t)n_params, "n_batch", BATCH_ROWS,
         "n_threads", hn_pool_threads(hn_compute_pool(model->compute)), "n_prompt", n_prompt,
-        "n_gen", n_gen, "n_depth", run->options->n_depth, "test_time", when, "avg_ns",
-        (json_int_t)avg_ns, "stddev_ns", (json_int_t)stddev_ns, "avg_ts", *ts, "stddev_ts",
-        stddev_ts, "samples_ns", number_list(run->samples_ns, n, true), "samples_ts",
+        "n_gen", n_gen, "n_depth", run->options->n_depth, "type_k", hn_dtype_name(model->kv_type),
+        "type_v", hn_dtype_name(model->kv_type), "test_time", when, "avg_ns", (json_int_t)avg_ns,
+        "stddev_ns", (json_int_t)stddev_ns, "avg_ts", *ts, "stddev_ts", stddev_ts, "samples_ns",
+        number_list(run->samples_ns, n, true), "samples_ts",
         number_list(run->samples_ts, n, false));
     return json_array_append_new(tests, test) ? hn_fail_no_memory(err, 1024) : HN_OK;
 }

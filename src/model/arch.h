@@ -52,12 +52,6 @@ typedef struct hn_arch {
     float rope_theta_local; /* theta of local layers */
 } hn_arch;
 
-/* Bytes of key-value cache (f32 keys and values) that one position takes. */
-static inline uint64_t hn_arch_kv_bytes_per_token(const hn_arch *arch) {
-    return (uint64_t)arch->n_layer * 2 * (uint64_t)arch->n_head_kv * (uint64_t)arch->head_dim *
-           sizeof(float);
-}
-
 /* True when layer `layer` sees only the last sliding_window positions. */
 static inline bool hn_arch_layer_is_local(const hn_arch *arch, int layer) {
     return arch->sliding_window > 0 && (layer + 1) % arch->global_every != 0;

@@ -21,6 +21,21 @@ typedef struct hn_attention {
 
 void hn_attention_run(hn_compute *compute, const hn_attention *attention);
 
+/* The keys of a sequence are summed in parts of this many, and the parts' sums in their order: for
+ * a few rows of a long sequence the threads share the parts, for many a tile goes through all of
+ * them, and both come to the same bits. */
+enum { HN_ATTENTION_PART = 256, HN_ATTENTION_PART_BLOCKS = HN_ATTENTION_PART / HN_KV_BLOCK };
+/* Rows of a batch up to which the parts may be shared out. */
+enum { HN_ATTENTION_SPLIT_ROWS = 8 };
+/* A part's sum: the largest score, the sum of weights, then (from HN_KV_LANES on) the weighted sum
+ * of values, padded_dim floats. */
+enum { HN_PARTIAL_MAX, HN_PARTIAL_SUM };
+static inline size_t hn_attention_partial_floats(int padded_dim) {
+    return HN_KV_LANES + (size_t)padded_dim;
+}
+/* Room for the parts' sums of HN_ATTENTION_SPLIT_ROWS rows, in floats. */
+size_t hn_attention_partials_floats(const hn_kv *kv, int n_head);
+
 /* Queries of one sequence and one key-value head, computed together so that each block of keys is
  * read once. Private to attention.c and the tile functions. */
 enum { HN_ATTENTION_QUERIES = 12 };
@@ -30,13 +45,24 @@ typedef struct hn_attention_tile {
     int layer, head_kv, head_dim;
     int n_queries;
     const float *q[HN_ATTENTION_QUERIES];
-    float *out[HN_ATTENTION_QUERIES];
+    float *out[HN_ATTENTION_QUERIES]; /* (head_dim); with one_part the part's sum */
     int32_t first_key[HN_ATTENTION_QUERIES], last_key[HN_ATTENTION_QUERIES]; /* inclusive */
     float scale;
+    bool one_part;
+    int32_t part; /* with one_part: which */
 } hn_attention_tile;
 
-typedef void hn_attention_tile_fn(const hn_attention_tile *tile);
-hn_attention_tile_fn hn_attention_tile_portable;
+/* What attention needs for an instruction set. */
+typedef struct hn_attention_kernels {
+    void (*tile)(const hn_attention_tile *tile);
+    /* Joins the sums of parts that lie one after another, and divides: out (head_dim). */
+    void (*join)(const float *partials, int n_parts, int padded_dim, int head_dim, float *out);
+    const hn_kv_codec *codecs; /* by hn_dtype */
+} hn_attention_kernels;
+
+const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa);
+
+extern const hn_attention_kernels hn_attention_kernels_portable;
 #if defined(__x86_64__)
-hn_attention_tile_fn hn_attention_tile_avx2;
+extern const hn_attention_kernels hn_attention_kernels_avx2;
 #endif

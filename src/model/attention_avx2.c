@@ -2,7 +2,7 @@
  * vectors of keys make 12 of the 16 registers. */
 #include <immintrin.h>
 
-#define TILE_FN hn_attention_tile_avx2
+#define KERNELS hn_attention_kernels_avx2
 #define FMA(a, b, c) ((v8)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define QUERIES_AT_ONCE 3
 #include "model/attention_tile.h"

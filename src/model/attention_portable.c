@@ -1,7 +1,7 @@
 /* Attention in plain vectors of the compiler, for every machine. */
 #pragma GCC diagnostic ignored "-Wpsabi" /* no vector crosses a function that isn't inlined */
 
-#define TILE_FN hn_attention_tile_portable
+#define KERNELS hn_attention_kernels_portable
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define QUERIES_AT_ONCE 1
 #include "model/attention_tile.h"

@@ -1,23 +1,27 @@
 /* The inner loops of attention, written once over vectors of eight floats and compiled for each
- * instruction set by the file that includes this. The includer defines TILE_FN (the function's
- * name), FMA(a, b, c) on v8, and QUERIES_AT_ONCE (how many share a read of K and V).
+ * instruction set by the file that includes this. The includer defines KERNELS (the table's name),
+ * FMA(a, b, c) on v8, and QUERIES_AT_ONCE (how many share a read of K and V).
  *
- * Online softmax (Milakov and Gimelshein, 2018) in the log2 domain. Every query's operations and
- * their order are the same however many are computed at once. */
+ * Online softmax (Milakov and Gimelshein, 2018) in the log2 domain, by parts of the keys that are
+ * then joined. Every query's operations and their order are the same however many are computed at
+ * once. */
 #include "model/attention.h"
 
+#include "model/kv_codec.h"
 #include "model/vec.h"
 
-enum { VECTORS = HN_KV_BLOCK / LANES, MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
+enum { VECTORS = BLOCK_VECTORS, MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
 
 static const float MASKED = -1e30f; /* finite, so that differences of two stay numbers */
 
 typedef struct query_state {
-    float max;
+    float max;     /* of the part at hand, as sum and acc are */
     v8 sum;        /* lane sums of the weights */
     v8 p[VECTORS]; /* weights of the block at hand */
     float q[MAX_DIM];
     v8 acc[MAX_DIM / LANES];
+    float total_max, total_sum; /* of the parts before */
+    v8 total[MAX_DIM / LANES];
 } query_state;
 
 /* s[i] = q[i] . K for the block's 32 keys; k: (dim, 32). */
@@ -98,46 +102,123 @@ INLINE void mix_block(query_state *states, const int n, const float *v, int stri
         mix_columns(states, n, v, stride, at, 1, first, last);
 }
 
-INLINE void attend_block(const hn_attention_tile *tile, query_state *states, int at, const int n,
-                         int32_t index) {
-    int32_t block = tile->blocks[index], base = index * HN_KV_BLOCK;
-    int stride = tile->kv->padded_dim;
-    int32_t first = HN_KV_BLOCK, last = -1;
-    for (int i = 0; i < n; i++) {
-        int32_t from = tile->first_key[at + i] - base, to = tile->last_key[at + i] - base;
-        first = from < first ? from : first;
-        last = to > last ? to : last;
+/* Keys of the block that some of n queries from `at` on sees; none when first > last. */
+INLINE void seen_range(const hn_attention_tile *tile, int at, int n, int32_t base, int *first,
+                       int *last) {
+    int32_t from = HN_KV_BLOCK, to = -1;
+    for (int i = at; i < at + n; i++) {
+        from = tile->first_key[i] - base < from ? tile->first_key[i] - base : from;
+        to = tile->last_key[i] - base > to ? tile->last_key[i] - base : to;
     }
-    first = first < 0 ? 0 : first;
-    last = last >= HN_KV_BLOCK ? HN_KV_BLOCK - 1 : last;
+    *first = from < 0 ? 0 : from;
+    *last = to >= HN_KV_BLOCK ? HN_KV_BLOCK - 1 : to;
+}
+
+INLINE void score_and_weigh(const hn_attention_tile *tile, query_state *states, int at, const int n,
+                            const float *k, int32_t base) {
+    int first, last;
+    seen_range(tile, at, n, base, &first, &last);
     if (first > last)
         return;
-    score_block(states, n, hn_kv_k(tile->kv, block, tile->layer, tile->head_kv), tile->head_dim);
-    for (int i = 0; i < n; i++)
-        weigh_block(&states[i], tile->first_key[at + i] - base, tile->last_key[at + i] - base,
-                    stride / LANES);
-    mix_block(states, n, hn_kv_v(tile->kv, block, tile->layer, tile->head_kv), stride, first, last);
+    score_block(states + at, n, k, tile->head_dim);
+    for (int i = at; i < at + n; i++)
+        weigh_block(&states[i], tile->first_key[i] - base, tile->last_key[i] - base,
+                    tile->kv->padded_dim / LANES);
+}
+
+INLINE void mix(const hn_attention_tile *tile, query_state *states, int at, const int n,
+                const float *v, int32_t base) {
+    int first, last;
+    seen_range(tile, at, n, base, &first, &last);
+    if (first <= last)
+        mix_block(states + at, n, v, tile->kv->padded_dim, first, last);
+}
+
+/* One block of keys and values, for all queries; `values` holds what has to be unpacked. */
+static void attend_block(const hn_attention_tile *tile, query_state *states, int32_t index,
+                         float *values) {
+    const hn_kv *kv = tile->kv;
+    const hn_kv_codec *codec = &CODECS[kv->type];
+    int32_t block = tile->blocks[index], base = index * HN_KV_BLOCK;
+    int n = tile->n_queries, first, last, i = 0;
+    seen_range(tile, 0, n, base, &first, &last);
+    if (first > last)
+        return;
+    const float *k =
+        codec->get_k(hn_kv_k(kv, block, tile->layer, tile->head_kv), kv->padded_dim, values);
+    for (; i + QUERIES_AT_ONCE <= n; i += QUERIES_AT_ONCE)
+        score_and_weigh(tile, states, i, QUERIES_AT_ONCE, k, base);
+    for (; i < n; i++)
+        score_and_weigh(tile, states, i, 1, k, base);
+    const float *v = codec->get_v(hn_kv_v(kv, block, tile->layer, tile->head_kv), kv->padded_dim,
+                                  first, last, values);
+    for (i = 0; i + QUERIES_AT_ONCE <= n; i += QUERIES_AT_ONCE)
+        mix(tile, states, i, QUERIES_AT_ONCE, v, base);
+    for (; i < n; i++)
+        mix(tile, states, i, 1, v, base);
+}
+
+static void start_part(query_state *state, int padded_dim) {
+    state->max = MASKED;
+    state->sum = splat(0);
+    memset(state->acc, 0, (size_t)padded_dim * sizeof(float));
+}
+
+/* Adds a part's sums to those of the parts before, scaled to the larger maximum. */
+INLINE void join_part(float *total_max, float *total_sum, v8 *total, float max, float sum,
+                      const v8 *acc, int vectors_dim) {
+    if (max <= MASKED) /* it saw no key */
+        return;
+    float most = max > *total_max ? max : *total_max;
+    v8 old = exp2_v8(splat(*total_max - most)), new = exp2_v8(splat(max - most));
+    *total_sum = *total_sum * old[0] + sum * new[0];
+    for (int c = 0; c < vectors_dim; c++)
+        total[c] = FMA(total[c], old, acc[c] * new);
+    *total_max = most;
+}
+
+static void finish_part(const hn_attention_tile *tile, query_state *state, int i) {
+    int vectors_dim = tile->kv->padded_dim / LANES;
+    float sum = sum_v8(state->sum);
+    if (!tile->one_part) {
+        join_part(&state->total_max, &state->total_sum, state->total, state->max, sum, state->acc,
+                  vectors_dim);
+        return;
+    }
+    float *out = tile->out[i];
+    out[HN_PARTIAL_MAX] = state->max;
+    out[HN_PARTIAL_SUM] = sum;
+    memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(v8));
+}
+
+static void divide(const v8 *total, float sum, int head_dim, float *out) {
+    const float *values = (const float *)total;
+    for (int d = 0; d < head_dim; d++)
+        out[d] = values[d] / sum;
+}
+
+static void join(const float *partials, int n_parts, int padded_dim, int head_dim, float *out) {
+    float max = MASKED, sum = 0;
+    v8 total[MAX_DIM / LANES];
+    memset(total, 0, (size_t)padded_dim * sizeof(float));
+    for (int i = 0; i < n_parts; i++, partials += hn_attention_partial_floats(padded_dim))
+        join_part(&max, &sum, total, partials[HN_PARTIAL_MAX], partials[HN_PARTIAL_SUM],
+                  (const v8 *)(partials + HN_KV_LANES), padded_dim / LANES);
+    divide(total, sum, head_dim, out);
 }
 
 static void start_query(const hn_attention_tile *tile, query_state *state, int i) {
     const float log2_e = 1.44269504f;
-    state->max = MASKED;
-    state->sum = splat(0);
     for (int d = 0; d < tile->head_dim; d++)
         state->q[d] = tile->q[i][d] * (tile->scale * log2_e);
-    memset(state->acc, 0, (size_t)tile->kv->padded_dim * sizeof(float));
+    state->total_max = MASKED;
+    state->total_sum = 0;
+    memset(state->total, 0, (size_t)tile->kv->padded_dim * sizeof(float));
 }
 
-static void finish_query(const hn_attention_tile *tile, const query_state *state, int i) {
-    const float *sums = (const float *)&state->sum, *acc = (const float *)state->acc;
-    float sum =
-        ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-    for (int d = 0; d < tile->head_dim; d++)
-        tile->out[i][d] = acc[d] / sum;
-}
-
-void TILE_FN(const hn_attention_tile *tile) {
+static void attend(const hn_attention_tile *tile) {
     _Alignas(64) query_state states[HN_ATTENTION_QUERIES];
+    _Alignas(64) float values[HN_KV_TILE];
     int n = tile->n_queries;
     int32_t first = tile->first_key[0], last = tile->last_key[0];
     for (int i = 0; i < n; i++) {
@@ -145,13 +226,21 @@ void TILE_FN(const hn_attention_tile *tile) {
         first = tile->first_key[i] < first ? tile->first_key[i] : first;
         last = tile->last_key[i] > last ? tile->last_key[i] : last;
     }
-    for (int32_t b = first / HN_KV_BLOCK; b <= last / HN_KV_BLOCK; b++) {
-        int i = 0;
-        for (; i + QUERIES_AT_ONCE <= n; i += QUERIES_AT_ONCE)
-            attend_block(tile, states + i, i, QUERIES_AT_ONCE, b);
-        for (; i < n; i++)
-            attend_block(tile, states + i, i, 1, b);
+    int32_t part = tile->one_part ? tile->part : first / HN_ATTENTION_PART;
+    int32_t last_part = tile->one_part ? tile->part : last / HN_ATTENTION_PART;
+    for (; part <= last_part; part++) {
+        int32_t from = part * HN_ATTENTION_PART_BLOCKS, to = from + HN_ATTENTION_PART_BLOCKS - 1;
+        for (int i = 0; i < n; i++)
+            start_part(&states[i], tile->kv->padded_dim);
+        from = first / HN_KV_BLOCK > from ? first / HN_KV_BLOCK : from;
+        to = last / HN_KV_BLOCK < to ? last / HN_KV_BLOCK : to;
+        for (int32_t b = from; b <= to; b++)
+            attend_block(tile, states, b, values);
+        for (int i = 0; i < n; i++)
+            finish_part(tile, &states[i], i);
     }
-    for (int i = 0; i < n; i++)
-        finish_query(tile, &states[i], i);
+    for (int i = 0; i < n && !tile->one_part; i++)
+        divide(states[i].total, states[i].total_sum, tile->head_dim, tile->out[i]);
 }
+
+const hn_attention_kernels KERNELS = {attend, join, CODECS};

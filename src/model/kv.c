@@ -3,6 +3,7 @@
 #include "model/kv.h"
 
 #include "base/mem.h"
+#include "model/attention.h"
 
 #include <string.h>
 
@@ -10,7 +11,7 @@
 static const uint64_t MIXED_ADAPTERS = UINT64_MAX;
 
 uint64_t hn_model_kv_bytes_per_token(const hn_model *model) {
-    return hn_arch_kv_bytes_per_token(&model->arch);
+    return hn_kv_type_bytes_per_token(model->kv_type, &model->arch);
 }
 
 hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_positions,
@@ -19,6 +20,8 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
     if (n_seqs < 1 || n_seqs > MAX_SEQS || n_positions < 1 || n_positions > HN_ARCH_MAX_CTX)
         return hn_fail(err, HN_USAGE, "a cache of %lld positions for %d sequences is not possible",
                        (long long)n_positions, n_seqs);
+    if (!hn_kv_type_supported(model->kv_type))
+        return hn_fail(err, HN_USAGE, "a cache can't hold %s", hn_dtype_name(model->kv_type));
     hn_kv *kv = hn_calloc(1, sizeof *kv);
     if (!kv)
         return hn_fail_no_memory(err, sizeof *kv);
@@ -26,23 +29,26 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
     kv->n_seqs = n_seqs;
     kv->n_layer = arch->n_layer;
     kv->n_head_kv = arch->n_head_kv;
-    kv->padded_dim = (arch->head_dim + HN_KV_LANES - 1) / HN_KV_LANES * HN_KV_LANES;
-    kv->head_values = (size_t)HN_KV_BLOCK * (size_t)kv->padded_dim;
-    kv->layer_values = 2 * (size_t)arch->n_head_kv * kv->head_values;
-    kv->block_bytes = (size_t)arch->n_layer * kv->layer_values * sizeof(float);
+    kv->type = model->kv_type;
+    kv->padded_dim = hn_kv_padded_dim(arch->head_dim);
+    kv->head_bytes = hn_kv_type_block_bytes(kv->type, kv->padded_dim);
+    kv->layer_bytes = 2 * (size_t)arch->n_head_kv * kv->head_bytes;
+    kv->block_bytes = (size_t)arch->n_layer * kv->layer_bytes;
     /* A sequence leaves at most one block partly filled, so n_positions always find room. */
     kv->n_blocks = (int32_t)(n_positions / HN_KV_BLOCK) + n_seqs;
     size_t n = (size_t)kv->n_blocks;
     bool fits = !hn_mul_overflows(n, kv->block_bytes, &kv->data_bytes);
     kv->data = fits ? hn_alloc_aligned(kv->data_bytes) : NULL;
+    kv->partials_bytes = hn_attention_partials_floats(kv, arch->n_head) * sizeof *kv->partials;
+    kv->partials = fits ? hn_alloc_aligned(kv->partials_bytes) : NULL;
     kv->refs = hn_calloc(n, sizeof *kv->refs);
     kv->free = hn_calloc(n, sizeof *kv->free);
     kv->tokens = hn_calloc(n, HN_KV_BLOCK * sizeof *kv->tokens);
     kv->seqs = hn_calloc((size_t)n_seqs, sizeof *kv->seqs);
     kv->lengths_before = hn_calloc((size_t)n_seqs, sizeof *kv->lengths_before);
     kv->seq_blocks = hn_calloc(n, (size_t)n_seqs * sizeof *kv->seq_blocks);
-    if (!kv->data || !kv->refs || !kv->free || !kv->tokens || !kv->seqs || !kv->lengths_before ||
-        !kv->seq_blocks) {
+    if (!kv->data || !kv->partials || !kv->refs || !kv->free || !kv->tokens || !kv->seqs ||
+        !kv->lengths_before || !kv->seq_blocks) {
         size_t bytes = fits ? kv->data_bytes : SIZE_MAX;
         hn_kv_free(kv);
         return hn_fail_no_memory(err, bytes);
@@ -60,6 +66,7 @@ void hn_kv_free(hn_kv *kv) {
     if (!kv)
         return;
     hn_free_aligned(kv->data, kv->data_bytes);
+    hn_free_aligned(kv->partials, kv->partials_bytes);
     hn_free(kv->refs);
     hn_free(kv->free);
     hn_free(kv->tokens);

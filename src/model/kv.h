@@ -1,15 +1,10 @@
 /* The paged KV cache's inside, shared by kv.c, forward and attention. A block holds 32 consecutive
- * positions of one sequence for all layers: per layer K as [head][dim][32], so that scores of 32
- * keys are one vector loop, then V as
- * [head][32][padded dim]. */
+ * positions of one sequence for all layers: per layer K of each head, then V of each head, as
+ * kv_type.h lays them out. */
 #pragma once
 
+#include "model/kv_type.h"
 #include "model/model.h"
-
-enum {
-    HN_KV_BLOCK = 32,
-    HN_KV_LANES = 8, /* rows of V are padded with zeros to whole vectors */
-};
 
 typedef struct hn_kv_seq {
     int32_t *blocks; /* indices into the cache's blocks */
@@ -20,9 +15,10 @@ typedef struct hn_kv_seq {
 struct hn_kv {
     int n_seqs, n_layer;
     int32_t n_blocks, n_free;
-    int padded_dim;      /* head_dim rounded up to HN_KV_LANES */
-    size_t head_values;  /* of K (or V) of one head and block: 32 * padded_dim */
-    size_t layer_values; /* of K and V of one layer and block */
+    hn_dtype type;
+    int padded_dim;     /* head_dim rounded up to HN_KV_LANES */
+    size_t head_bytes;  /* of K (or V) of one head and block */
+    size_t layer_bytes; /* of K and V of one layer and block */
     size_t block_bytes;
     int n_head_kv;
     uint8_t *data; /* n_blocks * block_bytes */
@@ -33,18 +29,20 @@ struct hn_kv {
     hn_kv_seq *seqs;
     int32_t *lengths_before; /* (n_seqs) of the forward pass at hand, to go back to */
     int32_t *seq_blocks;     /* (n_seqs, n_blocks), what seqs[].blocks point into */
+    float *partials;         /* attention's sums of parts */
+    size_t partials_bytes;
 };
 
 static inline int32_t hn_kv_blocks_of(int32_t length) {
     return (length + HN_KV_BLOCK - 1) / HN_KV_BLOCK;
 }
-/* K of one head (dim, 32) in a block; its V (32, dim) lies n_head_kv heads further on. */
-static inline float *hn_kv_k(const hn_kv *kv, int32_t block, int layer, int head) {
-    return (float *)(void *)(kv->data + (size_t)block * kv->block_bytes) +
-           (size_t)layer * kv->layer_values + (size_t)head * kv->head_values;
+/* K of one head in a block; its V lies n_head_kv heads further on. */
+static inline uint8_t *hn_kv_k(const hn_kv *kv, int32_t block, int layer, int head) {
+    return kv->data + (size_t)block * kv->block_bytes + (size_t)layer * kv->layer_bytes +
+           (size_t)head * kv->head_bytes;
 }
-static inline float *hn_kv_v(const hn_kv *kv, int32_t block, int layer, int head) {
-    return hn_kv_k(kv, block, layer, head) + (size_t)kv->n_head_kv * kv->head_values;
+static inline uint8_t *hn_kv_v(const hn_kv *kv, int32_t block, int layer, int head) {
+    return hn_kv_k(kv, block, layer, head) + (size_t)kv->n_head_kv * kv->head_bytes;
 }
 
 /* Adds one position for `token` to the sequence: takes a fresh block or copies a shared one first.

@@ -137,6 +137,7 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     HN_GO(hn_checkpoint_open_tensors(&model->ckpt, path, err));
     model->arch = model->ckpt.arch;
     model->numerics = options->numerics;
+    model->kv_type = options->kv_type;
     HN_GO(hn_compute_new(&model->compute, isa, options->n_threads, err));
     HN_GO(load_all(model, err));
 done:

@@ -38,6 +38,7 @@ typedef struct hn_model {
     hn_matrix embed;    /* (n_vocab, n_embd) */
     hn_matrix head;     /* the same, when the head isn't tied */
     hn_numerics numerics;
+    hn_dtype kv_type;                           /* of caches that hn_kv_new makes from now on */
     float *rope_inv_freq, *rope_inv_freq_local; /* (rope_dim / 2); local NULL without a window */
     const hn_observer *observer;                /* borrowed; NULL = nobody looks */
     hn_turns turns;                             /* who may use compute and scratch */
@@ -48,6 +49,7 @@ typedef struct hn_model_options {
     int n_threads;        /* 0 = hn_cpu_default_threads() */
     const char *isa;      /* NULL = HONE_ISA or the best */
     hn_numerics numerics; /* default HN_NUMERICS_F32 (0); chat, eval and serve use INT8 */
+    hn_dtype kv_type;     /* F32 (0, what training and calibration keep), F16, Q8_0 or Q4_0 */
 } hn_model_options;
 
 HN_MUST_CHECK hn_status hn_model_open(hn_model **out, const char *path,
@@ -56,13 +58,14 @@ void hn_model_free(hn_model *model);
 static inline const hn_matrix *hn_model_head(const hn_model *model) {
     return model->arch.tied_head ? &model->embed : &model->head;
 }
-/* Bytes of KV cache one position takes. */
+/* Bytes of KV cache one position takes, in model->kv_type. */
 uint64_t hn_model_kv_bytes_per_token(const hn_model *model);
 
 /* A paged KV cache: sequences share blocks by reference, so that a common beginning is held and
  * computed once. */
 typedef struct hn_kv hn_kv;
-/* Room for n_positions over all sequences together and at most n_seqs sequences. */
+/* Room for n_positions over all sequences together and at most n_seqs sequences, held as
+ * model->kv_type. */
 HN_MUST_CHECK hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs,
                                   int64_t n_positions, hn_error *err);
 void hn_kv_free(hn_kv *kv);

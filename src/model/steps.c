@@ -1,6 +1,7 @@
 /* Rotary positions, cache writes, activation and norms of the forward pass. */
 #include "model/steps.h"
 
+#include "model/attention.h"
 #include "model/rows.h"
 #include "model/vmath.h"
 
@@ -10,6 +11,7 @@
 typedef struct step_job {
     hn_model *model;
     const hn_kv *kv;
+    const hn_kv_codec *codec;
     int layer, n_rows;
     const float *x, *weight;
     float *out;
@@ -79,12 +81,14 @@ static void place_head(const step_job *job, long row, int head_kv) {
     rotate(k, angles, arch->rope_dim, arch->rope_style);
     int32_t position = s->places[row].position, slot = position % HN_KV_BLOCK;
     int32_t block = job->kv->seqs[s->places[row].seq].blocks[position / HN_KV_BLOCK];
-    float *cached_k = hn_kv_k(job->kv, block, job->layer, head_kv) + slot;
-    for (int d = 0; d < dim; d++)
-        cached_k[d * HN_KV_BLOCK] = k[d];
-    memcpy(hn_kv_v(job->kv, block, job->layer, head_kv) +
-               (size_t)slot * (size_t)job->kv->padded_dim,
-           s->v + (row * arch->n_head_kv + head_kv) * dim, (size_t)dim * sizeof *k);
+    const float *v = s->v + (row * arch->n_head_kv + head_kv) * dim;
+    float padded[HN_ARCH_MAX_HEAD_DIM];
+    int padded_dim = job->kv->padded_dim;
+    memset(padded + dim, 0, (size_t)(padded_dim - dim) * sizeof *padded);
+    memcpy(padded, k, (size_t)dim * sizeof *k);
+    job->codec->put_k(hn_kv_k(job->kv, block, job->layer, head_kv), padded, padded_dim, slot);
+    memcpy(padded, v, (size_t)dim * sizeof *v);
+    job->codec->put_v(hn_kv_v(job->kv, block, job->layer, head_kv), padded, padded_dim, slot);
 }
 
 static void place_share(void *arg, int thread, int n_threads) {
@@ -97,7 +101,12 @@ static void place_share(void *arg, int thread, int n_threads) {
 }
 
 void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows) {
-    step_job job = {.model = model, .kv = kv, .layer = layer, .n_rows = n_rows};
+    const hn_attention_kernels *kernels = hn_attention_kernels_get(hn_compute_isa(model->compute));
+    step_job job = {.model = model,
+                    .kv = kv,
+                    .codec = &kernels->codecs[kv->type],
+                    .layer = layer,
+                    .n_rows = n_rows};
     hn_pool_run(hn_compute_pool(model->compute), place_share, &job);
 }
 

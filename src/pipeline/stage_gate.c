@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/kv_type.h"
 #include "release/bundle.h"
 
 #include <stdio.h>
@@ -127,6 +128,9 @@ done:
 }
 
 /* "q8_0", or for a base with an adapter the type that most of its matrices have. */
+/* What hone chat keeps its cache in. */
+static const hn_dtype BUNDLE_KV_TYPE = HN_F16;
+
 static const char *quantisation_of(const hn_checkpoint *ckpt) {
     uint64_t bytes[HN_DTYPE_COUNT] = {0};
     int most = HN_F32;
@@ -135,13 +139,6 @@ static const char *quantisation_of(const hn_checkpoint *ckpt) {
     for (int i = 0; i < HN_DTYPE_COUNT; i++)
         most = bytes[i] > bytes[most] ? i : most;
     return hn_dtype_name((hn_dtype)most);
-}
-
-/* As hn_model_kv_bytes_per_token, without loading the model: the cache holds f32 keys and values.
- */
-static uint64_t kv_bytes(const hn_arch *arch) {
-    return (uint64_t)arch->n_layer * 2 * (uint64_t)arch->n_head_kv * (uint64_t)arch->head_dim *
-           sizeof(float);
 }
 
 static hn_status pack(hn_run *run, const hn_run_row *row, const hn_stage *stage, hn_error *err) {
@@ -176,7 +173,8 @@ static hn_status pack(hn_run *run, const hn_run_row *row, const hn_stage *stage,
                                  .adapter_path = row->adapter_path,
                                  .golden_path = golden,
                                  .samples_path = samples,
-                                 .kv_bytes_per_token = kv_bytes(&ckpt.arch),
+                                 .kv_bytes_per_token =
+                                     hn_kv_type_bytes_per_token(BUNDLE_KV_TYPE, &ckpt.arch),
                                  .n_ctx_train = ckpt.arch.n_ctx_train};
     HN_GO(hn_bundle_write(dir, &options, run->progress, err));
 done:

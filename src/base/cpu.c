@@ -1,7 +1,7 @@
-#define _GNU_SOURCE
 #include "base/cpu.h"
 
-#include <sched.h>
+#include "base/processors.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,73 +114,19 @@ hn_status hn_isa_parse(const char *name, hn_isa *isa, hn_error *err) {
                    name);
 }
 
-/* CPU quota of the cgroup in whole processors, rounded up; 0 when there is none. */
-static int cgroup_quota(void) {
-    long long quota = 0, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (f) {
-        if (fscanf(f, "%lld %lld", &quota, &period) != 2)
-            quota = 0;
-        fclose(f);
-    } else {
-        FILE *q = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re");
-        FILE *p = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
-        if (!q || !p || fscanf(q, "%lld", &quota) != 1 || fscanf(p, "%lld", &period) != 1)
-            quota = 0;
-        if (q)
-            fclose(q);
-        if (p)
-            fclose(p);
-    }
-    return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
-}
-
-/* True when `cpu` is the first hardware thread of its core, so that counting them counts cores. */
-static bool is_first_sibling(int cpu) {
-    char path[96];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    FILE *f = fopen(path, "re");
-    int first = cpu;
-    if (f) {
-        if (fscanf(f, "%d", &first) != 1)
-            first = cpu;
-        fclose(f);
-    }
-    return first == cpu;
-}
-
-/* Processors of the cpuset and those among them that are first of their core; 0 = unknown. */
-static void count_processors(int *all, int *cores) {
-    *all = *cores = 0;
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return;
-    *all = CPU_COUNT(&set);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        *cores += CPU_ISSET(cpu, &set) && is_first_sibling(cpu);
-#endif
-}
-
-static int limit_threads(int threads) {
-    if (threads <= 0)
-        threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int quota = cgroup_quota();
-    if (quota > 0 && quota < threads)
-        threads = quota;
-    return threads > 0 ? threads : 1;
+static int own_threads(bool cores) {
+    hn_processors own;
+    hn_processors_read(&own, "", NULL, 0);
+    int n = cores ? own.n_cores : own.n;
+    return hn_processors_limit(&own, n > 0 ? n : (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 int hn_cpu_default_threads(void) {
-    int all, cores;
-    count_processors(&all, &cores);
-    return limit_threads(cores > 0 ? cores : all); /* only second siblings may be allowed */
+    return own_threads(true);
 }
 
 int hn_cpu_max_threads(void) {
-    int all, cores;
-    count_processors(&all, &cores);
-    return limit_threads(all);
+    return own_threads(false);
 }
 
 const char *hn_cpu_name(void) {

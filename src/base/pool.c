@@ -2,13 +2,16 @@
  * (its word set to the region's number) and has run. Whoever is there claims: a thread that the
  * scheduler keeps away holds up nothing but the share it is in, and there needn't be a thread for
  * each share. */
+#define _GNU_SOURCE
 #include "base/pool.h"
 
 #include "base/cpu.h"
 #include "base/gate.h"
 #include "base/mem.h"
+#include "base/processors.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
 
 enum { MAX_THREADS = 256 };
@@ -107,6 +110,29 @@ void hn_pool_free(hn_pool *pool) {
     hn_gate_done(&pool->start);
     hn_gate_done(&pool->end);
     hn_free_aligned(pool, sizeof *pool);
+}
+
+hn_status hn_pool_pin(hn_pool *pool, hn_error *err) {
+#if defined(__linux__)
+    hn_processors own;
+    hn_processors_read(&own, "", NULL, 0);
+    for (int i = 0; pool && i <= pool->n_workers && own.n > 0; i++) {
+        int cpu = own.cpus[i % own.n];
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((size_t)cpu, &set);
+        pthread_t thread = i == 0 ? pthread_self() : pool->workers[i].thread;
+        int problem = pthread_setaffinity_np(thread, sizeof set, &set);
+        if (problem) {
+            errno = problem;
+            return hn_fail_errno(err, "binding thread %d to processor %d", i + 1, cpu);
+        }
+    }
+    return HN_OK;
+#else
+    (void)pool;
+    return hn_fail(err, HN_UNSUPPORTED, "threads can be bound to processors on Linux only");
+#endif
 }
 
 int hn_pool_threads(const hn_pool *pool) {

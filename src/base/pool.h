@@ -19,6 +19,12 @@ HN_MUST_CHECK hn_status hn_pool_new(hn_pool **pool, int n_threads, hn_error *err
 void hn_pool_free(hn_pool *pool);
 int hn_pool_threads(const hn_pool *pool);
 
+/* Binds each thread of the pool, the calling one first, to a processor of its own as far as they
+ * last: one of each physical core before any second one. Threads made afterwards by the calling one
+ * stay on its processor: open everything first. NULL pool = nothing to do. HN_UNSUPPORTED where
+ * the system can't. */
+HN_MUST_CHECK hn_status hn_pool_pin(hn_pool *pool, hn_error *err);
+
 /* Runs all shares of fn and returns when they are done. NULL pool = one share, on this thread. */
 void hn_pool_run(hn_pool *pool, hn_pool_fn *fn, void *arg);
 

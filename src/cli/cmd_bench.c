@@ -41,6 +41,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status;
     HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
+    HN_GO(hn_session_pin(&session, cli, err));
     HN_GO(hn_bench_run(session.model, session.adapter, &options, &cli->progress, &result, err));
     status = print(cli, result.tests, err);
 done:
@@ -59,6 +60,7 @@ static const hn_option OPTIONS[] = {
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},
+    {"pin", 0, HN_OPT_FLAG, NULL, NULL, "Bind each thread to a processor, physical cores first"},
     {0},
 };
 

@@ -198,6 +198,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                           f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     HN_GO(hn_session_kv_type(&chat.session, cli, err));
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
+    HN_GO(hn_session_pin(&chat.session, cli, err));
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
     chat.messages = json_array();
@@ -221,6 +222,7 @@ static const hn_option OPTIONS[] = {
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},
+    {"pin", 0, HN_OPT_FLAG, NULL, NULL, "Bind each thread to a processor, physical cores first"},
     {0},
 };
 

@@ -94,6 +94,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                           f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
+    HN_GO(hn_session_pin(&session, cli, err));
     HN_GO(hn_eval_run(session.model, session.adapter, &golden, &options, &cli->progress, &scores,
                       err));
     if (results)
@@ -119,6 +120,7 @@ static const hn_option OPTIONS[] = {
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f32", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},
+    {"pin", 0, HN_OPT_FLAG, NULL, NULL, "Bind each thread to a processor, physical cores first"},
     {0},
 };
 

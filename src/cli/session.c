@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "model/kv_type.h"
 
 #include <errno.h>
@@ -25,6 +26,11 @@ hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *pa
 
 hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err) {
     return hn_kv_type_parse(hn_cli_text(cli, "kv-type"), &session->model->kv_type, err);
+}
+
+hn_status hn_session_pin(const hn_session *session, const hn_cli *cli, hn_error *err) {
+    return hn_cli_flag(cli, "pin") ? hn_pool_pin(hn_compute_pool(session->model->compute), err)
+                                   : HN_OK;
 }
 
 hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err) {

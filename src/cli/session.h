@@ -21,6 +21,8 @@ HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, 
                                         hn_numerics numerics, hn_error *err);
 /* --kv-type, for the caches made from now on. */
 HN_MUST_CHECK hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err);
+/* --pin; once everything is open. */
+HN_MUST_CHECK hn_status hn_session_pin(const hn_session *session, const hn_cli *cli, hn_error *err);
 /* An adapter beside the model; `path` NULL = none. */
 HN_MUST_CHECK hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *err);
 /* A cache of one sequence with *n_ctx positions; 0 becomes what the model was trained for, at most

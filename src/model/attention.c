@@ -127,8 +127,8 @@ static void join_share(void *arg, int thread, int n_threads) {
         int row = (int)(i / a->n_head), head = (int)(i % a->n_head);
         int32_t from = first_key_of(a, row) / HN_ATTENTION_PART;
         int32_t to = a->places[row].position / HN_ATTENTION_PART;
-        job->kernels->join(partial_of(a, row, head, from), to - from + 1, a->kv->padded_dim,
-                           a->head_dim, a->out + i * a->head_dim);
+        job->kernels->join(a->kv, partial_of(a, row, head, from), to - from + 1, a->head_dim,
+                           a->out + i * a->head_dim);
     }
 }
 

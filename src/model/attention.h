@@ -56,7 +56,7 @@ typedef struct hn_attention_tile {
 typedef struct hn_attention_kernels {
     void (*tile)(const hn_attention_tile *tile);
     /* Joins the sums of parts that lie one after another, and divides: out (head_dim). */
-    void (*join)(const float *partials, int n_parts, int padded_dim, int head_dim, float *out);
+    void (*join)(const hn_kv *kv, const float *partials, int n_parts, int head_dim, float *out);
     const hn_kv_codec *codecs; /* by hn_dtype */
 } hn_attention_kernels;
 

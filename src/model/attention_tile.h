@@ -120,7 +120,7 @@ INLINE void score_and_weigh(const hn_attention_tile *tile, query_state *states, 
     seen_range(tile, at, n, base, &first, &last);
     if (first > last)
         return;
-    score_block(states + at, n, k, tile->head_dim);
+    score_block(states + at, n, k, tile->kv->padded_dim);
     for (int i = at; i < at + n; i++)
         weigh_block(&states[i], tile->first_key[i] - base, tile->last_key[i] - base,
                     tile->kv->padded_dim / LANES);
@@ -191,26 +191,37 @@ static void finish_part(const hn_attention_tile *tile, query_state *state, int i
     memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(v8));
 }
 
-static void divide(const v8 *total, float sum, int head_dim, float *out) {
-    const float *values = (const float *)total;
+static void finish_query(const hn_kv *kv, v8 *total, float sum, int head_dim, float *out) {
+    float *values = (float *)total;
     for (int d = 0; d < head_dim; d++)
-        out[d] = values[d] / sum;
+        values[d] /= sum;
+    if (CODECS[kv->type].turn) {
+        for (int d = head_dim; d < kv->padded_dim; d++)
+            values[d] /= sum;
+        CODECS[kv->type].turn(values, kv->padded_dim);
+    }
+    memcpy(out, values, (size_t)head_dim * sizeof *out);
 }
 
-static void join(const float *partials, int n_parts, int padded_dim, int head_dim, float *out) {
+static void join(const hn_kv *kv, const float *partials, int n_parts, int head_dim, float *out) {
     float max = MASKED, sum = 0;
+    int padded_dim = kv->padded_dim;
     v8 total[MAX_DIM / LANES];
     memset(total, 0, (size_t)padded_dim * sizeof(float));
     for (int i = 0; i < n_parts; i++, partials += hn_attention_partial_floats(padded_dim))
         join_part(&max, &sum, total, partials[HN_PARTIAL_MAX], partials[HN_PARTIAL_SUM],
                   (const v8 *)(partials + HN_KV_LANES), padded_dim / LANES);
-    divide(total, sum, head_dim, out);
+    finish_query(kv, total, sum, head_dim, out);
 }
 
 static void start_query(const hn_attention_tile *tile, query_state *state, int i) {
     const float log2_e = 1.44269504f;
     for (int d = 0; d < tile->head_dim; d++)
         state->q[d] = tile->q[i][d] * (tile->scale * log2_e);
+    for (int d = tile->head_dim; d < tile->kv->padded_dim; d++)
+        state->q[d] = 0;
+    if (CODECS[tile->kv->type].turn)
+        CODECS[tile->kv->type].turn(state->q, tile->kv->padded_dim);
     state->total_max = MASKED;
     state->total_sum = 0;
     memset(state->total, 0, (size_t)tile->kv->padded_dim * sizeof(float));
@@ -240,7 +251,7 @@ static void attend(const hn_attention_tile *tile) {
             finish_part(tile, &states[i], i);
     }
     for (int i = 0; i < n && !tile->one_part; i++)
-        divide(states[i].total, states[i].total_sum, tile->head_dim, tile->out[i]);
+        finish_query(tile->kv, states[i].total, states[i].total_sum, tile->head_dim, tile->out[i]);
 }
 
 const hn_attention_kernels KERNELS = {attend, join, CODECS};

@@ -209,6 +209,22 @@ static const float *get_v_q8(const uint8_t *block, int dim, int first, int last,
     return tile;
 }
 
+/* The Walsh-Hadamard transform of each whole group, which is its own inverse. */
+static void turn(float *x, int dim) {
+    const float norm = 0.17677669529663687f; /* 1 / sqrt(32) */
+    for (; dim >= HN_KV_GROUP; dim -= HN_KV_GROUP, x += HN_KV_GROUP) {
+        for (int half = 1; half < HN_KV_GROUP; half *= 2)
+            for (int i = 0; i < HN_KV_GROUP; i += 2 * half)
+                for (int j = i; j < i + half; j++) {
+                    float a = x[j], b = x[j + half];
+                    x[j] = a + b;
+                    x[j + half] = a - b;
+                }
+        for (int i = 0; i < HN_KV_GROUP; i++)
+            x[i] *= norm;
+    }
+}
+
 /* Low nibbles are the first half of the group's dimensions, high ones the second. A short group's
  * half may be 4 wide. */
 INLINE void put_q4(uint8_t *block, const float *x, int dim, int slot, const int is_k) {
@@ -216,10 +232,14 @@ INLINE void put_q4(uint8_t *block, const float *x, int dim, int slot, const int 
     uint8_t *codes = codes_of(block, dim) + (is_k ? slot : slot * dim / 2);
     int step = is_k ? HN_KV_BLOCK : 1;
     int32_t group[HN_KV_GROUP];
+    float turned[HN_KV_GROUP];
     for (int d = 0; d < dim; d += HN_KV_GROUP, scales += HN_KV_BLOCK) {
         int width = group_width(dim, d), half = width / 2;
-        float scale = group_scale(x + d, width, 4, &scales[slot]);
-        group_codes(x + d, width, scale, -8, 7, group);
+        for (int i = 0; i < width; i += LANES)
+            store_v8(turned + i, limit_f16(load_v8(x + d + i)));
+        turn(turned, width);
+        float scale = group_scale(turned, width, 4, &scales[slot]);
+        group_codes(turned, width, scale, -8, 7, group);
         for (int i = 0; i < half; i++)
             codes[(d / 2 + i) * step] = (uint8_t)((group[i] + 8) | (group[i + half] + 8) << 4);
     }
@@ -279,8 +299,8 @@ static const float *get_v_q4(const uint8_t *block, int dim, int first, int last,
 }
 
 static const hn_kv_codec CODECS[HN_DTYPE_COUNT] = {
-    [HN_F32] = {put_k_f32, put_v_f32, get_k_f32, get_v_f32},
-    [HN_F16] = {put_k_f16, put_v_f16, get_k_f16, get_v_f16},
-    [HN_Q8_0] = {put_k_q8, put_v_q8, get_k_q8, get_v_q8},
-    [HN_Q4_0] = {put_k_q4, put_v_q4, get_k_q4, get_v_q4},
+    [HN_F32] = {put_k_f32, put_v_f32, get_k_f32, get_v_f32, NULL},
+    [HN_F16] = {put_k_f16, put_v_f16, get_k_f16, get_v_f16, NULL},
+    [HN_Q8_0] = {put_k_q8, put_v_q8, get_k_q8, get_v_q8, NULL},
+    [HN_Q4_0] = {put_k_q4, put_v_q4, get_k_q4, get_v_q4, turn},
 };

@@ -40,4 +40,6 @@ typedef struct hn_kv_codec {
     const float *(*get_k)(const uint8_t *block, int dim, float *tile);
     /* Rows first..last of (32, dim); the others are anything. */
     const float *(*get_v)(const uint8_t *block, int dim, int first, int last, float *tile);
+    /* Turns a query as the keys are held, or an output back; NULL = as they are. */
+    void (*turn)(float *x, int dim);
 } hn_kv_codec;

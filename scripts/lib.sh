@@ -12,12 +12,22 @@ BUILD_PACKAGES=(build-essential pkg-config meson ninja-build libjansson-dev libs
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# is_installed NAME[:ARCH]: for this machine's architecture unless said otherwise; a library may be
+# there for several.
+is_installed() {
+    local arch
+    case "$1" in
+    *:*) arch=${1#*:} ;;
+    *) arch=$(dpkg --print-architecture 2>/dev/null) ;;
+    esac
+    dpkg-query -W -f '${Architecture} ${db:Status-Status}\n' "$1" 2>/dev/null | grep -qxE "(all|$arch) installed"
+}
+
 # need_packages NAME...: installs the missing ones, as root or with sudo.
 need_packages() {
     local missing=() name as=()
     for name in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
-            missing+=("$name")
+        is_installed "$name" || missing+=("$name")
     done
     [ ${#missing[@]} -eq 0 ] && return 0
     command -v apt-get >/dev/null || die "missing, and no apt-get to install them: ${missing[*]}"

@@ -200,6 +200,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&chat.session, cli, err));
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
+    HN_GO(hn_session_constraint(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
     chat.messages = json_array();
     HN_GO(HN_JSON_CHECK(chat.messages, err));
@@ -217,6 +218,9 @@ static const hn_option OPTIONS[] = {
     {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text"},
     {"raw", 0, HN_OPT_FLAG, NULL, NULL, "Continue the prompt as it stands, without the template"},
     {"special", 0, HN_OPT_FLAG, NULL, NULL, "With --raw: control tokens in the prompt are tokens"},
+    {"grammar", 0, HN_OPT_TEXT, "FILE", NULL, "Answers are texts of this GBNF grammar"},
+    {"json-schema", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Answers are JSON that this schema accepts; what can't be honoured is refused"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"ctx", 'c', HN_OPT_INT, "N", "0",
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
@@ -240,6 +244,7 @@ const hn_command HN_CMD_CHAT = {
         "cancelled).",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER, HN_OPTIONS_SAMPLING, HN_OPTIONS_COMPUTE},
     .examples = "hone chat model.gguf\n"
-                "hone chat model.gguf --adapter run/adapter -p 'Turn on the lamp'",
+                "hone chat model.gguf --adapter run/adapter -p 'Turn on the lamp'\n"
+                "hone chat model.gguf -p 'Who wrote Faust?' --json-schema person.json",
     .run = run,
 };

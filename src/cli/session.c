@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -42,6 +43,9 @@ hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err) {
 
 void hn_session_done(hn_session *session) {
     hn_kv_free(session->kv);
+    hn_constraint_free(session->constraint);
+    hn_token_trie_free(session->trie);
+    hn_grammar_free(session->grammar);
     hn_adapter_free(session->adapter);
     hn_model_free(session->model);
     hn_free(session->bias);
@@ -90,6 +94,30 @@ hn_status hn_session_sampling(hn_session *session, const hn_cli *cli, hn_generat
     options->max_tokens = hn_cli_int(cli, "max-tokens");
     options->ignore_eos = hn_cli_flag(cli, "ignore-eos");
     options->adapter = session->adapter;
+    return HN_OK;
+}
+
+hn_status hn_session_constraint(hn_session *session, const hn_cli *cli,
+                                hn_generate_options *options, hn_error *err) {
+    const char *grammar = hn_cli_text(cli, "grammar"), *schema = hn_cli_text(cli, "json-schema");
+    const char *path = grammar ? grammar : schema;
+    const hn_tokenizer *tokenizer = session->model->ckpt.tokenizer;
+    char *text;
+    size_t size;
+    if (grammar && schema)
+        return hn_fail(err, HN_USAGE, "--grammar and --json-schema exclude each other");
+    if (!path)
+        return HN_OK;
+    HN_TRY(hn_file_read(path, (size_t)HN_GRAMMAR_MAX_BYTES, &text, &size, err));
+    hn_status status = grammar
+                           ? hn_grammar_from_gbnf(&session->grammar, text, size, path, err)
+                           : hn_grammar_from_schema_text(&session->grammar, text, size, path, err);
+    hn_free(text);
+    HN_TRY(status);
+    HN_TRY(hn_tokenizer_trie(&session->trie, tokenizer, err));
+    HN_TRY(
+        hn_constraint_new(&session->constraint, session->grammar, session->trie, tokenizer, err));
+    options->constraint = session->constraint;
     return HN_OK;
 }
 

@@ -14,6 +14,9 @@ typedef struct hn_session {
     hn_adapter *adapter; /* or NULL */
     hn_kv *kv;           /* or NULL; hn_session_kv makes it */
     hn_logit_bias *bias;
+    hn_grammar *grammar; /* or NULL; hn_session_constraint makes these three */
+    hn_token_trie *trie;
+    hn_constraint *constraint;
 } hn_session;
 
 /* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
@@ -34,6 +37,11 @@ void hn_session_done(hn_session *session);
 /* Fills in the options of HN_OPTIONS_SAMPLING; the lists are borrowed from cli and session. */
 HN_MUST_CHECK hn_status hn_session_sampling(hn_session *session, const hn_cli *cli,
                                             hn_generate_options *options, hn_error *err);
+
+/* Compiles --grammar or --json-schema (of which one may be given) for the model's vocabulary into
+ * options->constraint. */
+HN_MUST_CHECK hn_status hn_session_constraint(hn_session *session, const hn_cli *cli,
+                                              hn_generate_options *options, hn_error *err);
 
 /* Messages from JSON text: an array, or an object with messages and perhaps tools (new
  * references; *tools NULL when there are none). */

@@ -92,17 +92,25 @@ static hn_status start(run *r, const int32_t *prompt, int n_prompt, hn_error *er
     for (int i = 0; i < n_prompt; i++)
         hn_sampler_accept(&r->sampler, prompt[i], false);
     hn_decoder_init(&r->decoder, r->model->ckpt.tokenizer, false);
+    if (o->constraint)
+        HN_TRY(hn_constraint_start(o->constraint, err));
     return feed(r, prompt + known, n_prompt - known, err);
 }
 
 static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
     const hn_generate_options *o = r->options;
+    if (o->constraint && hn_constraint_is_over(o->constraint)) {
+        r->out.finish = HN_FINISH_STOP; /* only the empty answer is allowed */
+        return HN_OK;
+    }
     r->out.finish = HN_FINISH_LENGTH;
     for (int made = 0; o->max_tokens <= 0 || made < o->max_tokens; made++) {
         if (r->cancelled) {
             r->out.finish = HN_FINISH_CANCELLED;
             return HN_OK;
         }
+        if (o->constraint)
+            HN_TRY(hn_constraint_apply(o->constraint, r->logits, o->ignore_eos, err));
         int32_t token = hn_sampler_draw(&r->sampler, r->logits);
         if (made == 0)
             r->out.first_token_ns = hn_clock_ns() - began;
@@ -111,6 +119,8 @@ static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
             break;
         }
         hn_sampler_accept(&r->sampler, token, true);
+        if (o->constraint)
+            HN_TRY(hn_constraint_accept(o->constraint, token, err));
         HN_TRY(hn_ids_push(&r->out.ids, token, err));
         HN_TRY(hn_decoder_push(&r->decoder, token, &r->text, err));
         find_stop(r);
@@ -120,6 +130,10 @@ static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
             return HN_OK;
         }
         bool more = o->max_tokens <= 0 || made + 1 < o->max_tokens;
+        if (o->constraint && hn_constraint_is_over(o->constraint)) {
+            r->out.finish = HN_FINISH_STOP; /* nothing but an end could follow */
+            break;
+        }
         if (!more || hn_kv_room(r->kv, r->seq) < 1)
             break;
         HN_TRY(feed(r, &token, 1, err));

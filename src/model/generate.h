@@ -1,6 +1,7 @@
 /* Turning logits into text: sampling, stop strings, streaming. */
 #pragma once
 
+#include "model/constraint.h"
 #include "model/model.h"
 
 #include <stdatomic.h>
@@ -33,6 +34,7 @@ typedef struct hn_generate_options {
     int n_stop;
     bool ignore_eos;
     const hn_adapter *adapter; /* or NULL */
+    hn_constraint *constraint; /* what the answer may be; started anew. NULL = anything */
     /* Called with each piece of text as soon as it can't become a stop string or half a
      * character; returning false ends generation. May be NULL. */
     bool (*on_text)(void *context, const char *text, size_t n_bytes);

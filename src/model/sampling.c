@@ -128,9 +128,8 @@ static void select_best(hn_candidate *c, uint32_t n, uint32_t k) {
 
 /* Sorts the candidates that can matter to the front and returns their number: all with top-k off
  * and no other limit need no order at all. */
-static uint32_t order_candidates(const hn_sampler *sampler) {
+static uint32_t order_candidates(const hn_sampler *sampler, uint32_t n) {
     const hn_sampling *o = &sampler->options;
-    uint32_t n = sampler->n_vocab;
     if (o->top_k > 0 && (uint32_t)o->top_k < n) {
         select_best(sampler->candidates, n, (uint32_t)o->top_k);
         n = (uint32_t)o->top_k;
@@ -170,9 +169,11 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
     if (o->temperature <= 0)
         return best;
     hn_candidate *c = sampler->candidates;
+    uint32_t n = 0;
     for (uint32_t i = 0; i < sampler->n_vocab; i++)
-        c[i] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
-    uint32_t n = order_candidates(sampler);
+        if (logits[i] > -INFINITY || (int32_t)i == best) /* forbidden ones can't be drawn */
+            c[n++] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
+    n = order_candidates(sampler, n);
     double sum = weigh(c, n, logits[best], o->temperature);
     if (o->top_p < 1.0f)
         n = cut_top_p(c, n, sum, o->top_p);

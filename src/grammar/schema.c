@@ -200,11 +200,9 @@ static hn_status compile_types(hn_schema *s, const json_t *schema, int32_t from,
     if (values) {
         size_t i;
         json_t *value;
-        hn_status status = keep(s, values);
         json_array_foreach (values, i, value)
-            if (status == HN_OK)
-                status = hn_schema_word(s, value, words, to);
-        return status;
+            HN_TRY(hn_schema_word(s, value, words, to));
+        return HN_OK;
     }
     if (types == HN_JSON_ANY) {
         hn_build_call(s->g, from, hn_schema_any(s), to);

@@ -112,28 +112,69 @@ static bool contains(const json_t *list, const json_t *value) {
     return false;
 }
 
-/* The values of enum and const of these types (a new list); *values stays when there is neither. */
+static size_t count_chars(const char *text) {
+    size_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+/* Does a listed value keep to this keyword, which speaks of its type? Only bounds are looked at. */
+static hn_status keeps_to(hn_schema *s, const json_t *value, const char *keyword,
+                          const json_t *limit, bool *keeps) {
+    bool number = json_is_number(value) && json_is_number(limit);
+    bool length = json_is_string(value) && json_is_integer(limit);
+    double x = number ? json_number_value(value) : 0, y = json_number_value(limit);
+    if (length)
+        x = (double)count_chars(json_string_value(value));
+    if ((number && strcmp(keyword, "minimum") == 0) ||
+        (length && strcmp(keyword, "minLength") == 0))
+        *keeps &= x >= y;
+    else if ((number && strcmp(keyword, "maximum") == 0) ||
+             (length && strcmp(keyword, "maxLength") == 0))
+        *keeps &= x <= y;
+    else if (number && strcmp(keyword, "exclusiveMinimum") == 0)
+        *keeps &= x > y;
+    else if (number && strcmp(keyword, "exclusiveMaximum") == 0)
+        *keeps &= x < y;
+    else
+        return hn_schema_refuse(s, keyword, "beside enum or const it can't be honoured");
+    return HN_OK;
+}
+
+/* Appends the value to the list if it has one of the types and keeps to all keywords beside it. */
+static hn_status add_value(hn_schema *s, const json_t *schema, unsigned types, json_t *value,
+                           json_t *out) {
+    unsigned type = hn_schema_type_of(value);
+    bool keeps = type & types;
+    for (int i = 0; keeps && i < N_HINTS; i++) {
+        const json_t *limit = json_object_get(schema, HINTS[i].keyword);
+        if (limit && (type & HINTS[i].bits))
+            HN_TRY(keeps_to(s, value, HINTS[i].keyword, limit, &keeps));
+    }
+    if (keeps && json_array_append(out, value) != 0)
+        return hn_fail_no_memory(s->err, 1);
+    return HN_OK;
+}
+
+/* The values of enum and const of these types, a list that lives as long as `s`; *values stays when
+ * there is neither. */
 hn_status hn_schema_values(hn_schema *s, const json_t *schema, unsigned types, json_t **values) {
-    const json_t *list = json_object_get(schema, "enum"), *only = json_object_get(schema, "const");
+    json_t *list = json_object_get(schema, "enum"), *only = json_object_get(schema, "const");
     json_t *out, *value;
     size_t i;
     if (!list && !only)
         return HN_OK;
     if (list && !json_is_array(list))
         return hn_schema_wrong(s, "enum", "a list");
-    for (i = 0; i < N_HINTS; i++)
-        if (json_object_get(schema, HINTS[i].keyword))
-            return hn_schema_refuse(s, HINTS[i].keyword,
-                                    "beside enum or const it can't be honoured");
     out = json_array();
-    if (only && (!list || contains(list, only)) && (hn_schema_type_of(only) & types))
-        json_array_append(out, (json_t *)only);
+    if (!out || json_array_append_new(s->made, out) != 0)
+        return hn_fail_no_memory(s->err, 1);
+    if (only && (!list || contains(list, only)))
+        HN_TRY(add_value(s, schema, types, only, out));
     if (!only)
         json_array_foreach (list, i, value)
-            if (hn_schema_type_of(value) & types)
-                json_array_append(out, value);
-    if (!out)
-        return hn_fail_no_memory(s->err, 1);
+            HN_TRY(add_value(s, schema, types, value, out));
     *values = out;
     return HN_OK;
 }

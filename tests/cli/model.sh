@@ -92,6 +92,21 @@ for i in 1 2; do "$HONE" chat "$M" -p Hi -n 12 -T 1 --seed 7 >"s$i"; done
 cmp -s s1 s2 && ! cmp -s s1 s3 && pass "a seed gives one answer" || fail "a seed gives one answer" "$(cat s1 s2 s3)"
 expect "a temperature below 0" 2 "--temperature: -1 is not between" "$HONE" chat "$M" -p Hi -T -1
 expect "a bias for no token" 2 "--logit-bias" "$HONE" chat "$M" -p Hi --logit-bias 99999=1
+echo '{"type": "object", "properties": {"n": {"type": "integer", "minimum": 3, "maximum": 40}}, "required": ["n"]}' >n.json
+expect_json "chat --json-schema" "$HONE" chat "$M" -p "Think of a number." -n 40 --json-schema n.json --json
+python3 -c '
+import json
+a = json.load(open("out"))
+assert a["finish"] == "stop" and 3 <= json.loads(a["text"])["n"] <= 40, a' && pass "its answer" || fail "its answer" "$(cat out)"
+printf 'root ::= "colour: " ("red" | "blue") "!"\n' >g.gbnf
+expect "chat --grammar" 0 "^colour: (red|blue)!$" "$HONE" chat "$M" -p "Name a colour." -T 1 --grammar g.gbnf
+expect "it ends even without an end token" 0 "^colour: (red|blue)!$" "$HONE" chat "$M" -p Hi --grammar g.gbnf --ignore-eos
+expect "a grammar and a schema" 2 "exclude each other" "$HONE" chat "$M" -p Hi --grammar g.gbnf --json-schema n.json
+expect "a grammar that isn't there" 3 "none\.gbnf" "$HONE" chat "$M" -p Hi --grammar none.gbnf
+echo '{"type": "array", "uniqueItems": true}' >u.json
+expect "a keyword that can't be honoured" 3 "u\.json: #/uniqueItems" "$HONE" chat "$M" -p Hi --json-schema u.json
+printf 'root ::= root "a"\n' >left.gbnf
+expect "left recursion" 3 "left\.gbnf: 'root' begins with itself" "$HONE" chat "$M" -p Hi --grammar left.gbnf
 expect "an adapter that isn't there" 3 "nowhere" "$HONE" chat "$M" -p Hi --adapter nowhere
 expect "an empty prompt" 3 "prompt is empty" "$HONE" chat "$M"
 "$HONE" chat "$M" --raw -p "One, two, three," -n 400 --ignore-eos >s4 2>err &

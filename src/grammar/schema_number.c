@@ -19,9 +19,11 @@ static void digits(hn_grammar *g, int32_t from, int64_t lo, int64_t hi, size_t w
 /* Whole numbers from lo to hi, 0 <= lo, without needless zeros. */
 static void whole_range(hn_grammar *g, int32_t from, int64_t lo, int64_t hi, int32_t to) {
     int64_t first = 0, last = 9;
-    for (size_t width = 1; width <= 18 && first <= hi; width++) {
+    for (size_t width = 1; first <= hi; width++) {
         if (last >= lo)
             digits(g, from, lo > first ? lo : first, hi < last ? hi : last, width, to);
+        if (last >= WHOLE_MAX)
+            break;
         first = last + 1;
         last = last * 10 + 9;
     }

@@ -105,7 +105,7 @@ expect "a grammar and a schema" 2 "exclude each other" "$HONE" chat "$M" -p Hi -
 expect "a grammar that isn't there" 3 "none\.gbnf" "$HONE" chat "$M" -p Hi --grammar none.gbnf
 echo '{"type": "array", "uniqueItems": true}' >u.json
 expect "a keyword that can't be honoured" 3 "u\.json: #/uniqueItems" "$HONE" chat "$M" -p Hi --json-schema u.json
-printf 'root ::= root "a"\n' >left.gbnf
+printf 'root ::= root "a" | "b"\n' >left.gbnf
 expect "left recursion" 3 "left\.gbnf: 'root' begins with itself" "$HONE" chat "$M" -p Hi --grammar left.gbnf
 expect "an adapter that isn't there" 3 "nowhere" "$HONE" chat "$M" -p Hi --adapter nowhere
 expect "an empty prompt" 3 "prompt is empty" "$HONE" chat "$M"

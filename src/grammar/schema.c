@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 100, MAX_SCHEMAS = 20000 };
+enum { MAX_DEPTH = 100, MAX_SCHEMAS = 20000, NAME_SHOWN = 200 };
 
 static const char *const ANNOTATIONS[] = {
     "title",    "description", "default",    "examples", "$schema",         "$id",
@@ -147,7 +147,7 @@ static hn_status compile_ref(hn_schema *s, const json_t *ref, int32_t from, int3
         HN_TRY(hn_schema_resolve(s, text, &target));
         rule = hn_build_rule(s->g);
         HN_TRY(hn_build_check(s->g, s->where, s->err));
-        s->g->rules[rule].name = hn_strndup(text, 200);
+        s->g->rules[rule].name = hn_strndup(text, strnlen(text, NAME_SHOWN));
         if (!s->g->rules[rule].name ||
             json_object_set_new(s->refs, text, json_integer(rule)) != 0 ||
             json_array_append_new(s->pending, json_string(text)) != 0)

@@ -16,8 +16,10 @@
 #endif
 
 static const char *const ISA_NAMES[HN_ISA_COUNT] = {
-    [HN_ISA_SCALAR] = "scalar",         [HN_ISA_AVX2] = "avx2", [HN_ISA_AVXVNNI] = "avxvnni",
-    [HN_ISA_AVX512VNNI] = "avx512vnni", [HN_ISA_NEON] = "neon", [HN_ISA_DOTPROD] = "dotprod",
+    [HN_ISA_SCALAR] = "scalar",   [HN_ISA_AVX2] = "avx2",
+    [HN_ISA_AVXVNNI] = "avxvnni", [HN_ISA_AVX512VNNI] = "avx512vnni",
+    [HN_ISA_NEON] = "neon",       [HN_ISA_DOTPROD] = "dotprod",
+    [HN_ISA_I8MM] = "i8mm",
 };
 
 const char *hn_isa_name(hn_isa isa) {
@@ -74,6 +76,10 @@ int hn_cpu_supports(hn_isa isa) {
 #else
         return 1; /* every Apple arm64 processor */
 #endif
+#if defined(__linux__) && defined(HWCAP2_I8MM)
+    case HN_ISA_I8MM:
+        return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM);
+#endif
     default:
         return 0;
     }
@@ -109,8 +115,8 @@ hn_status hn_isa_parse(const char *name, hn_isa *isa, hn_error *err) {
         return HN_OK;
     }
     return hn_fail(err, HN_USAGE,
-                   "unknown instruction set level '%s': scalar, avx2, avxvnni, avx512vnni, neon or "
-                   "dotprod",
+                   "unknown instruction set level '%s': scalar, avx2, avxvnni, avx512vnni, neon, "
+                   "dotprod or i8mm",
                    name);
 }
 

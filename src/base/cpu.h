@@ -12,6 +12,7 @@ typedef enum hn_isa {
     HN_ISA_AVX512VNNI, /* AVX-512 F, BW, DQ, VL, VNNI */
     HN_ISA_NEON,       /* arm64 baseline */
     HN_ISA_DOTPROD,    /* sdot / udot */
+    HN_ISA_I8MM,       /* dotprod and smmla */
     HN_ISA_COUNT,
 } hn_isa;
 

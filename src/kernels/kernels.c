@@ -22,6 +22,16 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
         hn_k_f32_init_avx512(table);
         hn_k_i8_init_avx512vnni(table);
     }
+#elif defined(__aarch64__)
+    if (isa < HN_ISA_NEON)
+        return;
+    hn_k_f32_init_neon(table);
+    hn_k_unpack_init_neon(table);
+    hn_k_i8_init_neon(table);
+    if (isa == HN_ISA_DOTPROD)
+        hn_k_i8_init_dotprod(table);
+    if (isa == HN_ISA_I8MM)
+        hn_k_i8_init_i8mm(table);
 #else
     (void)isa;
 #endif

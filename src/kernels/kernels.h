@@ -96,4 +96,10 @@ void hn_k_i8_init_avx2(hn_kernels *table);
 void hn_k_i8_init_avxvnni(hn_kernels *table);
 void hn_k_f32_init_avx512(hn_kernels *table);
 void hn_k_i8_init_avx512vnni(hn_kernels *table);
+#elif defined(__aarch64__)
+void hn_k_f32_init_neon(hn_kernels *table);
+void hn_k_unpack_init_neon(hn_kernels *table);
+void hn_k_i8_init_neon(hn_kernels *table);
+void hn_k_i8_init_dotprod(hn_kernels *table);
+void hn_k_i8_init_i8mm(hn_kernels *table);
 #endif

@@ -1,6 +1,6 @@
 /* f32 products with AVX-512. Tile: 12 rows x 2 panels of 16 columns in 24 of the 32 registers; what
  * is left of the rows goes in tiles of 8, 4, 2 and 1. */
-#include "kernels/x86/f32_tile.h"
+#include "kernels/f32_tile.h"
 
 #include <immintrin.h>
 

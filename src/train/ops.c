@@ -6,6 +6,9 @@ const hn_train_ops *hn_train_ops_get(hn_isa isa) {
         return &hn_train_ops_avx512;
     if (isa == HN_ISA_AVX2 || isa == HN_ISA_AVXVNNI)
         return &hn_train_ops_avx2;
+#elif defined(__aarch64__)
+    if (isa >= HN_ISA_NEON)
+        return &hn_train_ops_neon;
 #endif
     (void)isa;
     return &hn_train_ops_base;

@@ -56,3 +56,4 @@ const hn_train_ops *hn_train_ops_get(hn_isa isa);
 extern const hn_train_ops hn_train_ops_base;
 extern const hn_train_ops hn_train_ops_avx2;
 extern const hn_train_ops hn_train_ops_avx512;
+extern const hn_train_ops hn_train_ops_neon;

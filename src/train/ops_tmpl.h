@@ -1,4 +1,4 @@
-/* Body of ops_base.c, ops_avx2.c and ops_avx512.c, which define VW (floats a vector), MR (rows of
+/* Body of ops_base.c, ops_avx2.c and their like, which define VW (floats a vector), MR (rows of
  * a register tile) and TABLE, and are compiled with their level's flags. Written with GCC's vector
  * types, which both compilers turn into plain instructions of that level. */
 #include "train/ops.h"

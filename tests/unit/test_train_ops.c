@@ -181,10 +181,11 @@ static void test_extremes(void **state) {
 }
 
 int main(void) {
-    static hn_isa levels[] = {HN_ISA_SCALAR, HN_ISA_AVX2, HN_ISA_AVX512VNNI};
-    struct CMUnitTest tests[2 * 3];
+    static hn_isa levels[] = {HN_ISA_SCALAR, HN_ISA_AVX2, HN_ISA_AVX512VNNI, HN_ISA_NEON};
+    enum { N_LEVELS = sizeof levels / sizeof *levels };
+    struct CMUnitTest tests[2 * N_LEVELS];
     size_t n = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < N_LEVELS; i++) {
         if (!hn_cpu_supports(levels[i])) {
             print_message("skipped: this machine has no %s\n", hn_isa_name(levels[i]));
             continue;

@@ -78,8 +78,9 @@ HONE_API void hone_free(void *memory);
 typedef struct hone_engine hone_engine;
 
 typedef enum hone_numerics {
-    HONE_NUMERICS_INT8 = 0, /* activations rounded to 8 bits where the kernels are faster with it */
-    HONE_NUMERICS_F32 = 1   /* as training computes */
+    HONE_NUMERICS_INT8 = 0, /* activations rounded to 8 bits where the kernels are faster with it,
+                               keys and values held in f16 */
+    HONE_NUMERICS_F32 = 1   /* as training computes; keys and values in f32 */
 } hone_numerics;
 
 typedef struct hone_engine_options {

@@ -48,7 +48,8 @@ static hn_status engine_open(hone_engine **out, const char *path, const hone_eng
     const bool f32 = options.numerics == HONE_NUMERICS_F32;
     const hn_model_options model_options = {.n_threads = options.n_threads,
                                             .isa = options.isa,
-                                            .numerics = f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8};
+                                            .numerics = f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8,
+                                            .kv_type = f32 ? HN_F32 : HN_F16};
     hone_engine *engine = hn_calloc(1, sizeof *engine);
     if (!engine)
         return hn_fail_no_memory(err, sizeof *engine);

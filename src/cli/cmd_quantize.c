@@ -7,8 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-static const char TYPES[] = "q8_0|q6_k|q5_k_m|q5_1|q5_0|q4_k_m|q4_k_s|q4_1|q4_0|bf16|f16|f32";
-
 static hn_status print(const hn_cli *cli, const char *path, const hn_quantise_report *r,
                        bool with_adapter, hn_error *err) {
     if (cli->json) {
@@ -99,7 +97,7 @@ done:
 
 static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "FILE", NULL, "The GGUF to write (needed)"},
-    {"type", 'T', HN_OPT_CHOICE, "TYPE", "q4_k_m", "What to quantise to", TYPES, 0, 0},
+    {"type", 'T', HN_OPT_CHOICE, "TYPE", "q4_k_m", "What to quantise to", HN_FTYPE_CHOICES, 0, 0},
     {"calibration", 0, HN_OPT_TEXT, "FILE", NULL,
      "Training rows (.jsonl) or text that the model is used on: says which errors matter; self = "
      "what the model itself writes, which is the default for 4 and 5 bits; none = no data"},

@@ -4,157 +4,260 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "base/version.h"
-#include "eval/stats.h"
+#include "eval/benchmark_internal.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
 
-enum { BATCH_ROWS = 512, MAX_REPETITIONS = 1000 };
+enum { BATCH_ROWS = 512, WARM_UP_TOKENS = 32 /* page in the weights, wake the threads */ };
+#define MAX_SUSTAINED_S 86400.0
 
 typedef struct bench_run {
     hn_model *model;
     const hn_adapter *adapter;
-    const hn_bench_options *options;
-    hn_kv *kv;
-    hn_batch_row *rows; /* BATCH_ROWS */
-    float *logits;      /* (1, n_vocab) */
+    hn_bench_options options; /* defaults filled in */
+    const hn_progress *progress;
+    hn_kv *kv;          /* n_rows sequences */
+    hn_batch_row *rows; /* the larger of n_batch and n_rows */
+    float *logits;      /* (n_rows, n_vocab) */
     hn_rng rng;
-    double *samples_ns, *samples_ts;
+    hn_evictor evictor;
 } bench_run;
 
 hn_bench_options hn_bench_options_default(void) {
     return (hn_bench_options){.n_prompt = 512, .n_gen = 128, .repetitions = 5};
 }
 
-/* Appends n random tokens, `batch` at a time; the last of each batch gives its logits, as a
- * generation would ask for. */
-static hn_status feed(bench_run *run, int n, int batch, hn_error *err) {
+static hn_batch_row random_row(bench_run *run, int seq, bool wants_logits) {
+    return (hn_batch_row){.token =
+                              (int32_t)hn_rng_below(&run->rng, (uint64_t)run->model->arch.n_vocab),
+                          .seq = seq,
+                          .adapter = run->adapter ? 0 : -1,
+                          .wants_logits = wants_logits};
+}
+
+static hn_status forward(bench_run *run, int n_rows, hn_error *err) {
+    return hn_forward(run->model, run->kv, &run->adapter, run->adapter ? 1 : 0, run->rows, n_rows,
+                      run->logits, NULL, err);
+}
+
+/* Appends n random tokens to a sequence, a batch at a time; the last of each batch gives its
+ * logits, as a generation would ask for. */
+static hn_status read_tokens(bench_run *run, int seq, int n, hn_error *err) {
     while (n > 0) {
-        int count = n < batch ? n : batch;
+        int count = n < run->options.n_batch ? n : run->options.n_batch;
         for (int i = 0; i < count; i++)
-            run->rows[i] = (hn_batch_row){
-                .token = (int32_t)hn_rng_below(&run->rng, (uint64_t)run->model->arch.n_vocab),
-                .adapter = run->adapter ? 0 : -1,
-                .wants_logits = i + 1 == count};
-        HN_TRY(hn_forward(run->model, run->kv, &run->adapter, run->adapter ? 1 : 0, run->rows,
-                          count, run->logits, NULL, err));
+            run->rows[i] = random_row(run, seq, i + 1 == count);
+        HN_TRY(forward(run, count, err));
         n -= count;
     }
     return HN_OK;
 }
 
-static json_t *number_list(const double *x, int n, bool whole) {
-    json_t *list = json_array();
-    for (int i = 0; i < n; i++)
-        json_array_append_new(list, whole ? json_integer((json_int_t)x[i]) : json_real(x[i]));
-    return list;
+/* One random token more for each sequence; *ns is the time it took. */
+static hn_status decode_step(bench_run *run, uint64_t *ns, hn_error *err) {
+    for (int seq = 0; seq < run->options.n_rows; seq++)
+        run->rows[seq] = random_row(run, seq, true);
+    if (run->options.cold)
+        hn_evictor_run(&run->evictor, hn_compute_pool(run->model->compute));
+    uint64_t start = hn_clock_ns();
+    HN_TRY(forward(run, run->options.n_rows, err));
+    *ns = hn_clock_ns() - start;
+    return HN_OK;
 }
 
-/* llama-bench's standard deviation is the sample's, 0 for one repetition. */
-static void mean_and_deviation(const double *x, int n, double *mean, double *deviation) {
-    double se;
-    hn_stats_mean(x, (size_t)n, mean, &se);
-    *deviation = se * sqrt((double)n);
-}
-
-static hn_status report(const bench_run *run, int n_prompt, int n_gen, json_t *tests, double *ts,
-                        hn_error *err) {
-    const hn_model *model = run->model;
-    int n = run->options->repetitions;
-    double avg_ns, stddev_ns, stddev_ts;
-    uint64_t size = 0, n_params = 0;
-    for (size_t i = 0; i < model->ckpt.n_tensors; i++) {
-        size += model->ckpt.tensors[i].size_bytes;
-        n_params += (uint64_t)(model->ckpt.tensors[i].rows * model->ckpt.tensors[i].cols);
+/* Each sequence back to the depth that the test begins at. */
+static hn_status go_to_depth(bench_run *run, hn_error *err) {
+    for (int seq = 0; seq < run->options.n_rows; seq++) {
+        bool there = hn_kv_length(run->kv, seq) >= run->options.n_depth;
+        hn_kv_truncate(run->kv, seq, there ? run->options.n_depth : 0);
+        if (!there)
+            HN_TRY(read_tokens(run, seq, run->options.n_depth, err));
     }
-    char when[32];
-    time_t now = time(NULL);
-    struct tm utc;
-    gmtime_r(&now, &utc);
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    mean_and_deviation(run->samples_ns, n, &avg_ns, &stddev_ns);
-    mean_and_deviation(run->samples_ts, n, ts, &stddev_ts);
-    json_t *test = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:I, "
-        "s:I, "
-        "s:f, s:f, s:o, s:o}",
-        "build_commit", "hone " HN_VERSION, "cpu_info", hn_cpu_name(), "isa",
-        hn_isa_name(hn_compute_isa(model->compute)), "backends", "CPU", "model_filename",
-        model->ckpt.path ? model->ckpt.path : "", "model_type", model->arch.family, "model_size",
-        (json_int_t)size, "model_n_params", (json_int_t)n_params, "n_batch", BATCH_ROWS,
-        "n_threads", hn_pool_threads(hn_compute_pool(model->compute)), "n_prompt", n_prompt,
-        "n_gen", n_gen, "n_depth", run->options->n_depth, "type_k", hn_dtype_name(model->kv_type),
-        "type_v", hn_dtype_name(model->kv_type), "test_time", when, "avg_ns", (json_int_t)avg_ns,
-        "stddev_ns", (json_int_t)stddev_ns, "avg_ts", *ts, "stddev_ts", stddev_ts, "samples_ns",
-        number_list(run->samples_ns, n, true), "samples_ts",
-        number_list(run->samples_ts, n, false));
-    return json_array_append_new(tests, test) ? hn_fail_no_memory(err, 1024) : HN_OK;
+    return HN_OK;
 }
 
-static hn_status run_test(bench_run *run, int n_prompt, int n_gen, const hn_progress *progress,
-                          json_t *tests, double *ts, hn_error *err) {
-    const hn_bench_options *options = run->options;
-    enum { WARM_UP_TOKENS = 32 }; /* pages in the weights, wakes the threads */
-    int n = n_prompt + n_gen, batch = n_prompt ? BATCH_ROWS : 1;
-    char label[48];
-    snprintf(label, sizeof label, "bench %s %d", n_prompt ? "prefill" : "decode", n);
-    for (int i = -1; i < options->repetitions; i++) {
-        if (hn_progress_cancelled(progress))
-            return hn_fail(err, HN_CANCELLED, "the benchmark was stopped");
-        hn_kv_truncate(run->kv, 0, 0);
-        HN_TRY(feed(run, options->n_depth, BATCH_ROWS, err));
+static hn_status check_cancel(const bench_run *run, hn_error *err) {
+    return hn_progress_cancelled(run->progress)
+               ? hn_fail(err, HN_CANCELLED, "the benchmark was stopped")
+               : HN_OK;
+}
+
+/* One run of n tokens from the depth on: *ns the time that counts. */
+static hn_status run_once(bench_run *run, const hn_bench_test *test, int n, uint64_t *ns,
+                          hn_error *err) {
+    HN_TRY(check_cancel(run, err));
+    HN_TRY(go_to_depth(run, err));
+    *ns = 0;
+    if (test->n_prompt) {
         uint64_t start = hn_clock_ns();
-        HN_TRY(feed(run, i < 0 && n > WARM_UP_TOKENS ? WARM_UP_TOKENS : n, batch, err));
-        double ns = (double)(hn_clock_ns() - start);
-        hn_progress_update(progress, label, (uint64_t)(i + 2), (uint64_t)options->repetitions + 1,
-                           "runs", NULL);
-        if (i >= 0) {
-            run->samples_ns[i] = ns;
-            run->samples_ts[i] = (double)n * 1e9 / ns;
+        HN_TRY(read_tokens(run, 0, n, err));
+        *ns = hn_clock_ns() - start;
+        return HN_OK;
+    }
+    for (int i = 0; i < n; i++) {
+        uint64_t step_ns = 0;
+        HN_TRY(decode_step(run, &step_ns, err));
+        *ns += step_ns;
+    }
+    return HN_OK;
+}
+
+static hn_status run_repeatedly(bench_run *run, hn_bench_test *test, hn_error *err) {
+    int n = test->n_prompt + test->n_gen;
+    char label[48];
+    snprintf(label, sizeof label, "bench %s %d", test->n_prompt ? "prefill" : "decode", n);
+    for (int i = -1; i < run->options.repetitions; i++) {
+        uint64_t ns;
+        HN_TRY(run_once(run, test, i < 0 && n > WARM_UP_TOKENS ? WARM_UP_TOKENS : n, &ns, err));
+        hn_progress_update(run->progress, label, (uint64_t)(i + 2),
+                           (uint64_t)run->options.repetitions + 1, "runs", NULL);
+        if (i < 0)
+            continue;
+        test->ns[test->n_samples] = (double)ns;
+        test->ts[test->n_samples++] = (double)n * test->n_rows * 1e9 / (double)(ns + 1);
+    }
+    return HN_OK;
+}
+
+/* The lowest mean rate over consecutive seconds that make a window, or over all when they don't.
+ * seconds[i]: how long sample i really took. */
+static void find_worst_window(hn_bench_test *test, const double *seconds) {
+    int first = 0;
+    double tokens = 0, length = 0;
+    for (int last = 0; last < test->n_samples; last++) {
+        tokens += test->ts[last] * seconds[last];
+        length += seconds[last];
+        while (length - seconds[first] >= HN_BENCH_WINDOW_S) {
+            tokens -= test->ts[first] * seconds[first];
+            length -= seconds[first++];
+        }
+        bool whole = length >= HN_BENCH_WINDOW_S, only = last + 1 == test->n_samples;
+        bool worse = test->worst_window_s <= 0 || tokens / length < test->worst_window_ts;
+        if ((whole && worse) || (only && test->worst_window_s <= 0)) {
+            test->worst_window_s = length;
+            test->worst_window_ts = tokens / length;
         }
     }
-    return report(run, n_prompt, n_gen, tests, ts, err);
+}
+
+/* A second's tokens; the token that is under way when it ends still belongs to it. */
+static hn_status run_second(bench_run *run, hn_bench_test *test, double *seconds, hn_error *err) {
+    uint64_t start = hn_clock_ns(), ns = 0, ignored;
+    int64_t tokens = 0;
+    while (ns < 1000000000U) {
+        if (hn_kv_length(run->kv, 0) >= run->options.n_depth + test->n_gen)
+            for (int seq = 0; seq < test->n_rows; seq++)
+                hn_kv_truncate(run->kv, seq, run->options.n_depth);
+        HN_TRY(decode_step(run, &ignored, err));
+        tokens += test->n_rows;
+        ns = hn_clock_ns() - start;
+    }
+    *seconds = (double)ns * 1e-9;
+    test->ts[test->n_samples] = (double)tokens / *seconds;
+    test->ns[test->n_samples] = test->n_gen * test->n_rows * 1e9 / test->ts[test->n_samples];
+    test->n_samples++;
+    test->sustained_s += *seconds;
+    return HN_OK;
+}
+
+static hn_status run_sustained(bench_run *run, hn_bench_test *test, hn_error *err) {
+    double *seconds = hn_calloc((size_t)test->max_samples, sizeof *seconds);
+    if (!seconds)
+        return hn_fail_no_memory(err, (size_t)test->max_samples * sizeof *seconds);
+    hn_status status;
+    HN_GO(go_to_depth(run, err));
+    while (test->sustained_s < run->options.sustained_s && test->n_samples < test->max_samples) {
+        HN_GO(check_cancel(run, err));
+        HN_GO(run_second(run, test, &seconds[test->n_samples], err));
+        hn_progress_update(run->progress, "bench sustained", (uint64_t)test->sustained_s,
+                           (uint64_t)run->options.sustained_s, "s", NULL);
+    }
+    find_worst_window(test, seconds);
+done:
+    hn_free(seconds);
+    return status;
+}
+
+/* One test from start to report: repetitions, or for `sustained` one long run. */
+static hn_status run_test(bench_run *run, int n_prompt, int n_gen, bool sustained, json_t *tests,
+                          double *ts, hn_error *err) {
+    int n = sustained ? (int)run->options.sustained_s + 1 : run->options.repetitions;
+    hn_bench_test test = {.n_prompt = n_prompt,
+                          .n_gen = n_gen,
+                          .n_rows = n_prompt ? 1 : run->options.n_rows,
+                          .max_samples = n};
+    hn_status status = HN_OK;
+    test.ns = hn_calloc((size_t)n, sizeof *test.ns);
+    test.ts = hn_calloc((size_t)n, sizeof *test.ts);
+    if (!test.ns || !test.ts)
+        status = hn_fail_no_memory(err, (size_t)n * sizeof *test.ns);
+    if (status == HN_OK)
+        status = sustained ? run_sustained(run, &test, err) : run_repeatedly(run, &test, err);
+    if (status == HN_OK)
+        status = hn_bench_report(run->model, &run->options, &test, tests, ts, err);
+    hn_free(test.ns);
+    hn_free(test.ts);
+    return status;
 }
 
 static hn_status check(const bench_run *run, hn_error *err) {
-    const hn_bench_options *o = run->options;
+    const hn_bench_options *o = &run->options;
     int64_t longest = (int64_t)o->n_depth + (o->n_prompt > o->n_gen ? o->n_prompt : o->n_gen);
-    if (o->n_prompt < 0 || o->n_gen < 0 || o->n_depth < 0 || o->n_prompt + o->n_gen < 1 ||
-        o->repetitions < 1 || o->repetitions > MAX_REPETITIONS)
+    if (o->n_prompt < 0 || o->n_gen < 0 || o->n_depth < 0 || (o->n_prompt < 1 && o->n_gen < 1) ||
+        o->repetitions < 1 || o->repetitions > HN_BENCH_MAX_REPETITIONS)
         return hn_fail(err, HN_USAGE,
                        "a benchmark needs tokens to read or to write, and 1 to %d "
                        "repetitions",
-                       MAX_REPETITIONS);
+                       HN_BENCH_MAX_REPETITIONS);
+    if (o->n_batch < 1 || o->n_rows < 1 || o->n_rows > HN_BENCH_MAX_ROWS)
+        return hn_fail(err, HN_USAGE, "a batch has at least 1 row, and 1 to %d rows decode at once",
+                       HN_BENCH_MAX_ROWS);
+    if (!(o->sustained_s >= 0) || o->sustained_s > MAX_SUSTAINED_S ||
+        (o->sustained_s > 0 && (o->n_gen < 1 || o->cold)))
+        return hn_fail(err, HN_USAGE,
+                       "a sustained run decodes tokens for at most %.0f s, and not with the caches "
+                       "emptied",
+                       MAX_SUSTAINED_S);
     if (longest > run->model->arch.n_ctx_train)
         return hn_fail(err, HN_USAGE, "%lld tokens exceed the model's context of %d",
                        (long long)longest, run->model->arch.n_ctx_train);
     return HN_OK;
 }
 
+static hn_status make_room(bench_run *run, hn_error *err) {
+    const hn_bench_options *o = &run->options;
+    enum { BLOCK = 32 }; /* positions that a cache hands out at a time: its last one isn't full */
+    int64_t longest = (int64_t)o->n_depth + (o->n_prompt > o->n_gen ? o->n_prompt : o->n_gen);
+    HN_TRY(hn_kv_new(&run->kv, run->model, o->n_rows, o->n_rows * (longest + BLOCK), err));
+    size_t n_rows = (size_t)(o->n_batch > o->n_rows ? o->n_batch : o->n_rows);
+    size_t n_logits = (size_t)o->n_rows * (size_t)run->model->arch.n_vocab;
+    run->rows = hn_calloc(n_rows, sizeof *run->rows);
+    run->logits = hn_calloc(n_logits, sizeof *run->logits);
+    if (!run->rows || !run->logits)
+        return hn_fail_no_memory(err, n_logits * sizeof *run->logits);
+    return o->cold ? hn_evictor_new(&run->evictor, err) : HN_OK;
+}
+
 hn_status hn_bench_run(hn_model *model, const hn_adapter *adapter, const hn_bench_options *options,
                        const hn_progress *progress, hn_bench_result *result, hn_error *err) {
-    bench_run run = {
-        .model = model, .adapter = adapter, .options = options, .rng = hn_rng_new(1, 0)};
+    bench_run run = {.model = model,
+                     .adapter = adapter,
+                     .options = *options,
+                     .progress = progress,
+                     .rng = hn_rng_new(1, 0)};
+    if (!run.options.n_batch)
+        run.options.n_batch = BATCH_ROWS;
+    if (!run.options.n_rows)
+        run.options.n_rows = 1;
     hn_bench_result out = {.tests = json_array()};
     hn_status status;
-    HN_GO(check(&run, err));
-    int64_t room = (int64_t)options->n_depth + options->n_prompt + options->n_gen + 1;
-    HN_GO(hn_kv_new(&run.kv, model, 1, room, err));
-    run.rows = hn_malloc(BATCH_ROWS * sizeof *run.rows);
-    run.logits = hn_malloc((size_t)model->arch.n_vocab * sizeof *run.logits);
-    run.samples_ns = hn_calloc((size_t)options->repetitions, sizeof *run.samples_ns);
-    run.samples_ts = hn_calloc((size_t)options->repetitions, sizeof *run.samples_ts);
-    if (!run.rows || !run.logits || !run.samples_ns || !run.samples_ts || !out.tests) {
-        status = hn_fail_no_memory(err, BATCH_ROWS * sizeof *run.rows);
-        goto done;
-    }
+    HN_GO(out.tests ? check(&run, err) : hn_fail_no_memory(err, sizeof out));
+    HN_GO(make_room(&run, err));
     if (options->n_prompt)
-        HN_GO(run_test(&run, options->n_prompt, 0, progress, out.tests, &out.prefill_ts, err));
+        HN_GO(run_test(&run, options->n_prompt, 0, false, out.tests, &out.prefill_ts, err));
     if (options->n_gen)
-        HN_GO(run_test(&run, 0, options->n_gen, progress, out.tests, &out.decode_ts, err));
+        HN_GO(run_test(&run, 0, options->n_gen, options->sustained_s > 0, out.tests, &out.decode_ts,
+                       err));
     *result = out;
     out.tests = NULL;
 done:
@@ -162,7 +265,6 @@ done:
     hn_kv_free(run.kv);
     hn_free(run.rows);
     hn_free(run.logits);
-    hn_free(run.samples_ns);
-    hn_free(run.samples_ts);
+    hn_evictor_done(&run.evictor);
     return status;
 }

@@ -10,17 +10,22 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
     hn_k_f32_init_ref(table);
     hn_k_unpack_init_ref(table);
     hn_k_i8_init_ref(table);
+    hn_k_peak_init_ref(table);
 #if defined(__x86_64__)
     if (isa == HN_ISA_SCALAR || isa > HN_ISA_AVX512VNNI)
         return;
     hn_k_f32_init_avx2(table);
     hn_k_unpack_init_avx2(table);
     hn_k_i8_init_avx2(table);
-    if (isa == HN_ISA_AVXVNNI)
+    hn_k_peak_init_avx2(table);
+    if (isa == HN_ISA_AVXVNNI) {
         hn_k_i8_init_avxvnni(table);
+        hn_k_peak_init_avxvnni(table);
+    }
     if (isa == HN_ISA_AVX512VNNI) {
         hn_k_f32_init_avx512(table);
         hn_k_i8_init_avx512vnni(table);
+        hn_k_peak_init_avx512vnni(table);
     }
 #elif defined(__aarch64__)
     if (isa < HN_ISA_NEON)
@@ -28,10 +33,15 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
     hn_k_f32_init_neon(table);
     hn_k_unpack_init_neon(table);
     hn_k_i8_init_neon(table);
-    if (isa == HN_ISA_DOTPROD)
+    hn_k_peak_init_neon(table);
+    if (isa == HN_ISA_DOTPROD) {
         hn_k_i8_init_dotprod(table);
-    if (isa == HN_ISA_I8MM)
+        hn_k_peak_init_dotprod(table);
+    }
+    if (isa == HN_ISA_I8MM) {
         hn_k_i8_init_i8mm(table);
+        hn_k_peak_init_i8mm(table);
+    }
 #else
     (void)isa;
 #endif

@@ -48,7 +48,12 @@ typedef struct hn_act_block {
     /* out = x * weight / sqrt(mean(x^2) + eps); out may be x. */                                  \
     X(void, rms_norm, (int64_t n, const float *x, const float *weight, float eps, float *out))     \
     /* A row of n values to hn_layout_units(n) * 2 blocks; zeros beyond n. */                      \
-    X(void, round_i8, (int64_t n, const float *x, hn_act_block *out))
+    X(void, round_i8, (int64_t n, const float *x, hn_act_block *out))                              \
+    /* n steps, at most 2^20, of the level's widest multiply-adds in registers, as fast as the     \
+     * processor can, to know the limit. Every product is 1 * 1: their sum, which is returned, is  \
+     * how many there were, a multiple of n. */                                                    \
+    X(int64_t, peak_f32, (int64_t n))                                                              \
+    X(int64_t, peak_i8, (int64_t n))
 
 /* X(return type, name, arguments): one function a dtype. */
 #define HN_KERNEL_DTYPE_LIST(X)                                                                    \
@@ -89,17 +94,24 @@ const hn_kernels *hn_kernels_get(hn_isa isa);
 void hn_k_f32_init_ref(hn_kernels *table);
 void hn_k_unpack_init_ref(hn_kernels *table);
 void hn_k_i8_init_ref(hn_kernels *table);
+void hn_k_peak_init_ref(hn_kernels *table);
 #if defined(__x86_64__)
 void hn_k_f32_init_avx2(hn_kernels *table);
 void hn_k_unpack_init_avx2(hn_kernels *table);
 void hn_k_i8_init_avx2(hn_kernels *table);
+void hn_k_peak_init_avx2(hn_kernels *table);
 void hn_k_i8_init_avxvnni(hn_kernels *table);
+void hn_k_peak_init_avxvnni(hn_kernels *table);
 void hn_k_f32_init_avx512(hn_kernels *table);
 void hn_k_i8_init_avx512vnni(hn_kernels *table);
+void hn_k_peak_init_avx512vnni(hn_kernels *table);
 #elif defined(__aarch64__)
 void hn_k_f32_init_neon(hn_kernels *table);
 void hn_k_unpack_init_neon(hn_kernels *table);
 void hn_k_i8_init_neon(hn_kernels *table);
+void hn_k_peak_init_neon(hn_kernels *table);
 void hn_k_i8_init_dotprod(hn_kernels *table);
+void hn_k_peak_init_dotprod(hn_kernels *table);
 void hn_k_i8_init_i8mm(hn_kernels *table);
+void hn_k_peak_init_i8mm(hn_kernels *table);
 #endif

@@ -220,6 +220,23 @@ static void check_round_i8(void) {
         }
 }
 
+static void check_peak(const char *name, int64_t (*peak)(int64_t n)) {
+    static const int64_t STEPS[] = {0, 1, 7, 8191, 8192, 20001};
+    const int64_t step = peak(1);
+    for (size_t i = 0; i < sizeof STEPS / sizeof *STEPS; i++)
+        if (step <= 0 || peak(STEPS[i]) != STEPS[i] * step)
+            fail(name, "the sum isn't the number of products");
+    end_case(name);
+}
+
+static void check_peak_f32(void) {
+    check_peak("peak_f32", g_level->peak_f32);
+}
+
+static void check_peak_i8(void) {
+    check_peak("peak_i8", g_level->peak_i8);
+}
+
 static void check_unpack_f32(hn_dtype dtype) {
     for (int how = 0; how < FILL_COUNT; how++) {
         uint8_t *w = units(dtype, 3, (fill)how);
@@ -337,6 +354,12 @@ static void bench_simple(void) {
     TIME(ref, g_ref->gemm_f32(M, WIDTH, 256, a, 256, 1, b, 4096, c, WIDTH, 1, 0));
     TIME(level, g_level->gemm_f32(M, WIDTH, 256, a, 256, 1, b, 4096, c, WIDTH, 1, 0));
     report("gemm_f32 48x64x256", 2.0 * M * WIDTH * 256, "GFLOP/s", ref, level);
+    TIME(ref, g_ref->peak_f32(1000));
+    TIME(level, g_level->peak_f32(1000));
+    report("peak_f32", 2.0 * (double)g_level->peak_f32(1000), "GFLOP/s", ref, level);
+    TIME(ref, g_ref->peak_i8(1000));
+    TIME(level, g_level->peak_i8(1000));
+    report("peak_i8", (double)g_level->peak_i8(1000), "GMAC/s", ref, level);
     end_case("bench");
 }
 

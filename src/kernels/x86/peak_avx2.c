@@ -52,7 +52,8 @@ static int64_t peak_i8_avx2(int64_t n) {
 #pragma GCC unroll 6
             for (int c = 0; c < PARTS; c++) {
                 HIDE(x);
-                acc[c] = _mm256_add_epi16(acc[c], _mm256_maddubs_epi16(x, y));
+                /* In place: the compiler would move it from register to register. */
+                __asm__("vpaddw %1, %0, %0" : "+x"(acc[c]) : "x"(_mm256_maddubs_epi16(x, y)));
             }
         }
         for (int c = 0; c < PARTS; c++)

@@ -1,21 +1,79 @@
 #include "base/json.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+static json_t *load(const char *text, size_t n_bytes, json_error_t *problem) {
+    return json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
+                      problem);
+}
+
+static hn_status take(json_t *value, const json_error_t *problem, const char *where, json_t **out,
+                      hn_error *err) {
+    if (!value)
+        return hn_fail(err, HN_BAD_INPUT, "%s: line %d, column %d: %s", where, problem->line,
+                       problem->column, problem->text);
+    *out = value;
+    return HN_OK;
+}
 
 hn_status hn_json_parse(const char *text, size_t n_bytes, const char *where, json_t **out,
                         hn_error *err) {
     json_error_t problem;
-    json_t *value = json_loadb(text, n_bytes,
-                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &problem);
-    if (!value)
-        return hn_fail(err, HN_BAD_INPUT, "%s: line %d, column %d: %s", where, problem.line,
-                       problem.column, problem.text);
-    *out = value;
-    return HN_OK;
+    json_t *value = load(text, n_bytes, &problem);
+    return take(value, &problem, where, out, err);
+}
+
+/* The end of the string that opens at `from`, or `end`. */
+static const char *string_end(const char *from, const char *end) {
+    for (const char *p = from + 1; p < end; p++) {
+        if (*p == '\\')
+            p++;
+        else if (*p == '"')
+            return p + 1;
+    }
+    return end;
+}
+
+/* `text` with an exponent after each whole number that may not fit 64 bits. */
+static void widen(const char *text, size_t n_bytes, hn_buf *out) {
+    enum { SAFE_DIGITS = 18 };
+    const char *end = text + n_bytes;
+    for (const char *p = text, *next; p < end; p = next) {
+        bool number = *p == '-' || (*p >= '0' && *p <= '9');
+        next = p + 1;
+        if (*p == '"') {
+            next = string_end(p, end);
+        } else if (number) {
+            while (next < end &&
+                   ((*next >= '0' && *next <= '9') || (*next && strchr("+-.eE", *next))))
+                next++;
+        }
+        hn_buf_append(out, p, (size_t)(next - p));
+        if (number && next - p > SAFE_DIGITS && !memchr(p, '.', (size_t)(next - p)) &&
+            !memchr(p, 'e', (size_t)(next - p)) && !memchr(p, 'E', (size_t)(next - p)))
+            hn_buf_puts(out, "e0");
+    }
+}
+
+hn_status hn_json_parse_wide(const char *text, size_t n_bytes, const char *where, json_t **out,
+                             hn_error *err) {
+    json_error_t problem;
+    json_t *value = load(text, n_bytes, &problem);
+    if (value || json_error_code(&problem) != json_error_numeric_overflow)
+        return take(value, &problem, where, out, err);
+    hn_buf wide = {.max = SIZE_MAX};
+    widen(text, n_bytes, &wide);
+    hn_status status = hn_buf_check(&wide, err);
+    if (status == HN_OK)
+        status = hn_json_parse(hn_buf_text(&wide), wide.size, where, out, err);
+    hn_buf_done(&wide);
+    return status;
 }
 
 hn_status hn_json_read(const char *path, size_t max_bytes, json_t **out, hn_error *err) {

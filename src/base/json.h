@@ -11,6 +11,10 @@
  */
 HN_MUST_CHECK hn_status hn_json_parse(const char *text, size_t n_bytes, const char *where,
                                       json_t **out, hn_error *err);
+/* The same, with whole numbers beyond 64 bits as reals, as Python would take them: the settings
+ * that transformers writes hold 10^30 for "no limit". */
+HN_MUST_CHECK hn_status hn_json_parse_wide(const char *text, size_t n_bytes, const char *where,
+                                           json_t **out, hn_error *err);
 HN_MUST_CHECK hn_status hn_json_read(const char *path, size_t max_bytes, json_t **out,
                                      hn_error *err);
 /* Writes with indent 1, keys in insertion order, reals with 17 digits where needed; atomic. */

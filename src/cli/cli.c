@@ -75,15 +75,16 @@ void hn_cli_note(hn_cli *cli, const char *fmt, ...) {
     cli->progress.note(cli->progress.context, text);
 }
 
-static hn_status read_stdin(char **text, size_t *size, hn_error *err) {
-    enum { STDIN_CHUNK = 1 << 16 };
+static hn_status read_stream(FILE *stream, const char *name, char **text, size_t *size,
+                             hn_error *err) {
+    enum { CHUNK = 1 << 16 };
     hn_buf buf = {0};
-    char chunk[STDIN_CHUNK];
+    char chunk[CHUNK];
     hn_status status = HN_OK;
-    for (size_t n; (n = fread(chunk, 1, sizeof chunk, stdin)) > 0;)
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, stream)) > 0;)
         hn_buf_append(&buf, chunk, n);
-    if (ferror(stdin))
-        status = hn_fail_errno(err, "standard input");
+    if (ferror(stream))
+        status = hn_fail_errno(err, "%s", name);
     if (status == HN_OK)
         status = hn_buf_check(&buf, err);
     if (status == HN_OK) {
@@ -95,11 +96,16 @@ static hn_status read_stdin(char **text, size_t *size, hn_error *err) {
     return status;
 }
 
+/* Whatever can be read once, a pipe that the shell names <(...) too. */
 hn_status hn_cli_read(const char *path, char **text, size_t *size, hn_error *err) {
-    static const size_t MAX_TEXT_BYTES = (size_t)1 << 30;
     if (!path || strcmp(path, "-") == 0)
-        return read_stdin(text, size, err);
-    return hn_file_read(path, MAX_TEXT_BYTES, text, size, err);
+        return read_stream(stdin, "standard input", text, size, err);
+    FILE *stream = fopen(path, "re");
+    if (!stream)
+        return hn_fail_errno(err, "%s", path);
+    hn_status status = read_stream(stream, path, text, size, err);
+    fclose(stream);
+    return status;
 }
 
 hn_status hn_cli_cache_dir(char **dir, hn_error *err) {

@@ -11,7 +11,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     char *text = NULL;
     size_t size = 0;
     hn_status status = HN_OK;
-    HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
+    HN_TRY(hn_checkpoint_open_vocab(&ckpt, hn_cli_arg(cli, 0), err));
     uint32_t n_vocab = hn_tokenizer_size(ckpt.tokenizer);
     for (int i = 1; i < cli->opts.n_args; i++)
         HN_GO(hn_ids_parse(hn_cli_arg(cli, i), n_vocab, &ids, err));
@@ -47,8 +47,10 @@ const hn_command HN_CMD_DETOKENIZE = {
     .min_args = 1,
     .max_args = 1 << 20,
     .summary = "token ids to text",
-    .details = "Prints the text of token ids: the arguments, --file, or standard input, separated "
-               "by blanks or commas. Nothing is added, not even a last newline.",
+    .details =
+        "Prints the text of token ids: the arguments, --file, or standard input, separated "
+        "by blanks or commas. Nothing is added, not even a last newline. MODEL may also be a "
+        "tokenizer.json.",
     .groups = {OPTIONS},
     .examples = "hone detokenize model.gguf 19556 665\n"
                 "hone tokenize model.gguf --ids 'Hello' | hone detokenize model.gguf",

@@ -88,7 +88,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     size_t size = 0;
     const char *path = hn_cli_arg(cli, 1);
     hn_status status;
-    HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
+    HN_TRY(hn_checkpoint_open_vocab(&ckpt, hn_cli_arg(cli, 0), err));
     HN_GO(hn_cli_read(path, &input, &size, err));
     HN_GO(hn_messages_parse(input, size, path ? path : "standard input", &messages, &tools, err));
     HN_GO(read_tools(cli, &tools, err));
@@ -125,7 +125,8 @@ const hn_command HN_CMD_RENDER = {
     .summary = "messages to the text that the chat template makes",
     .details = "Reads messages as JSON, [{\"role\": ..., \"content\": ...}, ...] or an object with "
                "\"messages\" and \"tools\", from a file or standard input, and prints what the "
-               "model's chat template makes of them.",
+               "model's chat template makes of them. MODEL may also be a folder with no more than "
+               "tokenizer.json and tokenizer_config.json.",
     .groups = {OPTIONS},
     .examples = "echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | hone render model.gguf",
     .run = run,

@@ -80,7 +80,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     size_t size = 0;
     const char *given = hn_cli_arg(cli, 1);
     hn_status status;
-    HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
+    HN_TRY(hn_checkpoint_open_vocab(&ckpt, hn_cli_arg(cli, 0), err));
     if (!given)
         HN_GO(hn_cli_read(hn_cli_text(cli, "file"), &text, &size, err));
     int flags = (hn_cli_flag(cli, "no-bos") ? 0 : HN_ENCODE_ADD_SPECIAL) |
@@ -109,9 +109,11 @@ const hn_command HN_CMD_TOKENIZE = {
     .min_args = 1,
     .max_args = 2,
     .summary = "text to token ids",
-    .details = "Prints the tokens that the model sees for a text: the argument, --file, or "
-               "standard input. Special tokens in the text are text unless --special is given; "
-               "the beginning token is added where the model's tokenizer adds it.",
+    .details =
+        "Prints the tokens that the model sees for a text: the argument, --file, or "
+        "standard input. Special tokens in the text are text unless --special is given; "
+        "the beginning token is added where the model's tokenizer adds it. MODEL may also be a "
+        "tokenizer.json.",
     .groups = {OPTIONS},
     .examples = "hone tokenize model.gguf 'Hello there'\n"
                 "hone tokenize model.gguf --ids --file notes.txt",

@@ -252,7 +252,7 @@ done:
 static bool is_json(const char *answer, const json_t *schema) {
     json_t *value = NULL;
     hn_error ignored;
-    if (hn_json_parse(answer, strlen(answer), "answer", &value, &ignored) != HN_OK)
+    if (hn_json_parse_wide(answer, strlen(answer), "answer", &value, &ignored) != HN_OK)
         return false;
     bool fits = !schema || hn_schema_accepts(schema, value);
     json_decref(value);

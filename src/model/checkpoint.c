@@ -261,17 +261,22 @@ hn_status hn_checkpoint_fail_adapter(const char *path, hn_error *err) {
                    path);
 }
 
-hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err) {
+static hn_status read_text(hn_checkpoint *ckpt, hn_error *err) {
     HN_TRY(ckpt->is_gguf ? hn_checkpoint_text_gguf(ckpt, err) : hn_checkpoint_text_hf(ckpt, err));
-    if (hn_tokenizer_size(ckpt->tokenizer) > (uint32_t)ckpt->arch.n_vocab)
-        return hn_fail(err, HN_BAD_INPUT,
-                       "%s: the tokenizer has %u tokens but the embedding only %d rows", ckpt->path,
-                       hn_tokenizer_size(ckpt->tokenizer), ckpt->arch.n_vocab);
     HN_TRY(list_control_ids(ckpt, err));
     if (ckpt->chat_template_source &&
         hn_template_new(&ckpt->chat_template, ckpt->chat_template_source,
                         strlen(ckpt->chat_template_source), err) != HN_OK)
         return hn_error_prefix(err, "%s: chat template", ckpt->path);
+    return HN_OK;
+}
+
+hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err) {
+    HN_TRY(read_text(ckpt, err));
+    if (hn_tokenizer_size(ckpt->tokenizer) > (uint32_t)ckpt->arch.n_vocab)
+        return hn_fail(err, HN_BAD_INPUT,
+                       "%s: the tokenizer has %u tokens but the embedding only %d rows", ckpt->path,
+                       hn_tokenizer_size(ckpt->tokenizer), ckpt->arch.n_vocab);
     return HN_OK;
 }
 
@@ -299,6 +304,28 @@ hn_status hn_checkpoint_open(hn_checkpoint *out, const char *path, hn_error *err
         *out = ckpt;
     else
         hn_checkpoint_close(&ckpt);
+    return status;
+}
+
+/* The folder of a tokenizer.json that was named itself; any other path as it is. */
+static char *vocab_path(const char *path) {
+    const char *slash = strrchr(path, '/');
+    bool named = !strcmp(slash ? slash + 1 : path, "tokenizer.json");
+    return named ? hn_path_dir(path) : hn_strdup(path);
+}
+
+hn_status hn_checkpoint_open_vocab(hn_checkpoint *out, const char *path, hn_error *err) {
+    hn_checkpoint ckpt = {.path = vocab_path(path)};
+    hn_status status = HN_OK;
+    HN_GO(ckpt.path ? HN_OK : hn_fail_no_memory(err, strlen(path)));
+    ckpt.is_gguf = !hn_path_is_dir(ckpt.path);
+    if (ckpt.is_gguf)
+        HN_GO(hn_gguf_open(&ckpt.gguf, path, err));
+    HN_GO(read_text(&ckpt, err));
+    *out = ckpt;
+    ckpt = (hn_checkpoint){0};
+done:
+    hn_checkpoint_close(&ckpt);
     return status;
 }
 

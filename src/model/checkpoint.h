@@ -47,6 +47,11 @@ typedef struct hn_checkpoint {
  * and shapes are checked against the architecture: what opens can be computed with. An architecture
  * or a weight that hone doesn't know is HN_UNSUPPORTED by name. */
 HN_MUST_CHECK hn_status hn_checkpoint_open(hn_checkpoint *ckpt, const char *path, hn_error *err);
+/* Tokenizer and chat template alone: of a model, of a folder that has only these, or of a
+ * tokenizer.json by its name. arch and tensors stay empty; an architecture that hone doesn't know
+ * is no error. */
+HN_MUST_CHECK hn_status hn_checkpoint_open_vocab(hn_checkpoint *ckpt, const char *path,
+                                                 hn_error *err);
 void hn_checkpoint_close(hn_checkpoint *ckpt);
 const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
 /* Hugging Face's name of a tensor that GGUF calls `name`; false when there is none. */

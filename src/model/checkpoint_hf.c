@@ -158,7 +158,7 @@ static hn_status read_template(hn_checkpoint *ckpt, const char *dir, const char 
     if (ckpt->chat_template_source || !config_text)
         return HN_OK;
     json_t *config;
-    HN_TRY(hn_json_parse(config_text, config_size, "tokenizer_config.json", &config, err));
+    HN_TRY(hn_json_parse_wide(config_text, config_size, "tokenizer_config.json", &config, err));
     hn_status status = HN_OK;
     const char *source = template_of_config(config);
     if (source) {

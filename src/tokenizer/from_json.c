@@ -242,8 +242,8 @@ static void apply_add_flag(hn_tokenizer *tk, const json_t *config, const char *k
 static hn_status read_config(hn_tokenizer *tk, const char *json, size_t size, const char *where,
                              hn_error *err) {
     json_t *config = NULL;
-    if (json)
-        HN_TRY(hn_json_parse(json, size, where, &config, err));
+    if (json && hn_json_parse_wide(json, size, "tokenizer_config.json", &config, err) != HN_OK)
+        return hn_error_prefix(err, "%s", where);
     tk->bos = named_token(tk, config, "bos_token");
     tk->eos = named_token(tk, config, "eos_token");
     tk->pad = named_token(tk, config, "pad_token");

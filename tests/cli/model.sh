@@ -35,6 +35,17 @@ cmp -s a b && pass "standard input is the same" || fail "standard input is the s
 expect "special tokens only when asked" 0 "^1$" "$HONE" tokenize "$M" --ids --special '<|im_start|>'
 printf 'a\377b' >bad.txt
 expect "text that is no UTF-8" 3 "" "$HONE" tokenize "$M" --file bad.txt
+mkdir words
+printf '%s' '{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, "added_tokens": []}' \
+    >words/tokenizer.json
+printf '{"model_max_length": 1000000000000000019884624838656, "chat_template": "{%% for m in messages %%}{{ m.content }}{%% endfor %%}"}' \
+    >words/tokenizer_config.json
+expect "a tokenizer.json alone" 0 "^2 0$" "$HONE" tokenize words/tokenizer.json --ids aba
+expect "a folder with only a tokenizer" 0 "^ab a$" "$HONE" detokenize words 2 0
+echo '[{"role": "user", "content": "ab"}]' >words/m.json
+expect "its chat template" 0 "^ab$" "$HONE" render words words/m.json
+expect "a model it is not" 3 "words has no config\.json" "$HONE" info words
+expect "text from a pipe of the shell" 0 "^2 0$" "$HONE" tokenize words --ids --file <(printf aba)
 expect "an id that is none" 3 "token id 49152 is not below 49152" "$HONE" detokenize "$M" 49152
 expect "an id that is no number" 3 "'x1' is no token id" "$HONE" detokenize "$M" 1 x1
 

@@ -3,6 +3,7 @@
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -136,6 +137,33 @@ static void test_sha256(void **state) {
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+/* 10^30 is what transformers writes for "no limit". */
+static void test_json_wide(void **state) {
+    (void)state;
+    static const char TEXT[] = "{\"a\\\"99999999999999999999\": 1000000000000000019884624838656,"
+                               " \"b\": -9223372036854775808, \"c\": [7, -99999999999999999999],"
+                               " \"d\": 1e19, \"e\": 9223372036854775807}";
+    json_t *value = NULL;
+    hn_error err;
+    assert_int_equal(hn_json_parse(TEXT, strlen(TEXT), "t", &value, &err), HN_BAD_INPUT);
+    assert_int_equal(hn_json_parse_wide(TEXT, strlen(TEXT), "t", &value, &err), HN_OK);
+    assert_true(json_real_value(json_object_get(value, "a\"99999999999999999999")) == 1e30);
+    assert_true(json_number_value(json_object_get(value, "b")) == -0x1p63);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(value, "c"), 0)), 7);
+    assert_true(json_real_value(json_array_get(json_object_get(value, "c"), 1)) == -1e20);
+    assert_true(json_real_value(json_object_get(value, "d")) == 1e19);
+    json_decref(value);
+    static const char *const BROKEN[] = {"[99999999999999999999",
+                                         "{\"a: 99999999999999999999}",
+                                         "1e999",
+                                         "99999999999999999999 -",
+                                         "\"\\",
+                                         ""};
+    for (size_t i = 0; i < sizeof BROKEN / sizeof *BROKEN; i++)
+        assert_int_equal(hn_json_parse_wide(BROKEN[i], strlen(BROKEN[i]), "t", &value, &err),
+                         HN_BAD_INPUT);
+}
+
 static void test_arena(void **state) {
     (void)state;
     hn_arena arena = {0};
@@ -162,6 +190,7 @@ int main(void) {
         cmocka_unit_test(test_philox),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_json_wide),
         cmocka_unit_test(test_arena),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

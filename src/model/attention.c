@@ -75,6 +75,7 @@ static void compute_tile(const attention_job *job, const run_of_rows *run, int32
         .head_kv = head_kv,
         .head_dim = a->head_dim,
         .n_queries = n_queries,
+        .all_last = INT32_MAX,
         .scale = a->scale,
         .one_part = job->by_parts,
         .part = part,
@@ -87,6 +88,8 @@ static void compute_tile(const attention_job *job, const run_of_rows *run, int32
         tile.out[i] = job->by_parts ? partial_of(a, row, head, part) : a->out + at;
         tile.last_key[i] = a->places[row].position;
         tile.first_key[i] = first_key_of(a, row);
+        tile.all_first = tile.first_key[i] > tile.all_first ? tile.first_key[i] : tile.all_first;
+        tile.all_last = tile.last_key[i] < tile.all_last ? tile.last_key[i] : tile.all_last;
     }
     job->kernels->tile(&tile);
 }

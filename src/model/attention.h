@@ -47,6 +47,7 @@ typedef struct hn_attention_tile {
     const float *q[HN_ATTENTION_QUERIES];
     float *out[HN_ATTENTION_QUERIES]; /* (head_dim); with one_part the part's sum */
     int32_t first_key[HN_ATTENTION_QUERIES], last_key[HN_ATTENTION_QUERIES]; /* inclusive */
+    int32_t all_first, all_last; /* what every query sees */
     float scale;
     bool one_part;
     int32_t part; /* with one_part: which */

@@ -5,101 +5,44 @@
  * Online softmax (Milakov and Gimelshein, 2018) in the log2 domain, by parts of the keys that are
  * then joined. Every query's operations and their order are the same however many are computed at
  * once. */
-#include "model/attention.h"
-
-#include "model/kv_codec.h"
-#include "model/vec.h"
-
-enum { VECTORS = BLOCK_VECTORS, MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
+#include "model/attention_dots.h"
 
 static const float MASKED = -1e30f; /* finite, so that differences of two stay numbers */
 
-typedef struct query_state {
-    float max;     /* of the part at hand, as sum and acc are */
-    v8 sum;        /* lane sums of the weights */
-    v8 p[VECTORS]; /* weights of the block at hand */
-    float q[MAX_DIM];
-    v8 acc[MAX_DIM / LANES];
-    float total_max, total_sum; /* of the parts before */
-    v8 total[MAX_DIM / LANES];
-} query_state;
+/* Queries read K and V in place up to this many; more share a block that was unpacked. */
+enum { IN_PLACE_QUERIES = QUERIES_AT_ONCE };
+/* Blocks between the one at hand and the one that is fetched meanwhile. */
+enum { AHEAD = 2 };
 
-/* s[i] = q[i] . K for the block's 32 keys; k: (dim, 32). */
-INLINE void score_block(query_state *states, const int n, const float *k, int dim) {
-    v8 s[QUERIES_AT_ONCE][VECTORS];
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < VECTORS; c++)
-            s[i][c] = splat(0);
-    for (int d = 0; d < dim; d++, k += HN_KV_BLOCK) {
-        const v8 *row = (const v8 *)k;
-        for (int i = 0; i < n; i++) {
-            v8 q = splat(states[i].q[d]);
-            for (int c = 0; c < VECTORS; c++)
-                s[i][c] = FMA(q, row[c], s[i][c]);
-        }
-    }
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < VECTORS; c++)
-            states[i].p[c] = s[i][c];
-}
-
-/* Scores to weights for keys first..last of the block (may be outside it); the sums so far are
- * scaled to the new maximum. */
-INLINE void weigh_block(query_state *state, int32_t first, int32_t last, int vectors_dim) {
+/* Scores to weights for the part's keys first..last (may be outside it), zeros elsewhere. */
+INLINE void weigh_part(query_state *state, int32_t first, int32_t last) {
     const i8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    i8 seen[VECTORS];
-    v8 best = splat(state->max);
-    for (int c = 0; c < VECTORS; c++) {
-        i8 index = lane + c * LANES;
-        seen[c] = (index >= first) & (index <= last);
-        state->p[c] = select_v8(seen[c], state->p[c], splat(MASKED));
-        best = max_v8(best, state->p[c]);
+    enum { VECTORS = HN_ATTENTION_PART / LANES };
+    v8 *p = (v8 *)state->p, best = splat(MASKED), sum = splat(0);
+    first = first < 0 ? 0 : first;
+    last = last >= HN_ATTENTION_PART ? HN_ATTENTION_PART - 1 : last;
+    if (first > last) {
+        memset(p, 0, sizeof state->p);
+        return;
     }
-    float max = best[0];
-    for (int c = 1; c < LANES; c++)
-        max = best[c] > max ? best[c] : max;
-    if (max > state->max) {
-        v8 scale = exp2_v8(splat(state->max - max));
-        state->sum *= scale;
-        for (int c = 0; c < vectors_dim; c++)
-            state->acc[c] *= scale;
-        state->max = max;
+    int from = first / LANES, to = last / LANES;
+    p[from] = select_v8(lane + from * LANES >= first, p[from], splat(MASKED));
+    p[to] = select_v8(lane + to * LANES <= last, p[to], splat(MASKED));
+    for (int c = from; c <= to; c++)
+        best = max_v8(best, p[c]);
+    state->max = largest_v8(best);
+    memset(p, 0, (size_t)from * sizeof *p);
+    for (int c = from; c <= to; c++) {
+        p[c] = exp2_v8(p[c] - splat(state->max)); /* of a masked one it is 0 */
+        sum += p[c];
     }
-    for (int c = 0; c < VECTORS; c++) {
-        v8 p = exp2_v8(state->p[c] - splat(max));
-        state->p[c] = select_v8(seen[c], p, splat(0));
-        state->sum += state->p[c];
-    }
+    memset(p + to + 1, 0, (size_t)(VECTORS - 1 - to) * sizeof *p);
+    state->sum = sum_v8(sum);
 }
 
-/* acc[i] += p[i] V for keys first..last, `width` vectors of dimensions from `at` on. */
-INLINE void mix_columns(query_state *states, const int n, const float *v, int stride, int at,
-                        const int width, int first, int last) {
-    v8 acc[QUERIES_AT_ONCE][VECTORS];
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < width; c++)
-            acc[i][c] = states[i].acc[at + c];
-    v += (size_t)first * (size_t)stride + (size_t)at * LANES;
-    for (int j = first; j <= last; j++, v += stride) {
-        const v8 *row = (const v8 *)v;
-        for (int i = 0; i < n; i++) {
-            v8 p = splat(((const float *)states[i].p)[j]);
-            for (int c = 0; c < width; c++)
-                acc[i][c] = FMA(p, row[c], acc[i][c]);
-        }
-    }
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < width; c++)
-            states[i].acc[at + c] = acc[i][c];
-}
-
-INLINE void mix_block(query_state *states, const int n, const float *v, int stride, int first,
-                      int last) {
-    int vectors = stride / LANES, at = 0;
-    for (; at + VECTORS <= vectors; at += VECTORS)
-        mix_columns(states, n, v, stride, at, VECTORS, first, last);
-    for (; at < vectors; at++)
-        mix_columns(states, n, v, stride, at, 1, first, last);
+/* Whether every query of the tile sees all of the block. */
+INLINE bool seen_by_all(const hn_attention_tile *tile, int32_t base) {
+    return base >= tile->all_first && base + HN_KV_BLOCK - 1 <= tile->all_last;
 }
 
 /* Keys of the block that some of n queries from `at` on sees; none when first > last. */
@@ -114,53 +57,102 @@ INLINE void seen_range(const hn_attention_tile *tile, int at, int n, int32_t bas
     *last = to >= HN_KV_BLOCK ? HN_KV_BLOCK - 1 : to;
 }
 
-INLINE void score_and_weigh(const hn_attention_tile *tile, query_state *states, int at, const int n,
-                            const float *k, int32_t base) {
-    int first, last;
-    seen_range(tile, at, n, base, &first, &last);
-    if (first > last)
-        return;
-    score_block(states + at, n, k, tile->kv->padded_dim);
-    for (int i = at; i < at + n; i++)
-        weigh_block(&states[i], tile->first_key[i] - base, tile->last_key[i] - base,
-                    tile->kv->padded_dim / LANES);
+/* One step over `left` queries: as many as go together. */
+INLINE int queries_now(int left) {
+    if (QUERIES_AT_ONCE >= 3 && left != 2 && left != 4 && left > 1)
+        return 3;
+    return QUERIES_AT_ONCE >= 2 && left > 1 ? 2 : 1;
 }
 
-INLINE void mix(const hn_attention_tile *tile, query_state *states, int at, const int n,
-                const float *v, int32_t base) {
-    int first, last;
-    seen_range(tile, at, n, base, &first, &last);
-    if (first <= last)
-        mix_block(states + at, n, v, tile->kv->padded_dim, first, last);
+/* The scores (is_k) or the sums of all queries for a block. */
+INLINE void run_block(const int type, const int is_k, const hn_attention_tile *tile,
+                      query_state *states, tile_block block, int32_t base) {
+    for (int i = 0, n; i < tile->n_queries; i += n) {
+        n = queries_now(tile->n_queries - i);
+        if (!seen_by_all(tile, base)) {
+            seen_range(tile, i, n, base, &block.first, &block.last);
+            if (block.first > block.last)
+                continue;
+        }
+        if (QUERIES_AT_ONCE >= 3 && n == 3)
+            is_k ? score_block(type, states + i, 3, &block)
+                 : mix_block(type, states + i, 3, &block);
+        else if (QUERIES_AT_ONCE >= 2 && n == 2)
+            is_k ? score_block(type, states + i, 2, &block)
+                 : mix_block(type, states + i, 2, &block);
+        else
+            is_k ? score_block(type, states + i, 1, &block)
+                 : mix_block(type, states + i, 1, &block);
+        block.ahead_step = 0;
+    }
 }
 
-/* One block of keys and values, for all queries; `values` holds what has to be unpacked. */
-static void attend_block(const hn_attention_tile *tile, query_state *states, int32_t index,
-                         float *values) {
+#define RUN_BLOCKS(type, suffix)                                                                   \
+    static void score_##suffix(const hn_attention_tile *tile, query_state *states,                 \
+                               const tile_block *block, int32_t base) {                            \
+        run_block(type, 1, tile, states, *block, base);                                            \
+    }                                                                                              \
+    static void mix_##suffix(const hn_attention_tile *tile, query_state *states,                   \
+                             const tile_block *block, int32_t base) {                              \
+        run_block(type, 0, tile, states, *block, base);                                            \
+    }
+RUN_BLOCKS(HN_F32, f32)
+RUN_BLOCKS(HN_F16, f16)
+RUN_BLOCKS(HN_Q8_0, q8)
+RUN_BLOCKS(HN_Q4_0, q4)
+
+typedef void block_fn(const hn_attention_tile *tile, query_state *states, const tile_block *block,
+                      int32_t base);
+static block_fn *const SCORES[HN_DTYPE_COUNT] = {
+    [HN_F32] = score_f32, [HN_F16] = score_f16, [HN_Q8_0] = score_q8, [HN_Q4_0] = score_q4};
+static block_fn *const MIXES[HN_DTYPE_COUNT] = {
+    [HN_F32] = mix_f32, [HN_F16] = mix_f16, [HN_Q8_0] = mix_q8, [HN_Q4_0] = mix_q4};
+
+/* K (is_k) or V of the tile's block `index`. */
+INLINE const uint8_t *held(const hn_attention_tile *tile, const int is_k, int32_t index) {
+    int32_t block = tile->blocks[index];
+    return is_k ? hn_kv_k(tile->kv, block, tile->layer, tile->head_kv)
+                : hn_kv_v(tile->kv, block, tile->layer, tile->head_kv);
+}
+
+/* One block of keys or values of a part that goes from `from` to `to`, for all queries; `values`
+ * holds what has to be unpacked. */
+INLINE void attend_block(const int is_k, const hn_attention_tile *tile, query_state *states,
+                         int32_t index, int32_t from, int32_t to, float *values) {
     const hn_kv *kv = tile->kv;
-    const hn_kv_codec *codec = &CODECS[kv->type];
-    int32_t block = tile->blocks[index], base = index * HN_KV_BLOCK;
-    int n = tile->n_queries, first, last, i = 0;
-    seen_range(tile, 0, n, base, &first, &last);
-    if (first > last)
+    const uint8_t *bytes = held(tile, is_k, index);
+    hn_dtype type = kv->type;
+    int32_t base = index * HN_KV_BLOCK, next = index + AHEAD;
+    tile_block block = {.dim = kv->padded_dim,
+                        .scales = hn_kv_type_scales(type, bytes),
+                        .at = base % HN_ATTENTION_PART,
+                        .ahead = bytes,
+                        .last = HN_KV_BLOCK - 1};
+    if (!seen_by_all(tile, base))
+        seen_range(tile, 0, tile->n_queries, base, &block.first, &block.last);
+    if (block.first > block.last)
         return;
-    const float *k =
-        codec->get_k(hn_kv_k(kv, block, tile->layer, tile->head_kv), kv->padded_dim, values);
-    for (; i + QUERIES_AT_ONCE <= n; i += QUERIES_AT_ONCE)
-        score_and_weigh(tile, states, i, QUERIES_AT_ONCE, k, base);
-    for (; i < n; i++)
-        score_and_weigh(tile, states, i, 1, k, base);
-    const float *v = codec->get_v(hn_kv_v(kv, block, tile->layer, tile->head_kv), kv->padded_dim,
-                                  first, last, values);
-    for (i = 0; i + QUERIES_AT_ONCE <= n; i += QUERIES_AT_ONCE)
-        mix(tile, states, i, QUERIES_AT_ONCE, v, base);
-    for (; i < n; i++)
-        mix(tile, states, i, 1, v, base);
+    if (type == HN_F32) {
+        block.codes = bytes;
+    } else if (tile->n_queries <= IN_PLACE_QUERIES && kv->padded_dim % HN_KV_GROUP == 0) {
+        block.codes = block.scales ? codes_in(bytes, kv->padded_dim) : bytes;
+    } else {
+        const hn_kv_codec *codec = &CODECS[type];
+        block.codes = (const uint8_t *)(is_k ? codec->get_k(bytes, kv->padded_dim, values)
+                                             : codec->get_v(bytes, kv->padded_dim, block.first,
+                                                            block.last, values));
+        type = HN_F32;
+    }
+    if (next <= to || (is_k && next - to - 1 + from <= to)) {
+        block.ahead = next <= to ? held(tile, is_k, next) : held(tile, 0, next - to - 1 + from);
+        block.ahead_step = (int)kv->head_bytes / kv->padded_dim;
+    }
+    (is_k ? SCORES : MIXES)[type](tile, states, &block, base);
 }
 
 static void start_part(query_state *state, int padded_dim) {
     state->max = MASKED;
-    state->sum = splat(0);
+    state->sum = 0;
     memset(state->acc, 0, (size_t)padded_dim * sizeof(float));
 }
 
@@ -179,15 +171,14 @@ INLINE void join_part(float *total_max, float *total_sum, v8 *total, float max, 
 
 static void finish_part(const hn_attention_tile *tile, query_state *state, int i) {
     int vectors_dim = tile->kv->padded_dim / LANES;
-    float sum = sum_v8(state->sum);
     if (!tile->one_part) {
-        join_part(&state->total_max, &state->total_sum, state->total, state->max, sum, state->acc,
-                  vectors_dim);
+        join_part(&state->total_max, &state->total_sum, state->total, state->max, state->sum,
+                  state->acc, vectors_dim);
         return;
     }
     float *out = tile->out[i];
     out[HN_PARTIAL_MAX] = state->max;
-    out[HN_PARTIAL_SUM] = sum;
+    out[HN_PARTIAL_SUM] = state->sum;
     memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(v8));
 }
 
@@ -246,7 +237,12 @@ static void attend(const hn_attention_tile *tile) {
         from = first / HN_KV_BLOCK > from ? first / HN_KV_BLOCK : from;
         to = last / HN_KV_BLOCK < to ? last / HN_KV_BLOCK : to;
         for (int32_t b = from; b <= to; b++)
-            attend_block(tile, states, b, values);
+            attend_block(1, tile, states, b, from, to, values);
+        for (int i = 0; i < n; i++)
+            weigh_part(&states[i], tile->first_key[i] - part * HN_ATTENTION_PART,
+                       tile->last_key[i] - part * HN_ATTENTION_PART);
+        for (int32_t b = from; b <= to; b++)
+            attend_block(0, tile, states, b, from, to, values);
         for (int i = 0; i < n; i++)
             finish_part(tile, &states[i], i);
     }

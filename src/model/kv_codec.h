@@ -5,7 +5,6 @@
 
 #include "model/vec.h"
 
-typedef uint8_t u8x8 __attribute__((vector_size(8), aligned(1), may_alias));
 typedef int8_t s8x8 __attribute__((vector_size(8), aligned(1), may_alias));
 typedef uint16_t u16x8 __attribute__((vector_size(16), aligned(2), may_alias));
 
@@ -51,12 +50,16 @@ INLINE i8 load_s8(const int8_t *x) {
 #endif
 }
 
-INLINE i8 load_u8(const uint8_t *x) {
-#if defined(__AVX2__)
-    return (i8)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
-#else
-    return __builtin_convertvector(*(const u8x8 *)x, i8);
-#endif
+/* Eight codes as floats; q4_0's from the low or the high half of eight bytes. */
+INLINE v8 load_code_q8(const uint8_t *codes) {
+    return int_to_v8(load_s8((const int8_t *)codes));
+}
+
+INLINE v8 load_code_q4(const uint8_t *codes, const int high) {
+    i8 pair = load_s8((const int8_t *)codes);
+    if (!high)
+        pair <<= 28;
+    return int_to_v8(pair >> (high ? 4 : 28));
 }
 
 /* Dimensions of the group that begins at `first`. */
@@ -178,51 +181,50 @@ static void put_v_q8(uint8_t *block, const float *x, int dim, int slot) {
 }
 
 static const float *get_k_q8(const uint8_t *block, int dim, float *tile) {
-    const uint16_t *scales = (const uint16_t *)(const void *)block;
-    const int8_t *codes = (const int8_t *)codes_in(block, dim);
-    for (int first = 0; first < dim; first += HN_KV_GROUP, scales += HN_KV_BLOCK) {
-        v8 scale[BLOCK_VECTORS];
-        for (int c = 0; c < BLOCK_VECTORS; c++)
-            scale[c] = load_f16(scales + c * LANES);
-        int end = first + group_width(dim, first);
-        for (int d = first; d < end; d++)
-            for (int c = 0; c < BLOCK_VECTORS; c++) {
-                int at = d * HN_KV_BLOCK + c * LANES;
-                store_v8(tile + at, int_to_v8(load_s8(codes + at)) * scale[c]);
-            }
-    }
+    const uint8_t *codes = codes_in(block, dim);
+    for (int i = 0; i < dim * HN_KV_BLOCK; i += LANES)
+        store_v8(tile + i, load_code_q8(codes + i));
     return tile;
 }
 
 static const float *get_v_q8(const uint8_t *block, int dim, int first, int last, float *tile) {
-    const uint16_t *scales = (const uint16_t *)(const void *)block;
-    const int8_t *codes = (const int8_t *)codes_in(block, dim);
-    for (int from = 0; from < dim; from += HN_KV_GROUP, scales += HN_KV_BLOCK) {
-        float scale[HN_KV_BLOCK];
-        for (int c = 0; c < HN_KV_BLOCK; c += LANES)
-            store_v8(scale + c, load_f16(scales + c));
-        int end = from + group_width(dim, from);
-        for (int j = first; j <= last; j++)
-            for (int at = j * dim + from; at < j * dim + end; at += LANES)
-                store_v8(tile + at, int_to_v8(load_s8(codes + at)) * splat(scale[j]));
-    }
+    const uint8_t *codes = codes_in(block, dim);
+    for (int i = first * dim; i < (last + 1) * dim; i += LANES)
+        store_v8(tile + i, load_code_q8(codes + i));
     return tile;
 }
 
-/* The Walsh-Hadamard transform of each whole group, which is its own inverse. */
-static void turn(float *x, int dim) {
+/* Sums and differences of neighbours: lane i of the result is a[i] + b[i] where `minus` has no bit
+ * i, else a[i] - b[i]. */
+INLINE v8 sums_v8(v8 a, v8 b, const i8 minus) {
+    return a + (v8)((i8)b ^ (minus << 31));
+}
+
+/* The Walsh-Hadamard transform of 32 values, which is its own inverse: five rounds of sums and
+ * differences of values 1, 2, 4, 8 and 16 apart. */
+INLINE void turn_group(float *x) {
     const float norm = 0.17677669529663687f; /* 1 / sqrt(32) */
-    for (; dim >= HN_KV_GROUP; dim -= HN_KV_GROUP, x += HN_KV_GROUP) {
-        for (int half = 1; half < HN_KV_GROUP; half *= 2)
-            for (int i = 0; i < HN_KV_GROUP; i += 2 * half)
-                for (int j = i; j < i + half; j++) {
-                    float a = x[j], b = x[j + half];
-                    x[j] = a + b;
-                    x[j + half] = a - b;
-                }
-        for (int i = 0; i < HN_KV_GROUP; i++)
-            x[i] *= norm;
+    v8 a[BLOCK_VECTORS];
+    for (int c = 0; c < BLOCK_VECTORS; c++) {
+        v8 v = load_v8(x + c * LANES);
+        v = sums_v8(PAIR(v, v, 0, 0, 2, 2, 4, 4, 6, 6), PAIR(v, v, 1, 1, 3, 3, 5, 5, 7, 7),
+                    (i8){0, 1, 0, 1, 0, 1, 0, 1});
+        v = sums_v8(PAIR(v, v, 0, 1, 0, 1, 4, 5, 4, 5), PAIR(v, v, 2, 3, 2, 3, 6, 7, 6, 7),
+                    (i8){0, 0, 1, 1, 0, 0, 1, 1});
+        a[c] = sums_v8(PAIR(v, v, 0, 1, 2, 3, 0, 1, 2, 3), PAIR(v, v, 4, 5, 6, 7, 4, 5, 6, 7),
+                       (i8){0, 0, 0, 0, 1, 1, 1, 1});
     }
+    v8 low = a[0] + a[1], low_odd = a[0] - a[1], high = a[2] + a[3], high_odd = a[2] - a[3];
+    store_v8(x, (low + high) * splat(norm));
+    store_v8(x + LANES, (low_odd + high_odd) * splat(norm));
+    store_v8(x + 2 * LANES, (low - high) * splat(norm));
+    store_v8(x + 3 * LANES, (low_odd - high_odd) * splat(norm));
+}
+
+/* Turns each whole group. */
+static void turn(float *x, int dim) {
+    for (; dim >= HN_KV_GROUP; dim -= HN_KV_GROUP, x += HN_KV_GROUP)
+        turn_group(x);
 }
 
 /* Low nibbles are the first half of the group's dimensions, high ones the second. A short group's
@@ -241,7 +243,7 @@ INLINE void put_q4(uint8_t *block, const float *x, int dim, int slot, const int 
         float scale = group_scale(turned, width, 4, &scales[slot]);
         group_codes(turned, width, scale, -8, 7, group);
         for (int i = 0; i < half; i++)
-            codes[(d / 2 + i) * step] = (uint8_t)((group[i] + 8) | (group[i + half] + 8) << 4);
+            codes[(d / 2 + i) * step] = (uint8_t)((group[i] & 15) | (group[i + half] & 15) << 4);
     }
 }
 
@@ -254,44 +256,34 @@ static void put_v_q4(uint8_t *block, const float *x, int dim, int slot) {
 }
 
 static const float *get_k_q4(const uint8_t *block, int dim, float *tile) {
-    const uint16_t *scales = (const uint16_t *)(const void *)block;
     const uint8_t *codes = codes_in(block, dim);
-    for (int first = 0; first < dim; first += HN_KV_GROUP, scales += HN_KV_BLOCK) {
-        v8 scale[BLOCK_VECTORS];
-        for (int c = 0; c < BLOCK_VECTORS; c++)
-            scale[c] = load_f16(scales + c * LANES);
+    for (int first = 0; first < dim; first += HN_KV_GROUP) {
         int half = group_width(dim, first) / 2;
         for (int d = first; d < first + half; d++, codes += HN_KV_BLOCK)
-            for (int c = 0; c < BLOCK_VECTORS; c++) {
-                i8 pair = load_u8(codes + c * LANES);
-                float *at = tile + d * HN_KV_BLOCK + c * LANES;
-                store_v8(at, int_to_v8((pair & 15) - 8) * scale[c]);
-                store_v8(at + half * HN_KV_BLOCK, int_to_v8((pair >> 4) - 8) * scale[c]);
+            for (int c = 0; c < HN_KV_BLOCK; c += LANES) {
+                float *at = tile + d * HN_KV_BLOCK + c;
+                store_v8(at, load_code_q4(codes + c, 0));
+                store_v8(at + half * HN_KV_BLOCK, load_code_q4(codes + c, 1));
             }
     }
     return tile;
 }
 
 static const float *get_v_q4(const uint8_t *block, int dim, int first, int last, float *tile) {
-    const uint16_t *scales = (const uint16_t *)(const void *)block;
     const uint8_t *codes = codes_in(block, dim);
-    for (int from = 0; from < dim; from += HN_KV_GROUP, scales += HN_KV_BLOCK) {
-        float scale[HN_KV_BLOCK];
-        for (int c = 0; c < HN_KV_BLOCK; c += LANES)
-            store_v8(scale + c, load_f16(scales + c));
+    for (int from = 0; from < dim; from += HN_KV_GROUP) {
         int half = group_width(dim, from) / 2;
         for (int j = first; j <= last; j++) {
             const uint8_t *pairs = codes + (j * dim + from) / 2;
             float *out = tile + j * dim + from;
             int i = 0;
             for (; i + LANES <= half; i += LANES) {
-                i8 pair = load_u8(pairs + i);
-                store_v8(out + i, int_to_v8((pair & 15) - 8) * splat(scale[j]));
-                store_v8(out + half + i, int_to_v8((pair >> 4) - 8) * splat(scale[j]));
+                store_v8(out + i, load_code_q4(pairs + i, 0));
+                store_v8(out + half + i, load_code_q4(pairs + i, 1));
             }
             for (; i < half; i++) {
-                out[i] = (float)((pairs[i] & 15) - 8) * scale[j];
-                out[half + i] = (float)((pairs[i] >> 4) - 8) * scale[j];
+                out[i] = (float)((int8_t)(pairs[i] << 4) >> 4);
+                out[half + i] = (float)((int8_t)pairs[i] >> 4);
             }
         }
     }

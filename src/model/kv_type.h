@@ -31,14 +31,20 @@ static inline int hn_kv_padded_dim(int head_dim) {
 /* Bytes of cache that one position takes in all layers. */
 uint64_t hn_kv_type_bytes_per_token(hn_dtype type, const hn_arch *arch);
 
+/* The scales (groups, 32) of a block, as f16: a value is its code times its group's scale. NULL for
+ * types without. */
+static inline const uint16_t *hn_kv_type_scales(hn_dtype type, const uint8_t *block) {
+    return hn_dtype_is_quantised(type) ? (const uint16_t *)(const void *)block : NULL;
+}
+
 /* Blocks are of one head; dim as above; x (dim). What is put is finite afterwards: f16 ends at
  * 65504, NaN becomes a number. */
 typedef struct hn_kv_codec {
     void (*put_k)(uint8_t *block, const float *x, int dim, int slot);
     void (*put_v)(uint8_t *block, const float *x, int dim, int slot);
-    /* The block as f32, (dim, 32); in `tile` or in the block itself. */
+    /* The block as f32, (dim, 32), without the scales; in `tile` or in the block itself. */
     const float *(*get_k)(const uint8_t *block, int dim, float *tile);
-    /* Rows first..last of (32, dim); the others are anything. */
+    /* Rows first..last of (32, dim), without the scales; the others are anything. */
     const float *(*get_v)(const uint8_t *block, int dim, int first, int last, float *tile);
     /* Turns a query as the keys are held, or an output back; NULL = as they are. */
     void (*turn)(float *x, int dim);

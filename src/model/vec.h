@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -28,12 +31,28 @@ INLINE v8 select_v8(i8 mask, v8 yes, v8 no) {
     return (v8)((mask & (i8)yes) | (~mask & (i8)no));
 }
 
+/* a > b ? a : b: b where one of them is NaN, as the instruction does it. */
 INLINE v8 max_v8(v8 a, v8 b) {
+#if defined(__AVX2__)
+    return (v8)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return select_v8(a > b, a, b);
+#endif
 }
 
 INLINE v8 min_v8(v8 a, v8 b) {
+#if defined(__AVX2__)
+    return (v8)_mm256_min_ps((__m256)a, (__m256)b);
+#else
     return select_v8(a < b, a, b);
+#endif
+}
+
+INLINE float largest_v8(v8 a) {
+    float largest = a[0];
+    for (int i = 1; i < LANES; i++)
+        largest = a[i] > largest ? a[i] : largest;
+    return largest;
 }
 
 INLINE float sum_v8(v8 a) {

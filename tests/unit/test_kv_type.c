@@ -78,6 +78,12 @@ static void check_guards(const codec_case *c) {
     }
 }
 
+/* What the scales make of a code. */
+static float scaled(const codec_case *c, const uint8_t *block, float code, int slot, int d) {
+    const uint16_t *scales = hn_kv_type_scales(c->type, block);
+    return scales ? code * hn_f16_to_f32(scales[d / HN_KV_GROUP * HN_KV_BLOCK + slot]) : code;
+}
+
 /* Fills the 32 slots in an order of their own: what one holds mustn't touch its neighbours. */
 static void check_rows(const codec_case *c, const float *rows) {
     static float tile[HN_KV_TILE], held[HN_KV_TILE];
@@ -94,7 +100,8 @@ static void check_rows(const codec_case *c, const float *rows) {
                                  : c->codec->get_v(block, c->dim, 0, HN_KV_BLOCK - 1, tile);
         for (int slot = 0; slot < HN_KV_BLOCK; slot++)
             for (int d = 0; d < c->dim; d++) {
-                float value = is_k ? read[d * HN_KV_BLOCK + slot] : read[slot * c->dim + d];
+                float code = is_k ? read[d * HN_KV_BLOCK + slot] : read[slot * c->dim + d];
+                float value = scaled(c, block, code, slot, d);
                 const float *row = held + slot * c->dim;
                 float wanted = rounded(c->type, row, c->dim, d);
                 if (!agrees(c->type, c->dim, value, wanted, row, d))
@@ -167,19 +174,21 @@ static void test_extremes(void **state) {
         for (int t = 1; t < N_KV_TYPES; t++)
             for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
                 const hn_kv_codec *codec = &kernels->codecs[KV_TYPES[t]];
+                codec_case c = {codec, KV_TYPES[t], DIM, block, 0};
                 for (int d = 0; d < DIM; d++)
                     row[d] = (float)d / DIM;
                 row[40] = values[v];
                 codec->put_k(block, row, DIM, 31);
                 const float *k = codec->get_k(block, DIM, tile);
                 for (int d = 0; d < DIM; d++)
-                    assert_true(fabsf(k[d * HN_KV_BLOCK + 31]) <= 66000 * 1.01f);
+                    assert_true(fabsf(scaled(&c, block, k[d * HN_KV_BLOCK + 31], 31, d)) <=
+                                66000 * 1.01f);
                 if ((values[v] == INFINITY || values[v] == 1e38f) && !codec->turn)
-                    assert_true(k[40 * HN_KV_BLOCK + 31] > 56000);
+                    assert_true(scaled(&c, block, k[40 * HN_KV_BLOCK + 31], 31, 40) > 56000);
                 codec->put_v(block, row, DIM, 0);
                 const float *values_read = codec->get_v(block, DIM, 0, 0, tile);
                 for (int d = 0; d < DIM; d++)
-                    assert_true(fabsf(values_read[d]) <= 66000 * 1.01f);
+                    assert_true(fabsf(scaled(&c, block, values_read[d], 0, d)) <= 66000 * 1.01f);
             }
     }
     hn_free_aligned(block, hn_kv_type_block_bytes(HN_F32, DIM));
@@ -261,6 +270,7 @@ typedef struct attention_case {
     hn_dtype type;
     int head_dim, window, threads;
     double tolerance; /* of values with deviation 1 */
+    hn_isa isa;
 } attention_case;
 
 enum { N_KEYS = 300, N_HEAD = 6, N_HEAD_KV = 2, N_ROWS = 5 };
@@ -284,15 +294,30 @@ static void wanted_row(const attention_case *c, const float *q, const float *k, 
         out[d] /= sum;
 }
 
+/* A row gets the same bits alone, when blocks are read in place, as with the others of its tile. */
+static void check_alone(const hn_attention *together, hn_compute *compute) {
+    enum { MAX_DIM = N_HEAD * HN_ARCH_MAX_HEAD_DIM };
+    float out[MAX_DIM];
+    size_t n = (size_t)(together->n_head * together->head_dim);
+    for (int row = 0; row < together->n_rows; row++) {
+        hn_attention alone = *together;
+        alone.n_rows = 1;
+        alone.places += row;
+        alone.q += (size_t)row * n;
+        alone.out = out;
+        hn_attention_run(compute, &alone);
+        assert_memory_equal(out, together->out + (size_t)row * n, n * sizeof *out);
+    }
+}
+
 static void check_attention(const attention_case *c) {
     int dim = c->head_dim, n = N_KEYS * N_HEAD_KV * dim;
     hn_model model = {
         .kv_type = c->type,
         .arch = {
             .n_layer = 1, .n_head = N_HEAD, .n_head_kv = N_HEAD_KV, .head_dim = dim, .n_vocab = 2}};
-    hn_isa isa = hn_cpu_best_isa();
-    ASSERT_OK(hn_compute_new(&model.compute, isa, c->threads, errp));
-    const hn_kv_codec *codec = &hn_attention_kernels_get(isa)->codecs[c->type];
+    ASSERT_OK(hn_compute_new(&model.compute, c->isa, c->threads, errp));
+    const hn_kv_codec *codec = &hn_attention_kernels_get(c->isa)->codecs[c->type];
     hn_rng rng = hn_rng_new(4, 4);
     float *k = calloc((size_t)n, sizeof *k), *v = calloc((size_t)n, sizeof *v);
     float *q = calloc((size_t)(N_ROWS * N_HEAD * dim), sizeof *q);
@@ -327,6 +352,7 @@ static void check_attention(const attention_case *c) {
                       .q = q,
                       .out = out};
     hn_attention_run(model.compute, &a);
+    check_alone(&a, model.compute);
     for (int i = 0; i < N_ROWS * N_HEAD; i++) {
         double wanted[HN_ARCH_MAX_HEAD_DIM];
         wanted_row(c, q + i * dim, k, v, places[i / N_HEAD].position, i % N_HEAD, wanted);
@@ -348,12 +374,14 @@ static void test_attention(void **state) {
     (void)state;
     static const double tolerances[N_KV_TYPES] = {2e-6, 2e-3, 2e-2, 0.35};
     static const int dims[] = {8, 20, 40, 60, 64, 128, 512}, windows[] = {0, 7, 280};
-    for (int t = 0; t < N_KV_TYPES; t++)
-        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
-            for (size_t w = 0; w < sizeof windows / sizeof *windows; w++)
-                for (int threads = 1; threads <= 2; threads++)
-                    check_attention(&(attention_case){KV_TYPES[t], dims[d], windows[w], threads,
-                                                      tolerances[t]});
+    const hn_isa levels[] = {HN_ISA_SCALAR, hn_cpu_best_isa()};
+    for (int level = 0; level < 2; level++)
+        for (int t = 0; t < N_KV_TYPES; t++)
+            for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
+                for (size_t w = 0; w < sizeof windows / sizeof *windows; w++)
+                    for (int threads = 1; threads <= 2; threads++)
+                        check_attention(&(attention_case){KV_TYPES[t], dims[d], windows[w], threads,
+                                                          tolerances[t], levels[level]});
 }
 
 int main(void) {

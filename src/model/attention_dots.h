@@ -1,0 +1,161 @@
+/* Products of queries with a block of keys and of weights with a block of values, reading the
+ * cache's types as they are held; included by attention_tile.h. What is converted is a code,
+ * exactly; a group's scale is multiplied to its sum of codes (keys) or to the weights (values), so
+ * that a block that was unpacked before gives the same bits as one that is read in place. */
+#include "model/attention.h"
+
+#include "model/kv_codec.h"
+
+enum { MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
+
+typedef struct query_state {
+    float q[MAX_DIM];
+    float p[HN_ATTENTION_PART]; /* scores, then weights, of the part at hand */
+    v8 acc[MAX_DIM / LANES];    /* of the part, as max and sum are */
+    float max, sum;
+    float total_max, total_sum; /* of the parts before */
+    v8 total[MAX_DIM / LANES];
+} query_state;
+
+/* K or V of one head and block. */
+typedef struct tile_block {
+    const uint8_t *codes;   /* as the type holds them, or floats */
+    const uint16_t *scales; /* (groups, 32); NULL = none */
+    const uint8_t
+        *ahead; /* what is wanted later: fetched meanwhile, a line for each row of codes */
+    int ahead_step;
+    int dim;
+    int at;          /* the block's first key in the part */
+    int first, last; /* values: keys of the block that count */
+} tile_block;
+
+/* Vector c of the 32 codes of row `row`: a dimension of K. */
+INLINE v8 load_key(const int type, const uint8_t *codes, int row, int c) {
+    int i = row * HN_KV_BLOCK + c * LANES;
+    switch (type) {
+    case HN_F32:
+        return load_v8((const float *)(const void *)codes + i);
+    case HN_F16:
+        return load_f16((const uint16_t *)(const void *)codes + i);
+    default:
+        return load_code_q8(codes + i);
+    }
+}
+
+/* Vector c of the 32 dimensions from `at` on of a position's values. */
+INLINE v8 load_value(const int type, const uint8_t *codes, int at, int c) {
+    int i = at + c * LANES;
+    switch (type) {
+    case HN_F32:
+        return load_v8((const float *)(const void *)codes + i);
+    case HN_F16:
+        return load_f16((const uint16_t *)(const void *)codes + i);
+    case HN_Q8_0:
+        return load_code_q8(codes + i);
+    default:
+        return load_code_q4(codes + at / 2 + c % 2 * LANES, c / 2);
+    }
+}
+
+/* s[i] += q[i] . K over dimensions first..end-1. */
+INLINE void score_dims(const int type, const query_state *states, const int n, const tile_block *b,
+                       int first, int end, v8 s[][BLOCK_VECTORS]) {
+    for (int d = first; d < end; d++) {
+        __builtin_prefetch(b->ahead + d * b->ahead_step);
+        for (int c = 0; c < BLOCK_VECTORS; c++) {
+            v8 k = load_key(type, b->codes, d, c);
+            for (int i = 0; i < n; i++)
+                s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
+        }
+    }
+}
+
+/* The same for a group of q4_0: low halves of the bytes are its first 16 dimensions. */
+INLINE void score_group_q4(const query_state *states, const int n, const tile_block *b, int first,
+                           v8 s[][BLOCK_VECTORS]) {
+    for (int high = 0; high < 2; high++) {
+        const uint8_t *codes = b->codes + first / 2 * HN_KV_BLOCK;
+        int d = first + high * (HN_KV_GROUP / 2);
+        for (int end = d + HN_KV_GROUP / 2; d < end; d++, codes += HN_KV_BLOCK) {
+            __builtin_prefetch(b->ahead + d * b->ahead_step);
+            for (int c = 0; c < BLOCK_VECTORS; c++) {
+                v8 k = load_code_q4(codes + c * LANES, high);
+                for (int i = 0; i < n; i++)
+                    s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
+            }
+        }
+    }
+}
+
+/* Adds a group's sums, times its scales, to the scores; without scales there is one group. */
+INLINE void store_scores(query_state *states, const int n, const tile_block *b, int first,
+                         v8 s[][BLOCK_VECTORS]) {
+    for (int c = 0; c < BLOCK_VECTORS; c++) {
+        v8 scale = splat(1);
+        if (b->scales)
+            scale = load_f16(b->scales + first + c * LANES); /* a group has as many as dimensions */
+        for (int i = 0; i < n; i++) {
+            float *p = states[i].p + b->at + c * LANES;
+            if (b->scales)
+                s[i][c] = FMA(s[i][c], scale, first ? load_v8(p) : splat(0));
+            store_v8(p, s[i][c]);
+        }
+    }
+}
+
+/* p[i] = q[i] . K for the block's 32 keys. */
+INLINE void score_block(const int type, query_state *states, const int n, const tile_block *b) {
+    v8 s[QUERIES_AT_ONCE][BLOCK_VECTORS];
+    int group = b->scales ? HN_KV_GROUP : b->dim;
+    for (int first = 0; first < b->dim; first += group) {
+        for (int i = 0; i < n; i++)
+            for (int c = 0; c < BLOCK_VECTORS; c++)
+                s[i][c] = splat(0);
+        if (type == HN_Q4_0)
+            score_group_q4(states, n, b, first, s);
+        else
+            score_dims(type, states, n, b, first, first + group < b->dim ? first + group : b->dim,
+                       s);
+        store_scores(states, n, b, first, s);
+    }
+}
+
+/* acc[i] += p[i] V for keys first..last, `width` vectors of dimensions from `dim` on. */
+INLINE void mix_columns(const int type, query_state *states, const int n, const tile_block *b,
+                        int dim, const int width) {
+    v8 acc[QUERIES_AT_ONCE][BLOCK_VECTORS];
+    float scaled[QUERIES_AT_ONCE][HN_KV_BLOCK];
+    const float *p[QUERIES_AT_ONCE];
+    for (int i = 0; i < n; i++) {
+        p[i] = states[i].p + b->at;
+        for (int c = 0; b->scales && c < BLOCK_VECTORS; c++) {
+            v8 scale = load_f16(b->scales + dim / HN_KV_GROUP * HN_KV_BLOCK + c * LANES);
+            store_v8(scaled[i] + c * LANES, load_v8(p[i] + c * LANES) * scale);
+        }
+        if (b->scales)
+            p[i] = scaled[i];
+        for (int c = 0; c < width; c++)
+            acc[i][c] = states[i].acc[dim / LANES + c];
+    }
+    const uint8_t *ahead = b->ahead + dim * b->ahead_step;
+    int at = b->first * b->dim + dim;
+    for (int j = b->first; j <= b->last; j++, at += b->dim) {
+        __builtin_prefetch(ahead + j * b->ahead_step);
+        for (int c = 0; c < width; c++) {
+            v8 v = load_value(type, b->codes, at, c);
+            for (int i = 0; i < n; i++)
+                acc[i][c] = FMA(splat(p[i][j]), v, acc[i][c]);
+        }
+    }
+    for (int i = 0; i < n; i++)
+        for (int c = 0; c < width; c++)
+            states[i].acc[dim / LANES + c] = acc[i][c];
+}
+
+INLINE void mix_block(const int type, query_state *states, const int n, const tile_block *b) {
+    int dim = 0;
+    for (; dim + HN_KV_GROUP <= b->dim; dim += HN_KV_GROUP)
+        mix_columns(type, states, n, b, dim, BLOCK_VECTORS);
+    for (; type == HN_F32 && dim < b->dim; dim += LANES)
+        mix_columns(type, states, n, b, dim, 1);
+}

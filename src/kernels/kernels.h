@@ -24,7 +24,7 @@ typedef struct hn_act_block {
     float scaled_half_sums[2]; /* scale * half_sums */
     int32_t sum;               /* of q */
     int32_t half_sums[2];      /* of q[0..15] and q[16..31] */
-    int32_t unused;
+    int16_t pair_sums[2];      /* of q[k] with k % 4 < 2, and the others */
 } hn_act_block;
 
 /* A smaller scale counts as 0, lest its inverse overflow. */

@@ -24,6 +24,7 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
     if (scale.f < HN_ACT_MIN_SCALE)
         scale.f = 0;
     const float inverse = scale.f > 0 ? 1.0f / scale.f : 0;
+    int16x8_t pairs = vdupq_n_s16(0);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
         int16x4_t narrow[4];
@@ -34,12 +35,14 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
                                         vqmovn_s16(vcombine_s16(narrow[2], narrow[3])));
         vst1q_s8(out->q + 16 * h, q);
         out->half_sums[h] = vaddlvq_s8(q);
+        pairs = vpadalq_s8(pairs, q);
         out->scaled_half_sums[h] = scale.f * (float)out->half_sums[h];
     }
     out->scale = scale.f;
     out->sum = out->half_sums[0] + out->half_sums[1];
     out->scaled_sum = scale.f * (float)out->sum;
-    out->unused = 0;
+    out->pair_sums[0] = vaddvq_s16(vuzp1q_s16(pairs, vdupq_n_s16(0)));
+    out->pair_sums[1] = vaddvq_s16(vuzp2q_s16(pairs, vdupq_n_s16(0)));
 }
 
 static void round_i8_neon(int64_t n, const float *x, hn_act_block *out) {

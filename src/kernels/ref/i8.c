@@ -26,15 +26,16 @@ static void round_block(int n, const float *x, hn_act_block *out) {
         out->scale = 0;
     const float inverse = out->scale > 0 ? 1.0f / out->scale : 0;
     out->half_sums[0] = out->half_sums[1] = 0;
+    out->pair_sums[0] = out->pair_sums[1] = 0;
     for (int i = 0; i < HN_BLOCK_COLS; i++) {
         out->q[i] = i < n ? (int8_t)lrintf(x[i] * inverse) : 0;
         out->half_sums[i / 16] += out->q[i];
+        out->pair_sums[i / 2 % 2] = (int16_t)(out->pair_sums[i / 2 % 2] + out->q[i]);
     }
     out->sum = out->half_sums[0] + out->half_sums[1];
     out->scaled_sum = out->scale * (float)out->sum;
     for (int h = 0; h < 2; h++)
         out->scaled_half_sums[h] = out->scale * (float)out->half_sums[h];
-    out->unused = 0;
 }
 
 static void round_i8_ref(int64_t n, const float *x, hn_act_block *out) {

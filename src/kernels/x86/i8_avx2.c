@@ -20,6 +20,16 @@ HN_INLINE int32_t sum_16(__m128i q) {
     return _mm_cvtsi128_si32(s) + _mm_extract_epi16(s, 4) - 16 * 128;
 }
 
+/* Sums of the first and of the second two of each four bytes. */
+HN_INLINE void sum_pairs_of(__m256i q, int16_t out[2]) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+    __m128i s = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    s = _mm_add_epi16(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi16(s, _mm_shuffle_epi32(s, 0xb1));
+    const int32_t both = _mm_cvtsi128_si32(s);
+    memcpy(out, &both, sizeof both);
+}
+
 HN_INLINE void round_block(const float *x, hn_act_block *out) {
     __m256 v[4];
 #pragma GCC unroll 4
@@ -50,7 +60,7 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
     out->scaled_sum = scale.f * (float)out->sum;
     out->scaled_half_sums[0] = scale.f * (float)out->half_sums[0];
     out->scaled_half_sums[1] = scale.f * (float)out->half_sums[1];
-    out->unused = 0;
+    sum_pairs_of(q, out->pair_sums);
 }
 
 static void round_i8_avx2(int64_t n, const float *x, hn_act_block *out) {

@@ -1,10 +1,11 @@
 /* Int8 products with 256-bit registers; included by i8_avx2.c, and by i8_avxvnni.c with HN_VNNI
- * defined. HN_LEVEL is the ending of the kernels' names.
+ * defined. HN_LEVEL is the ending of the kernels' names. One row is here, several in
+ * i8_ymm_panel.h.
  *
- * Plain AVX2: codes are unsigned bytes or, where they have 8 bits, signed ones; sums of vpmaddubsw
- * stay inside int16 for 8 quads of 4-bit codes (8 * 2 * 15 * 127 = 30480) and 4 quads of 5-bit
- * codes (31496). 8-bit codes go through |w| * sign(a, w): 2 * 128 * 127 fits, once. VNNI: vpdpbusd
- * adds four products of unsigned codes to an int32. */
+ * Plain AVX2: codes are unsigned bytes or, where they have 8 bits, signed ones; one row's sums of
+ * vpmaddubsw stay inside int16 for 8 quads of 4-bit codes (8 * 2 * 15 * 127 = 30480) and 4 quads of
+ * 5-bit codes (31496). 8-bit codes go through |w| * sign(a, w): 2 * 128 * 127 fits, once. VNNI:
+ * vpdpbusd adds four products of unsigned codes to an int32. */
 #pragma once
 
 #include "kernels/kernels.h"
@@ -152,23 +153,7 @@ HN_INLINE void one_row(hn_layout l, int64_t n_units, const uint8_t *unit, const 
     _mm256_storeu_ps(y + 8, out[1]);
 }
 
-/* Several rows: the codes of 8 rows of W x 32 columns stay in registers while the rows pass by. */
-HN_INLINE void block_by_rows(hn_layout l, int64_t m, const uint8_t *unit, int block, int half,
-                             const hn_act_block *x, int64_t x_stride, float *y) {
-    __m256i v[8];
-    hn_avx2_codes(l, unit, block, half, v);
-    center(l, v, 8);
-    const block_scales w = load_scales(l, unit, block, half);
-    for (int64_t i = 0; i < m; i++, x += x_stride, y += HN_UNIT_ROWS) {
-        sums s = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-#pragma GCC unroll 4
-        for (int q = 0; q < 4; q++) {
-            s.low = add_products(l, s.low, v[q], quad(x, q));
-            s.high = add_products(l, s.high, v[4 + q], quad(x, 4 + q));
-        }
-        _mm256_store_ps(y, finish(l, s, x, &w, _mm256_load_ps(y)));
-    }
-}
+#include "kernels/x86/i8_ymm_panel.h"
 
 static void write_rows(int64_t m, int64_t width, const float *sum, float *y, int64_t y_stride,
                        bool add) {
@@ -191,21 +176,15 @@ static void write_rows(int64_t m, int64_t width, const float *sum, float *y, int
 HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, const uint8_t *w,
                     const hn_act_block *x, int64_t x_stride, float *y, int64_t y_stride, bool add) {
     _Alignas(32) float sum[MAX_ROWS * HN_UNIT_ROWS];
-    const size_t unit_bytes = hn_layout_unit_bytes(l), group_bytes = unit_bytes * (size_t)n_units;
+    const size_t group_bytes = hn_layout_unit_bytes(l) * (size_t)n_units;
     for (int64_t i = 0; i < m; i += MAX_ROWS, x += MAX_ROWS * x_stride, y += MAX_ROWS * y_stride) {
         const int64_t rows = m - i < MAX_ROWS ? m - i : MAX_ROWS;
         for (int64_t j = 0; j < width; j += HN_UNIT_ROWS) {
             const uint8_t *unit = w + (size_t)(j / HN_UNIT_ROWS) * group_bytes;
-            if (rows == 1) {
+            if (rows == 1)
                 one_row(l, n_units, unit, x, sum);
-            } else {
-                memset(sum, 0, (size_t)rows * HN_UNIT_ROWS * sizeof *sum);
-                for (int64_t u = 0; u < n_units; u++, unit += unit_bytes)
-                    for (int part = 0; part < 4; part++)
-                        block_by_rows(l, rows, unit, part / 2, part % 2,
-                                      x + u * HN_UNIT_BLOCKS + part / 2, x_stride,
-                                      sum + part % 2 * 8);
-            }
+            else
+                several_rows(l, rows, n_units, unit, x, x_stride, sum);
             write_rows(rows, width - j, sum, y + j, y_stride, add);
         }
     }

@@ -51,6 +51,12 @@ HN_MUST_CHECK hn_status hn_matcher_restart(hn_matcher *matcher, hn_error *err);
  * where it was. HN_UNSUPPORTED when the grammar is too ambiguous to follow. */
 HN_MUST_CHECK hn_status hn_matcher_feed(hn_matcher *matcher, const char *data, size_t n_bytes,
                                         bool *accepted, hn_error *err);
+/* Trying out what may come: the place in the text, going on from there (as hn_matcher_feed, without
+ * emptying the cache), and back. A place is valid until the next call of another function. */
+int32_t hn_matcher_place(const hn_matcher *matcher);
+HN_MUST_CHECK hn_status hn_matcher_go(hn_matcher *matcher, const char *data, size_t n_bytes,
+                                      bool *accepted, hn_error *err);
+void hn_matcher_return(hn_matcher *matcher, int32_t place);
 /* May the text end here; may bytes follow. */
 bool hn_matcher_may_end(const hn_matcher *matcher);
 bool hn_matcher_may_go_on(const hn_matcher *matcher);

@@ -94,11 +94,10 @@ hn_status hn_matcher_restart(hn_matcher *m, hn_error *err) {
     return tidy(m, err);
 }
 
-hn_status hn_matcher_feed(hn_matcher *m, const char *data, size_t n_bytes, bool *accepted,
-                          hn_error *err) {
+hn_status hn_matcher_go(hn_matcher *m, const char *data, size_t n_bytes, bool *accepted,
+                        hn_error *err) {
     int32_t at = m->now;
-    HN_TRY(tidy(m, err));
-    at = m->now;
+    hn_states_budget(&m->states);
     for (size_t i = 0; i < n_bytes && at != HN_STATE_DEAD; i++) {
         HN_TRY(hn_states_row(&m->states, at, err));
         at = m->states.rows[m->states.states[at].row][(uint8_t)data[i]];
@@ -107,6 +106,20 @@ hn_status hn_matcher_feed(hn_matcher *m, const char *data, size_t n_bytes, bool 
     if (*accepted)
         m->now = at;
     return HN_OK;
+}
+
+hn_status hn_matcher_feed(hn_matcher *m, const char *data, size_t n_bytes, bool *accepted,
+                          hn_error *err) {
+    HN_TRY(tidy(m, err));
+    return hn_matcher_go(m, data, n_bytes, accepted, err);
+}
+
+int32_t hn_matcher_place(const hn_matcher *m) {
+    return m->now;
+}
+
+void hn_matcher_return(hn_matcher *m, int32_t place) {
+    m->now = place;
 }
 
 bool hn_matcher_may_end(const hn_matcher *m) {

@@ -184,6 +184,32 @@ hn_status hn_constraint_accept(hn_constraint *c, int32_t token, hn_error *err) {
     return HN_OK;
 }
 
+hn_status hn_constraint_foresee(hn_constraint *c, const int32_t *tokens, int n, int *n_allowed,
+                                hn_error *err) {
+    const int32_t place = hn_matcher_place(c->matcher);
+    const bool at_start = c->at_start;
+    hn_status status = HN_OK;
+    int allowed = 0;
+    for (bool fits = true; allowed < n && fits; allowed += fits) {
+        const int32_t id = tokens[allowed];
+        const char *data;
+        size_t size;
+        fits = !(c->at_start && c->first_mask && c->first_mask[id >> 6] >> (id & 63) & 1);
+        token_text(c->tokenizer, id, &data, &size);
+        if (fits && size)
+            status = hn_matcher_go(c->matcher, data, size, &fits, err);
+        fits = fits && size > 0 && status == HN_OK;
+        c->at_start = false;
+    }
+    c->at_start = at_start;
+    hn_matcher_return(c->matcher, place);
+    /* What is too hard to follow is no failure of a text that may never go there. */
+    if (status == HN_NO_MEMORY)
+        return status;
+    *n_allowed = allowed;
+    return HN_OK;
+}
+
 bool hn_constraint_is_over(const hn_constraint *c) {
     return hn_matcher_may_end(c->matcher) && !hn_matcher_may_go_on(c->matcher);
 }

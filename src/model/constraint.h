@@ -25,5 +25,8 @@ HN_MUST_CHECK hn_status hn_constraint_apply(hn_constraint *constraint, float *lo
 /* This token came; HN_USAGE when it was not allowed. */
 HN_MUST_CHECK hn_status hn_constraint_accept(hn_constraint *constraint, int32_t token,
                                              hn_error *err);
+/* How many of the n tokens may come one after the other; the place in the text stays. */
+HN_MUST_CHECK hn_status hn_constraint_foresee(hn_constraint *constraint, const int32_t *tokens,
+                                              int n, int *n_allowed, hn_error *err);
 /* The text is whole and nothing may follow. */
 bool hn_constraint_is_over(const hn_constraint *constraint);

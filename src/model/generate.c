@@ -3,18 +3,17 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "model/ahead.h"
 #include "model/sampling.h"
 
 #include <string.h>
 
 typedef struct run {
     hn_model *model;
-    hn_kv *kv;
-    int seq;
     const hn_generate_options *options;
     hn_sampler sampler;
     hn_decoder decoder;
-    float *logits;
+    hn_ahead ahead;
     hn_buf text;     /* all that was decoded */
     size_t released; /* bytes of it that were shown */
     size_t searched; /* no stop string begins before this */
@@ -22,27 +21,6 @@ typedef struct run {
     bool cancelled;  /* by on_text or from outside */
     hn_generation out;
 } run;
-
-/* Leaves the last one's logits, unless it was cancelled. */
-static hn_status feed(run *r, const int32_t *tokens, int n, hn_error *err) {
-    enum { BATCH = 512 };
-    hn_batch_row rows[BATCH];
-    for (int first = 0; first < n; first += BATCH) {
-        if (r->options->cancel && atomic_load(r->options->cancel)) {
-            r->cancelled = true;
-            return HN_OK;
-        }
-        int count = n - first < BATCH ? n - first : BATCH;
-        for (int i = 0; i < count; i++)
-            rows[i] = (hn_batch_row){.token = tokens[first + i],
-                                     .seq = r->seq,
-                                     .adapter = r->options->adapter ? 0 : -1,
-                                     .wants_logits = first + i == n - 1};
-        HN_TRY(hn_forward(r->model, r->kv, &r->options->adapter, r->options->adapter ? 1 : 0, rows,
-                          count, r->logits, NULL, err));
-    }
-    return HN_OK;
-}
 
 /* Looks for the first stop string in the text that wasn't searched yet and cuts there. */
 static void find_stop(run *r) {
@@ -74,27 +52,45 @@ static void release_text(run *r, bool at_end) {
     r->released = safe;
 }
 
-/* Begins the text, feeds the prompt, and leaves its last logits. */
+/* Begins the text: nothing is computed yet. */
 static hn_status start(run *r, const int32_t *prompt, int n_prompt, hn_error *err) {
     const hn_generate_options *o = r->options;
-    if (n_prompt < 1)
-        return hn_fail(err, HN_USAGE, "there is nothing to continue: the prompt has no tokens");
-    int32_t known = hn_kv_common_prefix(r->kv, r->seq, o->adapter, prompt, n_prompt);
-    known = known == n_prompt ? n_prompt - 1 : known; /* the last one's logits are wanted */
-    hn_kv_truncate(r->kv, r->seq, known);
     r->out.n_prompt = n_prompt;
-    r->out.n_reused = known;
-    if (hn_kv_room(r->kv, r->seq) < n_prompt - known)
-        return hn_fail(err, HN_BAD_INPUT,
-                       "the prompt has %d tokens, but the context has room for %lld: shorten it or "
-                       "enlarge the context",
-                       n_prompt, (long long)(hn_kv_room(r->kv, r->seq) + known));
+    HN_TRY(hn_ahead_begin(&r->ahead, prompt, n_prompt, &r->out.n_reused, err));
     for (int i = 0; i < n_prompt; i++)
         hn_sampler_accept(&r->sampler, prompt[i], false);
     hn_decoder_init(&r->decoder, r->model->ckpt.tokenizer, false);
+    return o->constraint ? hn_constraint_start(o->constraint, err) : HN_OK;
+}
+
+/* Draws the token that follows `made` others. False when cancelled before it was known. */
+static hn_status draw(run *r, int made, int32_t *token, bool *drawn, hn_error *err) {
+    const hn_generate_options *o = r->options;
+    const int64_t left = o->max_tokens > 0 ? o->max_tokens - made - 1 : INT64_MAX;
+    float *logits;
+    /* The first token should come soon: nothing is guessed with the prompt. */
+    HN_TRY(hn_ahead_logits(&r->ahead, made ? left : 0, o->cancel, &logits, err));
+    *drawn = logits != NULL;
+    if (!logits)
+        return HN_OK;
     if (o->constraint)
-        HN_TRY(hn_constraint_start(o->constraint, err));
-    return feed(r, prompt + known, n_prompt - known, err);
+        HN_TRY(hn_constraint_apply(o->constraint, logits, o->ignore_eos, err));
+    *token = hn_sampler_draw(&r->sampler, logits);
+    return HN_OK;
+}
+
+/* The token is part of the answer: tells everybody. */
+static hn_status take(run *r, int32_t token, hn_error *err) {
+    const hn_generate_options *o = r->options;
+    hn_sampler_accept(&r->sampler, token, true);
+    if (o->constraint)
+        HN_TRY(hn_constraint_accept(o->constraint, token, err));
+    HN_TRY(hn_ids_push(&r->out.ids, token, err));
+    HN_TRY(hn_ahead_push(&r->ahead, token, err));
+    HN_TRY(hn_decoder_push(&r->decoder, token, &r->text, err));
+    find_stop(r);
+    release_text(r, false);
+    return HN_OK;
 }
 
 static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
@@ -105,38 +101,30 @@ static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
     }
     r->out.finish = HN_FINISH_LENGTH;
     for (int made = 0; o->max_tokens <= 0 || made < o->max_tokens; made++) {
-        if (r->cancelled) {
+        int32_t token = 0;
+        bool drawn;
+        if (made > 0 && hn_ahead_room(&r->ahead) < 0)
+            break; /* the last token has no place in the context */
+        HN_TRY(draw(r, made, &token, &drawn, err));
+        if (!drawn) {
             r->out.finish = HN_FINISH_CANCELLED;
             return HN_OK;
         }
-        if (o->constraint)
-            HN_TRY(hn_constraint_apply(o->constraint, r->logits, o->ignore_eos, err));
-        int32_t token = hn_sampler_draw(&r->sampler, r->logits);
         if (made == 0)
             r->out.first_token_ns = hn_clock_ns() - began;
         if (!o->ignore_eos && hn_tokenizer_is_end(r->model->ckpt.tokenizer, token)) {
             r->out.finish = HN_FINISH_STOP;
             break;
         }
-        hn_sampler_accept(&r->sampler, token, true);
-        if (o->constraint)
-            HN_TRY(hn_constraint_accept(o->constraint, token, err));
-        HN_TRY(hn_ids_push(&r->out.ids, token, err));
-        HN_TRY(hn_decoder_push(&r->decoder, token, &r->text, err));
-        find_stop(r);
-        release_text(r, false);
+        HN_TRY(take(r, token, err));
         if (r->stopped || r->cancelled) {
             r->out.finish = r->stopped ? HN_FINISH_STOP : HN_FINISH_CANCELLED;
             return HN_OK;
         }
-        bool more = o->max_tokens <= 0 || made + 1 < o->max_tokens;
         if (o->constraint && hn_constraint_is_over(o->constraint)) {
             r->out.finish = HN_FINISH_STOP; /* nothing but an end could follow */
             break;
         }
-        if (!more || hn_kv_room(r->kv, r->seq) < 1)
-            break;
-        HN_TRY(feed(r, &token, 1, err));
     }
     HN_TRY(hn_decoder_finish(&r->decoder, &r->text, err));
     find_stop(r);
@@ -158,24 +146,25 @@ static hn_status take_text(run *r, hn_error *err) {
 hn_status hn_generate(hn_model *model, hn_kv *kv, int seq, const int32_t *prompt, int n_prompt,
                       const hn_generate_options *options, hn_generation *out, hn_error *err) {
     uint64_t began = hn_clock_ns();
-    run r = {.model = model, .kv = kv, .seq = seq, .options = options};
+    run r = {.model = model, .options = options};
     hn_status status = HN_OK;
     if (seq < 0 || seq >= hn_kv_seqs(kv))
         return hn_fail(err, HN_USAGE, "sequence %d: the cache has %d", seq, hn_kv_seqs(kv));
     HN_TRY(hn_sampler_init(&r.sampler, &options->sampling, hn_tokenizer_size(model->ckpt.tokenizer),
                            err));
-    size_t bytes = (size_t)model->arch.n_vocab * sizeof *r.logits;
-    r.logits = hn_malloc(bytes);
-    HN_GO(r.logits ? HN_OK : hn_fail_no_memory(err, bytes));
+    HN_GO(hn_ahead_init(&r.ahead, model, kv, seq, options, err));
     HN_GO(start(&r, prompt, n_prompt, err));
     HN_GO(generate_loop(&r, began, err));
     HN_GO(take_text(&r, err));
+    hn_ahead_settle(&r.ahead);
+    r.out.n_drafted = r.ahead.n_drafted;
+    r.out.n_accepted = r.ahead.n_accepted;
     r.out.total_ns = hn_clock_ns() - began;
     *out = r.out;
     r.out = (hn_generation){0};
 done:
     hn_sampler_done(&r.sampler);
-    hn_free(r.logits);
+    hn_ahead_done(&r.ahead);
     hn_buf_done(&r.text);
     hn_generation_done(&r.out);
     return status;

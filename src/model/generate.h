@@ -3,6 +3,7 @@
 
 #include "model/constraint.h"
 #include "model/model.h"
+#include "model/speculate.h"
 
 #include <stdatomic.h>
 
@@ -35,6 +36,7 @@ typedef struct hn_generate_options {
     bool ignore_eos;
     const hn_adapter *adapter; /* or NULL */
     hn_constraint *constraint; /* what the answer may be; started anew. NULL = anything */
+    hn_speculator *speculator; /* guesses tokens, which changes the time alone. NULL = none */
     /* Called with each piece of text as soon as it can't become a stop string or half a
      * character; returning false ends generation. May be NULL. */
     bool (*on_text)(void *context, const char *text, size_t n_bytes);
@@ -48,7 +50,8 @@ typedef struct hn_generation {
     size_t n_bytes; /* of text, which may itself hold NULs */
     hn_ids ids;     /* generated ids, the ending token not included */
     hn_finish finish;
-    int n_prompt, n_reused; /* prompt tokens, and how many of them the cache already held */
+    int n_prompt, n_reused;    /* prompt tokens, and how many of them the cache already held */
+    int n_drafted, n_accepted; /* tokens that were guessed, and those that came true */
     uint64_t first_token_ns, total_ns; /* from the call's start */
 } hn_generation;
 

@@ -1,0 +1,125 @@
+/* How many tokens to guess: chances by kind of guess, costs by the clock. */
+#include "model/speculate.h"
+
+#include "base/mem.h"
+
+/* Guesses of a kind that came true and that were tried, older ones counting less; the assumed
+ * chance weighs as much as PRIOR_WEIGHT tries. */
+typedef struct chance {
+    float tried, accepted;
+} chance;
+
+struct hn_speculator {
+    hn_drafter drafter;
+    chance chances[HN_DRAFT_KINDS];
+    int kind;         /* of the last guesses */
+    float single_ns;  /* a pass of one row; 0 = not seen yet */
+    float extra_cost; /* of a row more, in passes of one row */
+};
+
+static const float PRIOR_WEIGHT = 2;
+/* A try counts this much less with each later one: some 30 are remembered. */
+static const float MEMORY = 0.97f;
+/* Where guessing didn't pay the tries fade by this at each chance to guess, so that a kind that
+ * failed is tried again some hundred tokens later. */
+static const float FORGIVENESS = 0.99f;
+/* Guesses must promise this much more than a pass without them. */
+static const float MIN_GAIN = 1.03f;
+/* Before anything was measured: what the products' rows cost on the machines at hand. */
+static const float ASSUMED_EXTRA_COST = 0.3f;
+enum { TIMES_KEPT = 8 /* passes that a measured time is averaged over */ };
+
+hn_status hn_speculator_new(hn_speculator **out, const hn_drafter *drafter, hn_error *err) {
+    hn_speculator *s = hn_calloc(1, sizeof *s);
+    if (!s) {
+        if (drafter->free)
+            drafter->free(drafter->self);
+        return hn_fail_no_memory(err, sizeof *s);
+    }
+    s->drafter = *drafter;
+    s->extra_cost = ASSUMED_EXTRA_COST;
+    *out = s;
+    return HN_OK;
+}
+
+void hn_speculator_free(hn_speculator *s) {
+    if (s && s->drafter.free)
+        s->drafter.free(s->drafter.self);
+    hn_free(s);
+}
+
+void hn_speculator_start(hn_speculator *s) {
+    if (s->drafter.start)
+        s->drafter.start(s->drafter.self);
+}
+
+static float chance_of(const hn_speculator *s, int kind) {
+    const chance *c = &s->chances[kind];
+    return (c->accepted + PRIOR_WEIGHT * s->drafter.chances[kind]) / (c->tried + PRIOR_WEIGHT);
+}
+
+/* The number of guesses with the most tokens for the time: 1 + p + ... + p^k of them in
+ * 1 + k (extra + cost) passes, a guess's chance p standing for itself. */
+static int best_count(const hn_speculator *s, float p, int max) {
+    float tokens = 1, power = 1, passes = 1, best = MIN_GAIN;
+    int count = 0;
+    for (int k = 1; k <= max; k++) {
+        power *= p;
+        tokens += power;
+        passes += s->extra_cost + s->drafter.cost;
+        if (tokens / passes > best) {
+            best = tokens / passes;
+            count = k;
+        }
+    }
+    return count;
+}
+
+hn_status hn_speculator_draft(hn_speculator *s, const int32_t *text, int n_text, int max,
+                              int32_t tokens[HN_DRAFT_MAX], int *n, hn_error *err) {
+    int found = 0, kind = 0;
+    *n = 0;
+    max = max < HN_DRAFT_MAX ? max : HN_DRAFT_MAX;
+    if (max < 1)
+        return HN_OK;
+    HN_TRY(s->drafter.look(s->drafter.self, text, n_text, max, &found, &kind, err));
+    if (found < 1)
+        return HN_OK;
+    found = found < max ? found : max;
+    int wanted = s->drafter.eager ? found : best_count(s, chance_of(s, kind), found);
+    if (wanted == 0) {
+        s->chances[kind].tried *= FORGIVENESS;
+        s->chances[kind].accepted *= FORGIVENESS;
+        return HN_OK;
+    }
+    s->kind = kind;
+    return s->drafter.draft(s->drafter.self, text, n_text, wanted, tokens, n, err);
+}
+
+void hn_speculator_learn(hn_speculator *s, int judged, int accepted) {
+    chance *c = &s->chances[s->kind];
+    for (int i = 0; i < judged; i++) {
+        c->tried = c->tried * MEMORY + 1;
+        c->accepted = c->accepted * MEMORY + (i < accepted);
+    }
+}
+
+static float blend(float old, float x) {
+    return old + (x - old) / TIMES_KEPT;
+}
+
+void hn_speculator_time(hn_speculator *s, int n_rows, uint64_t ns) {
+    const float time = (float)ns;
+    if (n_rows == 1) {
+        /* An interrupted pass says nothing about the machine. */
+        s->single_ns = s->single_ns > 0 && time < 2 * s->single_ns ? blend(s->single_ns, time)
+                       : s->single_ns > 0 ? blend(s->single_ns, 2 * s->single_ns)
+                                          : time;
+        return;
+    }
+    if (s->single_ns <= 0)
+        return;
+    float extra = (time / s->single_ns - 1) / (float)(n_rows - 1);
+    extra = extra < 0.01f ? 0.01f : extra > 1 ? 1 : extra;
+    s->extra_cost = blend(s->extra_cost, extra);
+}

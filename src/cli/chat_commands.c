@@ -149,6 +149,36 @@ static hn_status run_params(hn_chat *chat, const char *arg, bool *flag, hn_error
     return hn_fail(err, HN_USAGE, "no such parameter; /params alone lists them");
 }
 
+void hn_chat_count(hn_chat_stats *stats, const hn_generation *g) {
+    stats->n_answers++;
+    stats->n_prompt += g->n_prompt;
+    stats->n_reused += g->n_reused;
+    stats->n_generated += (int64_t)g->ids.size;
+    stats->n_drafted += g->n_drafted;
+    stats->n_accepted += g->n_accepted;
+    if (g->first_token_ns) {
+        stats->first_token_s += (double)g->first_token_ns * 1e-9;
+        stats->decode_s += (double)(g->total_ns - g->first_token_ns) * 1e-9;
+    }
+}
+
+static hn_status run_stats(hn_chat *chat, const char *arg, bool *flag, hn_error *err) {
+    (void)arg, (void)flag, (void)err;
+    const hn_chat_stats *s = &chat->stats;
+    const int64_t behind_first = s->n_generated - s->n_answers;
+    const int answers = s->n_answers ? s->n_answers : 1;
+    hn_cli_note(chat->cli, "  answers              %d", s->n_answers);
+    hn_cli_note(chat->cli, "  prompt tokens        %lld, %lld of them from the cache",
+                (long long)s->n_prompt, (long long)s->n_reused);
+    hn_cli_note(chat->cli, "  first token          after %.0f ms on average",
+                s->first_token_s * 1e3 / answers);
+    hn_cli_note(chat->cli, "  generated tokens     %lld, %.1f a second", (long long)s->n_generated,
+                behind_first > 0 && s->decode_s > 0 ? (double)behind_first / s->decode_s : 0.0);
+    hn_cli_note(chat->cli, "  guessed tokens       %lld, %lld of them came true",
+                (long long)s->n_drafted, (long long)s->n_accepted);
+    return HN_OK;
+}
+
 static hn_status run_quit(hn_chat *chat, const char *arg, bool *flag, hn_error *err) {
     (void)chat, (void)arg, (void)err;
     *flag = true;
@@ -166,6 +196,7 @@ static const chat_command COMMANDS[] = {
     {"/regen", "", "answer the last question again", run_regen, true},
     {"/undo", "", "take back the last question and its answer", run_undo, false},
     {"/params", "[NAME VALUE]", "show or change the sampling parameters", run_params, false},
+    {"/stats", "", "how many tokens, how fast, how many were guessed", run_stats, false},
     {"/quit", "", "leave (Ctrl-D does it too)", run_quit, false},
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };

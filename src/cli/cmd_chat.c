@@ -69,6 +69,7 @@ hn_status hn_chat_answer(hn_chat *chat, const char *prompt, bool print, hn_gener
         HN_GO(encode(chat, &ids, err));
     HN_GO(hn_generate(chat->session.model, chat->session.kv, 0, ids.data, (int)ids.size,
                       &chat->options, generation, err));
+    hn_chat_count(&chat->stats, generation);
     if (!chat->raw)
         status = hn_chat_add(chat, "assistant", generation->text, err);
 done:
@@ -78,12 +79,13 @@ done:
 
 static hn_status print_json(const hn_generation *g, hn_error *err) {
     double decode_s = (double)(g->total_ns - g->first_token_ns) * 1e-9;
-    json_t *value = json_pack(
-        "{s:s, s:s, s:i, s:i, s:I, s:f, s:f, s:f}", "text", g->text, "finish",
-        hn_finish_name(g->finish), "n_prompt", g->n_prompt, "n_reused", g->n_reused, "n_generated",
-        (json_int_t)g->ids.size, "first_token_ms", (double)g->first_token_ns * 1e-6, "total_ms",
-        (double)g->total_ns * 1e-6, "tokens_per_second",
-        g->ids.size > 1 && decode_s > 0 ? (double)(g->ids.size - 1) / decode_s : 0.0);
+    json_t *value =
+        json_pack("{s:s, s:s, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f}", "text", g->text, "finish",
+                  hn_finish_name(g->finish), "n_prompt", g->n_prompt, "n_reused", g->n_reused,
+                  "n_generated", (json_int_t)g->ids.size, "n_drafted", g->n_drafted, "n_accepted",
+                  g->n_accepted, "first_token_ms", (double)g->first_token_ns * 1e-6, "total_ms",
+                  (double)g->total_ns * 1e-6, "tokens_per_second",
+                  g->ids.size > 1 && decode_s > 0 ? (double)(g->ids.size - 1) / decode_s : 0.0);
     hn_status status = hn_cli_print_json(value, err);
     json_decref(value);
     return status;
@@ -202,6 +204,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_constraint(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
+    HN_GO(hn_session_speculator(&chat.session, cli, chat.n_ctx, &chat.options, err));
     chat.messages = json_array();
     HN_GO(HN_JSON_CHECK(chat.messages, err));
     if (system)
@@ -221,6 +224,9 @@ static const hn_option OPTIONS[] = {
     {"grammar", 0, HN_OPT_TEXT, "FILE", NULL, "Answers are texts of this GBNF grammar"},
     {"json-schema", 0, HN_OPT_TEXT, "FILE", NULL,
      "Answers are JSON that this schema accepts; what can't be honoured is refused"},
+    {"speculate", 0, HN_OPT_TEXT, "HOW", "ngram",
+     "Tokens guessed ahead, the answer unchanged: ngram (from the text so far), none, or a smaller "
+     "model with the same tokenizer"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"ctx", 'c', HN_OPT_INT, "N", "0",
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
@@ -241,7 +247,7 @@ const hn_command HN_CMD_CHAT = {
         "them). Ctrl-C stops an answer, Ctrl-D leaves. With --prompt, or with text on standard "
         "input: one answer on standard output.\n\n"
         "--json prints the answer with its token counts, times and why it ended (stop, length, "
-        "cancelled).",
+        "cancelled); n_drafted tokens were guessed ahead, of which n_accepted came true.",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER, HN_OPTIONS_SAMPLING, HN_OPTIONS_COMPUTE},
     .examples = "hone chat model.gguf\n"
                 "hone chat model.gguf --adapter run/adapter -p 'Turn on the lamp'\n"

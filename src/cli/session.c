@@ -43,6 +43,8 @@ hn_status hn_session_kv(hn_session *session, int *n_ctx, hn_error *err) {
 
 void hn_session_done(hn_session *session) {
     hn_kv_free(session->kv);
+    hn_speculator_free(session->speculator);
+    hn_model_free(session->draft);
     hn_constraint_free(session->constraint);
     hn_token_trie_free(session->trie);
     hn_grammar_free(session->grammar);
@@ -118,6 +120,30 @@ hn_status hn_session_constraint(hn_session *session, const hn_cli *cli,
     HN_TRY(
         hn_constraint_new(&session->constraint, session->grammar, session->trie, tokenizer, err));
     options->constraint = session->constraint;
+    return HN_OK;
+}
+
+/* The draft computes between the model's passes: it takes as many threads, and its guesses needn't
+ * be the same on every machine. */
+hn_status hn_session_speculator(hn_session *session, const hn_cli *cli, int n_ctx,
+                                hn_generate_options *options, hn_error *err) {
+    const char *how = hn_cli_text(cli, "speculate");
+    const hn_model *model = session->model;
+    if (strcmp(how, "none") == 0)
+        return HN_OK;
+    if (strcmp(how, "ngram") == 0) {
+        HN_TRY(hn_speculator_new_ngram(&session->speculator, err));
+    } else {
+        const hn_model_options draft = {.n_threads = hn_cli_int(cli, "threads"),
+                                        .isa = hn_cli_text(cli, "isa"),
+                                        .numerics = model->numerics,
+                                        .kv_type = model->kv_type};
+        hn_status status = hn_model_open(&session->draft, how, &draft, err);
+        if (status != HN_OK)
+            return hn_error_prefix(err, "--speculate (ngram, none, or a model)");
+        HN_TRY(hn_speculator_new_model(&session->speculator, session->draft, model, n_ctx, err));
+    }
+    options->speculator = session->speculator;
     return HN_OK;
 }
 

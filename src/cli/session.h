@@ -17,6 +17,8 @@ typedef struct hn_session {
     hn_grammar *grammar; /* or NULL; hn_session_constraint makes these three */
     hn_token_trie *trie;
     hn_constraint *constraint;
+    hn_model *draft; /* or NULL; hn_session_speculator makes these two */
+    hn_speculator *speculator;
 } hn_session;
 
 /* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
@@ -41,6 +43,10 @@ HN_MUST_CHECK hn_status hn_session_sampling(hn_session *session, const hn_cli *c
 /* Compiles --grammar or --json-schema (of which one may be given) for the model's vocabulary into
  * options->constraint. */
 HN_MUST_CHECK hn_status hn_session_constraint(hn_session *session, const hn_cli *cli,
+                                              hn_generate_options *options, hn_error *err);
+
+/* What --speculate asks for, into options->speculator; the cache must be there. */
+HN_MUST_CHECK hn_status hn_session_speculator(hn_session *session, const hn_cli *cli, int n_ctx,
                                               hn_generate_options *options, hn_error *err);
 
 /* Messages from JSON text: an array, or an object with messages and perhaps tools (new

@@ -146,6 +146,16 @@ talk() { # NAME STEP... -- OPTION...
     [ "$code" = 0 ] && pass "$name" || fail "$name" "exit $code" "$(tail -c 600 talk)"
 }
 talk "a conversation" 'expect:2004h' 'type:Hi\r' 'expect:2004h' 'type:\x04' --
+for how in none ngram "$M"; do
+    "$HONE" chat "$M" -p "Say it again: one two three, one two three, one two" -n 24 --json --speculate "$how" >"spec.json" &&
+        python3 -c 'import json; d = json.load(open("spec.json")); assert 0 <= d["n_accepted"] <= d["n_drafted"]; print(d["text"])' >"spec.$(basename "$how")"
+done
+if cmp -s spec.none spec.ngram && cmp -s spec.none "spec.$(basename "$M")"; then
+    pass "speculation changes nothing"
+else
+    fail "speculation changes nothing" "$(head spec.none spec.ngram)"
+fi
+expect "a draft model that isn't there" 3 "speculate.*none\.gguf" "$HONE" chat "$M" -p hi --speculate none.gguf
 talk "/commands" 'expect:2004h' 'type:/help\r' 'expect:/regen' 'expect:2004h' 'type:/params temperature 0.5\r' \
     'expect:2004h' 'type:/params\r' 'expect:temperature          0.5' 'type:/hepl\r' \
     'expect:did you mean /help' 'type:/system Be brief.\r' 'expect:2004h' 'type:Hi\r' 'expect:2004h' \

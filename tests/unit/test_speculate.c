@@ -1,5 +1,5 @@
 /* Speculation never changes the output: text, tokens, pieces, reasons, draws and cache are the same
- * with every drafter, hostile ones among them. On stories260K. */
+ * with every drafter, hostile ones among them. On stories260K, and on the real base. */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/constraint.h"
@@ -15,6 +15,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "base_model.h"
+#include "tiny_model.h"
 
 enum { VOCAB = 512, BOS = 1, CONTEXT = 200 };
 
@@ -148,7 +151,7 @@ static void compare(const seen *a, const seen *b, const char *what) {
 }
 
 static const char *const PROMPTS[] = {
-    "",
+    "Hi",
     "Once upon a time",
     "Tom had a red ball. Tom had a red ball. Tom had a",
     "The dog said: \"Hi, Lily!\" Lily said: \"Hi, dog!\" The dog said: \"",
@@ -321,6 +324,43 @@ static void test_acceptance(void **state) {
     hn_kv_free(kv);
 }
 
+static void test_adapter(void **state) {
+    (void)state;
+    hn_kv_free(new_kv(1));
+    hn_adapter *adapter = tiny_adapter(&model->arch, 0x7f, 4);
+    adapter->id = 9;
+    hn_generate_options options = {
+        .sampling = hn_sampling_default(), .max_tokens = 60, .adapter = adapter};
+    check_options(&options, CONTEXT, 0, "an adapter");
+    options.sampling.temperature = 0.8f;
+    check_options(&options, CONTEXT, 0, "an adapter, sampled");
+    tiny_adapter_free(adapter);
+}
+
+/* int8 products and a cache in f16, as hone chat has them; a model with its last layers cut off
+ * guesses, too. */
+static void test_base(void **state) {
+    (void)state;
+    need_base_model();
+    hn_model *stories = model, *whole = twin;
+    const hn_model_options options = {
+        .n_threads = 2, .numerics = HN_NUMERICS_INT8, .kv_type = HN_F16};
+    ASSERT_OK(hn_model_open(&model, base_model(), &options, errp));
+    ASSERT_OK(hn_model_open(&twin, base_model(), &options, errp));
+    const int n_layer = twin->arch.n_layer;
+    twin->arch.n_layer = 12;
+    hn_generate_options generate = {.sampling = hn_sampling_default(), .max_tokens = 16};
+    check_options(&generate, CONTEXT, 0, "the base");
+    generate.sampling.temperature = 0.7f;
+    generate.sampling.top_p = 0.95f;
+    check_options(&generate, CONTEXT, 0, "the base, sampled");
+    twin->arch.n_layer = n_layer;
+    hn_model_free(model);
+    hn_model_free(twin);
+    model = stories;
+    twin = whole;
+}
+
 static void test_other_vocabulary(void **state) {
     (void)state;
     hn_kv_free(new_kv(1));
@@ -404,6 +444,8 @@ int main(void) {
         cmocka_unit_test(test_grammars),
         cmocka_unit_test(test_acceptance),
         cmocka_unit_test(test_other_vocabulary),
+        cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_base),
         cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests_name("speculate", tests, open_story, close_story);

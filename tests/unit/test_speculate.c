@@ -27,7 +27,7 @@ static hn_model *model, *twin; /* the same file twice: its own draft */
 static int open_story(void **state) {
     (void)state;
     char shared[512];
-    hn_model_options options = {.n_threads = 2};
+    hn_model_options options = {.n_threads = 1};
     if (!shared_file(shared, sizeof shared, "stories260K/stories260K.bin"))
         return 0;
     stories_make(story_path, NULL);
@@ -157,6 +157,7 @@ static const char *const PROMPTS[] = {
     "The dog said: \"Hi, Lily!\" Lily said: \"Hi, dog!\" The dog said: \"",
 };
 enum { N_PROMPTS = sizeof PROMPTS / sizeof *PROMPTS };
+static int first_prompt; /* the real base takes the last two only, for the sake of time */
 
 static void encode(const char *text, hn_ids *ids) {
     ASSERT_OK(
@@ -171,7 +172,7 @@ static void check_options(const hn_generate_options *options, int n_positions, i
     hn_speculator *ngram = NULL, *model_draft = NULL;
     ASSERT_OK(hn_speculator_new_ngram(&ngram, errp));
     ASSERT_OK(hn_speculator_new_model(&model_draft, twin, model, n_positions, errp));
-    for (int p = 0; p < N_PROMPTS; p++) {
+    for (int p = first_prompt; p < N_PROMPTS; p++) {
         hn_ids prompt = {0}, known = {0};
         seen plain, other;
         encode(PROMPTS[p], &prompt);
@@ -348,7 +349,8 @@ static void test_base(void **state) {
     ASSERT_OK(hn_model_open(&model, base_model(), &options, errp));
     ASSERT_OK(hn_model_open(&twin, base_model(), &options, errp));
     const int n_layer = twin->arch.n_layer;
-    twin->arch.n_layer = 12;
+    twin->arch.n_layer = 6;
+    first_prompt = 2;
     hn_generate_options generate = {.sampling = hn_sampling_default(), .max_tokens = 16};
     check_options(&generate, CONTEXT, 0, "the base");
     generate.sampling.temperature = 0.7f;
@@ -359,6 +361,7 @@ static void test_base(void **state) {
     hn_model_free(twin);
     model = stories;
     twin = whole;
+    first_prompt = 0;
 }
 
 static void test_other_vocabulary(void **state) {

@@ -68,12 +68,14 @@ static hn_status follow(hn_fetch *fetch, hn_http_request *request, bool redirect
         return hn_fail(err, HN_BAD_INPUT, "%.100s...: the address is too long", request->url);
     request->url = url;
     for (int hop = 0; hop <= MAX_REDIRECTS; hop++) {
-        bool ours = fetch->token_origin && hn_http_same_origin(url, fetch->token_origin);
+        bool ours =
+            fetch->token_origin && hn_http_same_origin(&fetch->curl, url, fetch->token_origin);
         request->token = ours ? fetch->token : NULL;
-        HN_TRY(hn_http_exchange(fetch->curl, request, answer, retry, &fetch->unreachable, err));
+        HN_TRY(hn_http_exchange(&fetch->curl, request, answer, retry, &fetch->unreachable, err));
         /* As the hub's own client does, a HEAD still follows redirects within the hub: a renamed
          * model answers so. */
-        bool inside = is_redirect(answer) && ours && hn_http_same_origin(url, answer->location);
+        bool inside =
+            is_redirect(answer) && ours && hn_http_same_origin(&fetch->curl, url, answer->location);
         if (!is_redirect(answer) || (!redirects && !inside))
             return HN_OK;
         if (strncmp(url, "https:", 6) == 0 && strncmp(answer->location, "https:", 6) != 0)

@@ -5,7 +5,7 @@
 #include "hub/hub.h"
 
 typedef struct hn_fetch {
-    CURL *curl;
+    hn_curl curl;
     const char *token;
     const char *token_origin; /* the only origin that sees the token */
     int max_retries;

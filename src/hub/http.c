@@ -12,7 +12,7 @@ static const long CONNECT_TIMEOUT_S = 15, STALL_TIMEOUT_S = 30;
 typedef struct exchange {
     const hn_http_request *request;
     hn_http_answer *answer;
-    CURL *curl;
+    const hn_curl *curl;
     bool started, refused;
 } exchange;
 
@@ -75,7 +75,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *context) {
     (void)one;
     exchange *e = context;
     const hn_http_request *request = e->request;
-    curl_easy_getinfo(e->curl, CURLINFO_RESPONSE_CODE, &e->answer->code);
+    e->curl->easy_getinfo(e->curl->handle, CURLINFO_RESPONSE_CODE, &e->answer->code);
     if (request->body)
         return hn_buf_append(request->body, data, n) ? n : 0;
     if (e->answer->code != 200 && e->answer->code != 206)
@@ -99,35 +99,36 @@ static int on_transfer(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 static CURLcode perform(exchange *e, struct curl_slist *headers) {
     const hn_http_request *request = e->request;
-    CURL *curl = e->curl;
+    const hn_curl *c = e->curl;
+    CURL *curl = c->handle;
     char range[40];
-    curl_easy_reset(curl); /* keeps the connections */
-    curl_easy_setopt(curl, CURLOPT_URL, request->url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "hone/" HN_VERSION);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, e);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, e);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_transfer);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, e);
-    curl_easy_setopt(curl, CURLOPT_NOBODY, request->head ? 1L : 0L);
+    c->easy_reset(curl); /* keeps the connections */
+    c->easy_setopt(curl, CURLOPT_URL, request->url);
+    c->easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    c->easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    c->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    c->easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+    c->easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    c->easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIMEOUT_S);
+    c->easy_setopt(curl, CURLOPT_USERAGENT, "hone/" HN_VERSION);
+    c->easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    c->easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    c->easy_setopt(curl, CURLOPT_HEADERDATA, e);
+    c->easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    c->easy_setopt(curl, CURLOPT_WRITEDATA, e);
+    c->easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    c->easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_transfer);
+    c->easy_setopt(curl, CURLOPT_XFERINFODATA, e);
+    c->easy_setopt(curl, CURLOPT_NOBODY, request->head ? 1L : 0L);
     if (request->from > 0) {
         snprintf(range, sizeof range, "%lld-", (long long)request->from);
-        curl_easy_setopt(curl, CURLOPT_RANGE, range);
+        c->easy_setopt(curl, CURLOPT_RANGE, range);
     }
-    return curl_easy_perform(curl);
+    return c->easy_perform(curl);
 }
 
-hn_status hn_http_exchange(CURL *curl, const hn_http_request *request, hn_http_answer *answer,
-                           bool *retry, bool *unreachable, hn_error *err) {
+hn_status hn_http_exchange(const hn_curl *curl, const hn_http_request *request,
+                           hn_http_answer *answer, bool *retry, bool *unreachable, hn_error *err) {
     exchange e = {.request = request, .answer = answer, .curl = curl};
     struct curl_slist *headers = NULL;
     char authorization[HN_HTTP_TEXT_MAX];
@@ -140,16 +141,16 @@ hn_status hn_http_exchange(CURL *curl, const hn_http_request *request, hn_http_a
             return hn_fail(err, HN_USAGE,
                            "the access token is no token: too long, or with line "
                            "breaks; look at HF_TOKEN");
-        headers = curl_slist_append(NULL, authorization);
+        headers = curl->slist_append(NULL, authorization);
         if (!headers)
             return hn_fail_no_memory(err, sizeof authorization);
     }
     CURLcode code = perform(&e, headers);
     char *location = NULL;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->code);
-    if (curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location) == CURLE_OK && location)
+    curl->easy_getinfo(curl->handle, CURLINFO_RESPONSE_CODE, &answer->code);
+    if (curl->easy_getinfo(curl->handle, CURLINFO_REDIRECT_URL, &location) == CURLE_OK && location)
         header_text(answer->location, sizeof answer->location, location, strlen(location));
-    curl_slist_free_all(headers);
+    curl->slist_free_all(headers);
     if (code == CURLE_OK)
         return HN_OK;
     if (hn_progress_cancelled(request->progress))
@@ -161,26 +162,27 @@ hn_status hn_http_exchange(CURL *curl, const hn_http_request *request, hn_http_a
     *retry = code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR ||
              code == CURLE_OPERATION_TIMEDOUT || code == CURLE_GOT_NOTHING || code == CURLE_HTTP2 ||
              code == CURLE_HTTP2_STREAM;
-    return hn_fail(err, HN_IO, "%s: %s", request->url, curl_easy_strerror(code));
+    return hn_fail(err, HN_IO, "%s: %s", request->url, curl->easy_strerror(code));
 }
 
-static bool origin(CURLU *url, const char *text, char **scheme, char **host, char **port) {
-    return curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-           curl_url_get(url, CURLUPART_SCHEME, scheme, 0) == CURLUE_OK &&
-           curl_url_get(url, CURLUPART_HOST, host, 0) == CURLUE_OK &&
-           curl_url_get(url, CURLUPART_PORT, port, CURLU_DEFAULT_PORT) == CURLUE_OK;
+static bool origin(const hn_curl *curl, CURLU *url, const char *text, char **scheme, char **host,
+                   char **port) {
+    return curl->url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+           curl->url_get(url, CURLUPART_SCHEME, scheme, 0) == CURLUE_OK &&
+           curl->url_get(url, CURLUPART_HOST, host, 0) == CURLUE_OK &&
+           curl->url_get(url, CURLUPART_PORT, port, CURLU_DEFAULT_PORT) == CURLUE_OK;
 }
 
-bool hn_http_same_origin(const char *a, const char *b) {
+bool hn_http_same_origin(const hn_curl *curl, const char *a, const char *b) {
     char *parts[6] = {NULL};
-    CURLU *url_a = curl_url(), *url_b = curl_url();
-    bool same = url_a && url_b && origin(url_a, a, &parts[0], &parts[1], &parts[2]) &&
-                origin(url_b, b, &parts[3], &parts[4], &parts[5]) &&
+    CURLU *url_a = curl->url(), *url_b = curl->url();
+    bool same = url_a && url_b && origin(curl, url_a, a, &parts[0], &parts[1], &parts[2]) &&
+                origin(curl, url_b, b, &parts[3], &parts[4], &parts[5]) &&
                 strcasecmp(parts[0], parts[3]) == 0 && strcasecmp(parts[1], parts[4]) == 0 &&
                 strcmp(parts[2], parts[5]) == 0;
     for (int i = 0; i < 6; i++)
-        curl_free(parts[i]);
-    curl_url_cleanup(url_a);
-    curl_url_cleanup(url_b);
+        curl->free(parts[i]);
+    curl->url_cleanup(url_a);
+    curl->url_cleanup(url_b);
     return same;
 }

@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "base/progress.h"
 #include "base/status.h"
+#include "hub/curl.h"
 
-#include <curl/curl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,8 +35,8 @@ typedef struct hn_http_request {
 
 /* HN_OK whatever the code: the caller judges it. *retry says whether a failure may pass (broken
  * connection, time-out); *unreachable that the host can't be found or refuses connections. */
-HN_MUST_CHECK hn_status hn_http_exchange(CURL *curl, const hn_http_request *request,
+HN_MUST_CHECK hn_status hn_http_exchange(const hn_curl *curl, const hn_http_request *request,
                                          hn_http_answer *answer, bool *retry, bool *unreachable,
                                          hn_error *err);
 /* True when both have the same scheme, host and port. */
-bool hn_http_same_origin(const char *a, const char *b);
+bool hn_http_same_origin(const hn_curl *curl, const char *a, const char *b);

@@ -344,11 +344,8 @@ hn_status hn_hub_pull(const char *what, const hn_hub_options *options, const hn_
     if (!is_url)
         HN_TRY(hn_hub_check_name(what, p.revision, err));
     trimmed = hn_strdup(endpoint ? endpoint : DEFAULT_ENDPOINT);
-    p.fetch.curl = curl_easy_init();
-    if (!trimmed || !p.fetch.curl) {
-        status = hn_fail_no_memory(err, 1);
-        goto done;
-    }
+    HN_GO(trimmed ? HN_OK : hn_fail_no_memory(err, 1));
+    HN_GO(hn_curl_open(&p.fetch.curl, err));
     for (size_t n = strlen(trimmed); n && trimmed[n - 1] == '/'; n--)
         trimmed[n - 1] = '\0';
     p.endpoint = p.fetch.token_origin = trimmed;
@@ -365,8 +362,7 @@ hn_status hn_hub_pull(const char *what, const hn_hub_options *options, const hn_
     }
     result->downloaded_bytes = p.fetch.downloaded_bytes;
 done:
-    if (p.fetch.curl)
-        curl_easy_cleanup(p.fetch.curl);
+    hn_curl_close(&p.fetch.curl);
     hn_free(flat);
     hn_free(trimmed);
     hn_free(p.dir);

@@ -1,8 +1,31 @@
-/* The interface: compiling and rendering. */
+/* The interface: compiling and rendering. Both in the C locale, whatever the program that embeds
+ * hone has set: numbers have a point, and letters are ASCII's. */
+#define _GNU_SOURCE
 #include "template/template.h"
 
 #include "base/mem.h"
 #include "template/render.h"
+
+#include <locale.h>
+
+/* Of this thread alone. A failure leaves (locale_t)0, with which nothing changes. */
+typedef struct own_locale {
+    locale_t c, before;
+} own_locale;
+
+static own_locale locale_enter(void) {
+    own_locale own = {.c = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
+    if (own.c)
+        own.before = uselocale(own.c);
+    return own;
+}
+
+static void locale_leave(own_locale own) {
+    if (!own.c)
+        return;
+    uselocale(own.before);
+    freelocale(own.c);
+}
 
 static hn_status compile(hn_template *tmpl, const char *source, size_t n_bytes, hn_error *err) {
     hn_tokens tokens = {0};
@@ -24,7 +47,9 @@ hn_status hn_template_new(hn_template **out, const char *source, size_t n_bytes,
     if (!tmpl)
         return hn_fail_no_memory(err, sizeof *tmpl);
     tmpl->arena.max_bytes = HN_TEMPLATE_MAX_ARENA_BYTES;
+    const own_locale own = locale_enter();
     hn_status status = compile(tmpl, source, n_bytes, err);
+    locale_leave(own);
     if (status != HN_OK) {
         hn_template_free(tmpl);
         return status;
@@ -61,8 +86,10 @@ hn_status hn_template_render_spans(const hn_template *tmpl, const json_t *variab
                    .line = 1,
                    .steps_left = HN_RENDER_MAX_STEPS};
     size_t offset = out->size;
-    hn_status status = HN_OK;
-    HN_GO(render(&r, variables));
+    const own_locale own = locale_enter();
+    hn_status status = render(&r, variables);
+    locale_leave(own);
+    HN_GO(status);
     if (!hn_buf_append(out, hn_buf_text(&r.text), r.text.size))
         HN_GO(hn_buf_check(out, err));
     if (!spans)

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define PURPOSE "teach a small language model a job, shrink it, prove it, run it"
+
 static const char EXIT_CODES[][2][48] = {
     {"0", "done"},
     {"1", "the work failed"},
@@ -41,6 +43,11 @@ static void wrap(FILE *out, const char *text, size_t n, int indent, int column, 
             i++;
     }
     fputc('\n', out);
+}
+
+/* One that isn't indented. */
+static void wrap_line(FILE *out, int width, const char *text) {
+    wrap(out, text, strlen(text), 0, 0, width);
 }
 
 static void wrap_paragraphs(FILE *out, const char *text, int width) {
@@ -96,22 +103,31 @@ static void option_print(FILE *out, const hn_option *option, int width) {
 }
 
 void hn_help_overview(FILE *out, int width) {
-    fprintf(out, "hone %s: teach a small language model a job, shrink it, prove it, run it\n\n",
-            HN_VERSION);
-    fputs("usage: hone COMMAND [arguments] [options]\n\nCommands:\n", out);
+    wrap_line(out, width, "hone " HN_VERSION ": " PURPOSE);
+    fputs("\nusage: hone COMMAND [arguments] [options]\n\nCommands:\n", out);
     for (size_t i = 0; HN_COMMANDS[i]; i++) {
         const hn_command *c = HN_COMMANDS[i];
         fprintf(out, "  %-14s", c->name);
         wrap(out, c->summary, strlen(c->summary), 17, 16, width);
     }
-    fputs("\n'hone help COMMAND' (or hone COMMAND --help) says more.\n\nExit codes:\n", out);
-    for (int i = 0; i < N_EXIT_CODES; i++)
-        fprintf(out, "  %-14s %s\n", EXIT_CODES[i][0], EXIT_CODES[i][1]);
+    fputc('\n', out);
+    wrap_line(out, width, "'hone help COMMAND' (or hone COMMAND --help) says more.");
+    fputs("\nExit codes:\n", out);
+    for (int i = 0; i < N_EXIT_CODES; i++) {
+        fprintf(out, "  %-14s", EXIT_CODES[i][0]);
+        wrap(out, EXIT_CODES[i][1], strlen(EXIT_CODES[i][1]), 17, 16, width);
+    }
 }
 
 void hn_help_command(FILE *out, const hn_command *command, int width) {
-    fprintf(out, "hone %s: %s\n\nusage: hone %s%s%s [options]\n\n", command->name, command->summary,
-            command->name, command->args[0] ? " " : "", command->args);
+    char line[256];
+    snprintf(line, sizeof line, "hone %s: %s", command->name, command->summary);
+    wrap_line(out, width, line);
+    snprintf(line, sizeof line, "usage: hone %s%s%s [options]", command->name,
+             command->args[0] ? " " : "", command->args);
+    fputc('\n', out);
+    wrap_line(out, width, line);
+    fputc('\n', out);
     wrap_paragraphs(out, command->details, width);
     fputs("Options:\n", out);
     for (int g = 0; g <= HN_COMMAND_MAX_GROUPS; g++) {
@@ -172,7 +188,7 @@ static void man_header(FILE *out, const char *page, const char *summary) {
 }
 
 static void man_overview(FILE *out) {
-    man_header(out, "hone", "teach a small language model a job, shrink it, prove it, run it");
+    man_header(out, "hone", PURPOSE);
     fputs(".SH SYNOPSIS\n.B hone\n.I COMMAND\n[arguments] [options]\n.SH COMMANDS\n", out);
     for (size_t i = 0; HN_COMMANDS[i]; i++) {
         const hn_command *c = HN_COMMANDS[i];
@@ -182,6 +198,7 @@ static void man_overview(FILE *out) {
     }
     fputs(".SH ENVIRONMENT\n"
           ".TP\nHONE_CACHE\nWhere models and finished stages are kept (default ~/.cache/hone).\n"
+          ".TP\nHONE_WEIGHTS_CACHE_GB\nThe most that its folder packed may take (default 8).\n"
           ".TP\nHONE_ISA\nThe instruction set to compute with, for comparisons.\n"
           ".TP\nHF_ENDPOINT, HF_TOKEN\nThe model hub that hone pull asks, and its access token.\n"
           ".TP\nNO_COLOR\nSet to anything: no colours.\n",

@@ -15,6 +15,11 @@ expect "and in the list of keys" 0 "sft.max_length +whole +8 to 1048576 " "$HONE
 expect "--help exits 0" 0 "usage: hone COMMAND" "$HONE" --help
 expect "--version" 0 "^hone [0-9]+\.[0-9]+\.[0-9]+$" "$HONE" --version
 
+for columns in 60 50; do
+    run env COLUMNS=$columns "$HONE" help
+    wide=$(awk -v n=$columns 'length > n' "$work/out" | head -1)
+    [ -z "$wide" ] && pass "the overview on $columns columns" || fail "the overview on $columns columns" "$wide"
+done
 while read -r name; do
     # The name is one or two words.
     # shellcheck disable=SC2086
@@ -26,7 +31,7 @@ while read -r name; do
         fail "hone help $name is the same" "it differs from hone $name --help"
     # shellcheck disable=SC2086
     run env COLUMNS=40 "$HONE" help $name
-    wide=$(awk '/^Examples:/ { exit } !/^(usage|hone)/ && length > 64' "$work/out" | head -1)
+    wide=$(awk '/^Examples:/ { exit } length > 64' "$work/out" | head -1)
     [ -z "$wide" ] && pass "help of '$name' on 40 columns" || fail "help of '$name' on 40 columns" "$wide"
     # shellcheck disable=SC2086
     run "$HONE" help --man $name

@@ -11,7 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static hn_status open_regular(const char *path, int *fd, size_t *size, hn_error *err) {
+static int64_t nanoseconds(struct timespec t) {
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* id may be NULL. */
+static hn_status open_regular(const char *path, int *fd, size_t *size, hn_file_id *id,
+                              hn_error *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0)
         return hn_fail_errno(err, "%s", path);
@@ -27,13 +33,19 @@ static hn_status open_regular(const char *path, int *fd, size_t *size, hn_error 
                        S_ISDIR(info.st_mode) ? " but a directory" : "");
     }
     *size = (size_t)info.st_size;
+    if (id)
+        *id = (hn_file_id){.inode = info.st_ino,
+                           .size = (uint64_t)info.st_size,
+                           .modified_ns = nanoseconds(info.st_mtim),
+                           .changed_ns = nanoseconds(info.st_ctim)};
     return HN_OK;
 }
 
 hn_status hn_map_open(hn_map *map, const char *path, hn_error *err) {
     int fd;
     size_t size;
-    HN_TRY(open_regular(path, &fd, &size, err));
+    hn_file_id id;
+    HN_TRY(open_regular(path, &fd, &size, &id, err));
     void *data = NULL;
     if (size) {
         data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -44,7 +56,7 @@ hn_status hn_map_open(hn_map *map, const char *path, hn_error *err) {
         }
     }
     close(fd);
-    *map = (hn_map){.data = data, .size = size};
+    *map = (hn_map){.data = data, .size = size, .id = id};
     return HN_OK;
 }
 
@@ -78,7 +90,7 @@ hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *
                        hn_error *err) {
     int fd;
     size_t total, used = 0;
-    HN_TRY(open_regular(path, &fd, &total, err));
+    HN_TRY(open_regular(path, &fd, &total, NULL, err));
     hn_status status = HN_OK;
     char *data = NULL;
     if (total > max_bytes) {

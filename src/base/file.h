@@ -8,10 +8,17 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* What tells a file from another one, or from itself before it was changed. */
+typedef struct hn_file_id {
+    uint64_t inode, size;
+    int64_t modified_ns, changed_ns; /* the contents; anything about it */
+} hn_file_id;
+
 /* A read-only map of a whole file. An empty file maps to data = NULL, size = 0. */
 typedef struct hn_map {
     const uint8_t *data;
     size_t size;
+    hn_file_id id; /* zeros where the bytes come from no file */
 } hn_map;
 
 HN_MUST_CHECK hn_status hn_map_open(hn_map *map, const char *path, hn_error *err);

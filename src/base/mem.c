@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Below this the kernel's huge pages (2 MiB on x86-64 and arm64) can't help. */
 enum { HUGE_PAGE_BYTES = 2 << 20 };
@@ -65,6 +66,27 @@ void hn_free(void *ptr) {
     free(ptr);
 }
 
+/* The kernel itself sees to the address only where the size is whole huge pages. */
+static void *map_on_huge_pages(size_t size_bytes) {
+    size_t room;
+    if (hn_add_overflows(size_bytes, HUGE_PAGE_BYTES, &room))
+        return NULL;
+    char *map = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t before = (HUGE_PAGE_BYTES - (uintptr_t)map % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    const size_t end = before + (size_bytes + page - 1) / page * page;
+    if (before)
+        munmap(map, before);
+    if (end < room)
+        munmap(map + end, room - end);
+#ifdef MADV_HUGEPAGE
+    madvise(map + before, size_bytes, MADV_HUGEPAGE); /* a hint: all works without it, slower */
+#endif
+    return map + before;
+}
+
 void *hn_alloc_aligned(size_t size_bytes) {
     if (size_bytes == 0)
         size_bytes = 1;
@@ -76,13 +98,7 @@ void *hn_alloc_aligned(size_t size_bytes) {
             return NULL;
         return memset(ptr, 0, size_bytes);
     }
-    void *map = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED)
-        return NULL;
-#ifdef MADV_HUGEPAGE
-    madvise(map, size_bytes, MADV_HUGEPAGE); /* a hint: without it everything works, slower */
-#endif
-    return map;
+    return map_on_huge_pages(size_bytes);
 }
 
 void hn_free_aligned(void *ptr, size_t size_bytes) {

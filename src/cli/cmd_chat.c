@@ -60,6 +60,7 @@ hn_status hn_chat_answer(hn_chat *chat, const char *prompt, bool print, hn_gener
     hn_status status;
     chat->options.on_text = on_text;
     chat->options.context = &s;
+    chat->options.cancel = chat->cli->cancel;
     if (chat->raw)
         HN_GO(hn_encode(chat->session.model->ckpt.tokenizer, prompt, strlen(prompt),
                         HN_ENCODE_ADD_SPECIAL |
@@ -196,8 +197,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     if (system && chat.raw)
         return hn_fail(err, HN_USAGE, "--system has no place in --raw: put it into the prompt");
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
-    HN_GO(hn_session_open(&chat.session, cli, hn_cli_arg(cli, 0),
-                          f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+    HN_GO(hn_session_open_cached(&chat.session, cli, hn_cli_arg(cli, 0),
+                                 f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     HN_GO(hn_session_kv_type(&chat.session, cli, err));
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&chat.session, cli, err));
@@ -232,6 +233,10 @@ static const hn_option OPTIONS[] = {
      "Context in tokens; 0 = what the model was trained for, at most 4096", NULL, 0, 1 << 24},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},
+    {"weights-cache", 0, HN_OPT_CHOICE, "WHEN", "auto",
+     "Keep the weights as they are laid out in memory in a file, which the next start maps; auto = "
+     "from 64 MiB on, where the disk has plenty of room",
+     "auto|on|off", 0, 0},
     {"pin", 0, HN_OPT_FLAG, NULL, NULL, "Bind each thread to a processor, physical cores first"},
     {0},
 };

@@ -1,8 +1,11 @@
 /* hone info: what a model is, its tensors, and the memory it takes by context length. */
 #include "cli/commands.h"
+#include "cli/session.h"
 
+#include "base/mem.h"
 #include "model/checkpoint.h"
 #include "model/kv_type.h"
+#include "model/weights_folder.h"
 
 /* Room for activations, the tokenizer's tables and the program, seen on models up to 1B. */
 static const double OVERHEAD_BYTES = 64e6;
@@ -123,6 +126,21 @@ static void print_architecture(const hn_checkpoint *ckpt, const totals *t) {
     printf("template    %s\n\n", ckpt->chat_template ? "yes" : "none: only raw prompts");
 }
 
+/* What hone chat's weights cache holds, of all models: it takes room on the disk. */
+static void print_weights_cache(void) {
+    char *dir = NULL, size[32];
+    int n;
+    uint64_t bytes;
+    hn_error ignored;
+    if (hn_session_weights_dir(&dir, &ignored) != HN_OK)
+        return; /* there is no place for one */
+    hn_weights_folder_count(dir, &n, &bytes);
+    if (n)
+        printf("\nweights cache (hone chat --weights-cache): %s for %d model%s in %s\n",
+               hn_cli_bytes(size, (double)bytes), n, n == 1 ? "" : "s", dir);
+    hn_free(dir);
+}
+
 static hn_status print_memory(const hn_cli *cli, const hn_checkpoint *ckpt, const totals *t,
                               hn_error *err) {
     const char *heads[N_KV_TYPES + 2] = {"context"};
@@ -177,6 +195,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     } else {
         print_architecture(&ckpt, &t);
         HN_GO(print_memory(cli, &ckpt, &t, err));
+        print_weights_cache();
         if (tensors)
             HN_GO(print_tensors(cli, &ckpt, err));
     }
@@ -196,10 +215,12 @@ const hn_command HN_CMD_INFO = {
     .min_args = 1,
     .max_args = 1,
     .summary = "what a model is and the memory it takes",
-    .details = "Prints the architecture, and the memory by context length and type of cache "
-               "(--kv-type of chat): weights, key-value cache and 64 MB for the rest. The device "
-               "is the smallest that needs at most 60 % of its memory for that with f16, chat's "
-               "default. MODEL is a GGUF file or a Hugging Face folder.",
+    .details =
+        "Prints the architecture, and the memory by context length and type of cache "
+        "(--kv-type of chat): weights, key-value cache and 64 MB for the rest. The device "
+        "is the smallest that needs at most 60 % of its memory for that with f16, chat's "
+        "default. Last comes what the weights cache of hone chat holds, of all models. MODEL "
+        "is a GGUF file or a Hugging Face folder.",
     .groups = {OPTIONS},
     .examples = "hone info model.gguf\nhone info model.gguf --tensors --json",
     .run = run,

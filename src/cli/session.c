@@ -16,13 +16,76 @@ hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *er
     return hn_adapter_open(&session->adapter, path, &session->model->arch, err);
 }
 
-hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
-                          hn_numerics numerics, hn_error *err) {
+static hn_status open_model(hn_session *session, const hn_cli *cli, const char *path,
+                            hn_numerics numerics, const hn_weights_cache *cache, hn_error *err) {
     *session = (hn_session){0};
     hn_model_options options = {.n_threads = hn_cli_int(cli, "threads"),
                                 .isa = hn_cli_text(cli, "isa"),
                                 .numerics = numerics};
+    if (cache)
+        options.weights_cache = *cache;
     return hn_model_open(&session->model, path, &options, err);
+}
+
+hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
+                          hn_numerics numerics, hn_error *err) {
+    return open_model(session, cli, path, numerics, NULL, err);
+}
+
+/* $HONE_WEIGHTS_CACHE_GB, 10^9 bytes each. */
+static hn_status cache_limit(uint64_t *max_bytes, hn_error *err) {
+    const char *text = getenv("HONE_WEIGHTS_CACHE_GB");
+    char *end;
+    *max_bytes = HN_WEIGHTS_CACHE_MAX_BYTES;
+    if (!text || !text[0])
+        return HN_OK;
+    const double gb = strtod(text, &end), most = 1e6;
+    if (*end || !(gb >= 0) || gb > most)
+        return hn_fail(err, HN_USAGE, "HONE_WEIGHTS_CACHE_GB: '%s' is no number from 0 to %g", text,
+                       most);
+    *max_bytes = (uint64_t)(gb * 1e9);
+    return HN_OK;
+}
+
+hn_status hn_session_weights_dir(char **dir, hn_error *err) {
+    char *base;
+    HN_TRY(hn_cli_cache_dir(&base, err));
+    *dir = hn_path_join(base, "packed");
+    hn_free(base);
+    return *dir ? HN_OK : hn_fail_no_memory(err, 1);
+}
+
+/* What it did is said when it took room on the disk, or didn't do what was asked for. */
+static void note_cache(hn_cli *cli, const hn_weights_cache *cache,
+                       const hn_weights_origin *origin) {
+    char size[32];
+    if (origin->kind == HN_WEIGHTS_STORED)
+        hn_cli_note(cli, "the weights as laid out are kept for the next start: %s in %s (%s)",
+                    hn_cli_bytes(size, (double)origin->bytes), origin->text,
+                    "--weights-cache off, HONE_WEIGHTS_CACHE_GB");
+    else if (origin->kind == HN_WEIGHTS_PACKED && cache->use == HN_WEIGHTS_CACHE_ON)
+        hn_cli_note(cli, "no weights cache: %s", origin->text);
+}
+
+hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
+                                 hn_numerics numerics, hn_error *err) {
+    const char *use = hn_cli_text(cli, "weights-cache");
+    if (strcmp(use, "off") == 0)
+        return hn_session_open(session, cli, path, numerics, err);
+    const bool on = strcmp(use, "on") == 0;
+    hn_weights_cache cache = {.use = on ? HN_WEIGHTS_CACHE_ON : HN_WEIGHTS_CACHE_AUTO};
+    char *dir;
+    HN_TRY(cache_limit(&cache.max_bytes, err));
+    hn_status status = hn_session_weights_dir(&dir, err);
+    if (status == HN_IO && !on) /* there is no place for it */
+        return hn_session_open(session, cli, path, numerics, err);
+    HN_TRY(status);
+    cache.dir = dir;
+    status = open_model(session, cli, path, numerics, &cache, err);
+    hn_free(dir);
+    if (status == HN_OK)
+        note_cache(cli, &cache, &session->model->origin);
+    return status;
 }
 
 hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err) {

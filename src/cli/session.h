@@ -24,6 +24,11 @@ typedef struct hn_session {
 /* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
 HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
                                         hn_numerics numerics, hn_error *err);
+/* The same through the weights cache, as --weights-cache (which the command must have) says. */
+HN_MUST_CHECK hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
+                                               hn_numerics numerics, hn_error *err);
+/* The weights cache's folder; freed with hn_free. */
+HN_MUST_CHECK hn_status hn_session_weights_dir(char **dir, hn_error *err);
 /* --kv-type, for the caches made from now on. */
 HN_MUST_CHECK hn_status hn_session_kv_type(hn_session *session, const hn_cli *cli, hn_error *err);
 /* --pin; once everything is open. */

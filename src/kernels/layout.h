@@ -23,6 +23,9 @@
 #include <stdint.h>
 
 enum {
+    /* Of what is written here. Packed weights are kept in files between runs: whoever changes where
+     * a bit of them lies adds 1. */
+    HN_LAYOUT_VERSION = 1,
     HN_UNIT_ROWS = 16,
     HN_UNIT_COLS = 64,
     HN_UNIT_BLOCKS = 2, /* of 32 columns */

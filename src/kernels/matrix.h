@@ -72,6 +72,26 @@ HN_MUST_CHECK hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_so
                                          hn_error *err);
 void hn_weights_done(hn_weights *weights);
 
+/* The same for packed bytes that shall lie elsewhere, in a file say: how many they are, packing
+ * piece by piece, and using them from where they were put. */
+HN_MUST_CHECK hn_status hn_matrices_bytes(const hn_matrix_source *sources, int n, size_t *bytes,
+                                          hn_error *err);
+/* Is handed each piece once, from any thread and in any order: `size` bytes that belong `offset`
+ * bytes from the beginning. All pieces but the first and the last have piece_bytes, and end where
+ * lead_bytes + offset is a multiple of it; both are multiples of 64. False = give up. */
+typedef struct hn_pack_sink {
+    bool (*put)(void *context, const void *data, size_t offset, size_t size);
+    void *context;
+    size_t piece_bytes, lead_bytes;
+} hn_pack_sink;
+/* HN_IO when the sink gave up. */
+HN_MUST_CHECK hn_status hn_matrices_pack_to(hn_compute *compute, const hn_matrix_source *sources,
+                                            int n, const hn_errand *errand,
+                                            const hn_pack_sink *sink, hn_error *err);
+/* Sets each source's `out` to matrices within `packed` (aligned to 64 bytes), which stays the
+ * caller's. */
+void hn_matrices_bind(const hn_matrix_source *sources, int n, const void *packed);
+
 /* Packs one matrix into memory of its own; freed with hn_matrix_done. */
 HN_MUST_CHECK hn_status hn_matrix_pack(hn_compute *compute, hn_matrix *out, hn_dtype dtype,
                                        int64_t rows, int64_t cols, const void *data, hn_error *err);

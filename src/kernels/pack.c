@@ -5,6 +5,7 @@
 #include "kernels/unit.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 /* A thread takes this much of the packed bytes at a time: little enough to share out the last
  * matrix, enough that taking costs nothing. */
@@ -32,7 +33,7 @@ static int64_t groups_a_chunk(const hn_matrix_source *source) {
     return bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / bytes) : 1;
 }
 
-/* False when a value isn't finite. */
+/* Groups [first, last) to `packed`, which holds zeros. False when a value isn't finite. */
 static bool pack_groups(const hn_matrix_source *source, int64_t first, int64_t last,
                         uint8_t *packed) {
     const size_t row_bytes = hn_dtype_row_bytes(source->dtype, (uint64_t)source->cols);
@@ -42,7 +43,7 @@ static bool pack_groups(const hn_matrix_source *source, int64_t first, int64_t l
     bool finite = true;
     for (int64_t i = 0; i < end - begin; i++)
         finite &= hn_pack_row(source->dtype, data + (size_t)i * row_bytes, source->cols,
-                              packed + (size_t)(first + i / HN_UNIT_ROWS) * group_bytes_of(source),
+                              packed + (size_t)(i / HN_UNIT_ROWS) * group_bytes_of(source),
                               (int)(i % HN_UNIT_ROWS));
     if (source->map)
         hn_map_release(source->map, data, (size_t)(end - begin) * row_bytes);
@@ -63,7 +64,8 @@ static void pack_share(void *arg, int thread, int n_threads) {
         const int64_t chunks = (groups_of(source) + grain - 1) / grain;
         for (; chunk < passed + chunks; chunk = atomic_fetch_add(&job->next, 1)) {
             const int64_t first = (chunk - passed) * grain;
-            if (!pack_groups(source, first, first + grain, packed))
+            if (!pack_groups(source, first, first + grain,
+                             packed + (size_t)first * group_bytes_of(source)))
                 atomic_store(&job->bad, true);
         }
         passed += chunks;
@@ -85,7 +87,7 @@ static hn_status packed_bytes(const hn_matrix_source *source, size_t *bytes, hn_
     return HN_OK;
 }
 
-static hn_status add_up(const hn_matrix_source *sources, int n, size_t *total, hn_error *err) {
+hn_status hn_matrices_bytes(const hn_matrix_source *sources, int n, size_t *total, hn_error *err) {
     *total = 0;
     for (int i = 0; i < n; i++) {
         size_t bytes;
@@ -116,10 +118,25 @@ static hn_status fail_bad_value(const hn_matrix_source *sources, int n, hn_error
     return hn_fail(err, HN_BAD_INPUT, "the weights changed while they were read");
 }
 
+void hn_matrices_bind(const hn_matrix_source *sources, int n, const void *packed) {
+    uint8_t *at = (uint8_t *)(uintptr_t)packed; /* nobody writes to a matrix that is borrowed */
+    for (int i = 0; i < n; i++) {
+        const hn_matrix_source *s = &sources[i];
+        const size_t size = (size_t)groups_of(s) * group_bytes_of(s);
+        *s->out = (hn_matrix){.dtype = s->dtype,
+                              .rows = s->rows,
+                              .cols = s->cols,
+                              .packed = at,
+                              .packed_bytes = size,
+                              .borrowed = true};
+        at += size;
+    }
+}
+
 hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources, int n,
                            const hn_errand *errand, hn_weights *out, hn_error *err) {
     size_t bytes;
-    HN_TRY(add_up(sources, n, &bytes, err));
+    HN_TRY(hn_matrices_bytes(sources, n, &bytes, err));
     uint8_t *packed = hn_alloc_aligned(bytes);
     if (!packed)
         return hn_fail_no_memory(err, bytes);
@@ -130,17 +147,83 @@ hn_status hn_matrices_pack(hn_compute *compute, const hn_matrix_source *sources,
         return fail_bad_value(sources, n, err);
     }
     *out = (hn_weights){packed, bytes};
-    for (int i = 0; i < n; i++) {
-        const hn_matrix_source *s = &sources[i];
-        const size_t size = (size_t)groups_of(s) * group_bytes_of(s);
-        *s->out = (hn_matrix){.dtype = s->dtype,
-                              .rows = s->rows,
-                              .cols = s->cols,
-                              .packed = packed,
-                              .packed_bytes = size,
-                              .borrowed = true};
-        packed += size;
+    hn_matrices_bind(sources, n, packed);
+    return HN_OK;
+}
+
+/* --- to a sink ------------------------------------------------------------------------------- */
+
+typedef struct piece_job {
+    const hn_matrix_source *sources;
+    int n;
+    const hn_errand *errand;
+    const hn_pack_sink *sink;
+    size_t bytes;   /* of all */
+    uint8_t *rooms; /* room_bytes for each thread: a piece, with all of the groups at its ends */
+    size_t room_bytes;
+    _Atomic size_t next; /* piece */
+    atomic_bool bad, refused;
+} piece_job;
+
+/* Bytes [begin, end) of what all sources are packed to. A group that crosses a border is packed for
+ * both pieces. */
+static void pack_piece(piece_job *job, uint8_t *room, size_t begin, size_t end) {
+    size_t base = 0, room_begin = begin;
+    memset(room, 0, job->room_bytes);
+    for (int i = 0; i < job->n && base < end; i++) {
+        const hn_matrix_source *source = &job->sources[i];
+        const size_t group = group_bytes_of(source), size = (size_t)groups_of(source) * group;
+        if (base + size > begin) {
+            const size_t first = begin > base ? (begin - base) / group : 0;
+            const size_t last = end < base + size ? (end - base + group - 1) / group : size / group;
+            if (begin >= base)
+                room_begin = base + first * group;
+            if (!pack_groups(source, (int64_t)first, (int64_t)last,
+                             room + (base + first * group - room_begin)))
+                atomic_store(&job->bad, true);
+        }
+        base += size;
     }
+    if (!job->sink->put(job->sink->context, room + (begin - room_begin), begin, end - begin))
+        atomic_store(&job->refused, true);
+}
+
+static void piece_share(void *arg, int thread, int n_threads) {
+    (void)n_threads;
+    piece_job *job = arg;
+    if (thread == 0 && job->errand)
+        job->errand->run(job->errand->context);
+    const size_t piece = job->sink->piece_bytes, lead = job->sink->lead_bytes;
+    for (;;) {
+        const size_t k = atomic_fetch_add(&job->next, 1);
+        const size_t begin = k ? k * piece - lead : 0;
+        if (begin >= job->bytes || atomic_load(&job->refused))
+            return;
+        const size_t end = (k + 1) * piece - lead;
+        pack_piece(job, job->rooms + (size_t)thread * job->room_bytes, begin,
+                   end < job->bytes ? end : job->bytes);
+    }
+}
+
+hn_status hn_matrices_pack_to(hn_compute *compute, const hn_matrix_source *sources, int n,
+                              const hn_errand *errand, const hn_pack_sink *sink, hn_error *err) {
+    piece_job job = {.sources = sources, .n = n, .errand = errand, .sink = sink};
+    HN_TRY(hn_matrices_bytes(sources, n, &job.bytes, err));
+    size_t group = 0;
+    for (int i = 0; i < n; i++)
+        if (group_bytes_of(&sources[i]) > group)
+            group = group_bytes_of(&sources[i]);
+    job.room_bytes = sink->piece_bytes + 2 * group;
+    const size_t bytes = job.room_bytes * (size_t)hn_pool_threads(compute->pool);
+    job.rooms = hn_alloc_aligned(bytes);
+    if (!job.rooms)
+        return hn_fail_no_memory(err, bytes);
+    hn_pool_run(compute->pool, piece_share, &job);
+    hn_free_aligned(job.rooms, bytes);
+    if (atomic_load(&job.bad))
+        return fail_bad_value(sources, n, err);
+    if (atomic_load(&job.refused))
+        return hn_fail(err, HN_IO, "the packed weights could not be put away");
     return HN_OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "model/attention.h"
+#include "model/budget.h"
 
 #include <string.h>
 
@@ -37,6 +38,13 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
     /* A sequence leaves at most one block partly filled, so n_positions always find room. */
     kv->n_blocks = (int32_t)(n_positions / HN_KV_BLOCK) + n_seqs;
     size_t n = (size_t)kv->n_blocks;
+    hn_memory memory;
+    hn_memory_read(&memory, "");
+    hn_status status = hn_budget_kv(arch, kv->type, n_positions, &memory, err);
+    if (status != HN_OK) {
+        hn_kv_free(kv);
+        return status;
+    }
     bool fits = !hn_mul_overflows(n, kv->block_bytes, &kv->data_bytes);
     kv->data = fits ? hn_alloc_aligned(kv->data_bytes) : NULL;
     kv->partials_bytes = hn_attention_partials_floats(kv, arch->n_head) * sizeof *kv->partials;

@@ -2,32 +2,13 @@
 #include "model/model.h"
 
 #include "base/mem.h"
+#include "model/budget.h"
 #include "model/checkpoint_internal.h"
 #include "model/scratch.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static hn_status load_vector(hn_model *model, const char *name, float **out, hn_error *err) {
-    const hn_tensor *tensor = hn_checkpoint_find(&model->ckpt, name);
-    size_t bytes = (size_t)tensor->cols * sizeof **out;
-    *out = hn_malloc(bytes);
-    if (!*out)
-        return hn_fail_no_memory(err, bytes);
-    hn_tensor_values(tensor, *out);
-    for (int64_t i = 0; i < tensor->cols; i++)
-        if (!isfinite((*out)[i]))
-            return hn_fail(err, HN_BAD_INPUT, "%s: %s[%lld] is not a finite number",
-                           model->ckpt.path, tensor->source_name, (long long)i);
-    return HN_OK;
-}
-
-/* The matrices found so far, to be packed together. */
-typedef struct matrix_list {
-    hn_matrix_source *items; /* room for every tensor of the file */
-    int n;
-} matrix_list;
 
 /* The map that a tensor's bytes lie in. */
 static const hn_map *map_of(const hn_checkpoint *ckpt, const void *data) {
@@ -41,6 +22,29 @@ static const hn_map *map_of(const hn_checkpoint *ckpt, const void *data) {
     }
     return NULL;
 }
+
+static hn_status load_vector(hn_model *model, const char *name, float **out, hn_error *err) {
+    const hn_tensor *tensor = hn_checkpoint_find(&model->ckpt, name);
+    size_t bytes = (size_t)tensor->cols * sizeof **out;
+    *out = hn_malloc(bytes);
+    if (!*out)
+        return hn_fail_no_memory(err, bytes);
+    hn_tensor_values(tensor, *out);
+    const hn_map *map = map_of(&model->ckpt, tensor->data);
+    if (map) /* the kernel maps much around so little */
+        hn_map_release(map, tensor->data, tensor->size_bytes);
+    for (int64_t i = 0; i < tensor->cols; i++)
+        if (!isfinite((*out)[i]))
+            return hn_fail(err, HN_BAD_INPUT, "%s: %s[%lld] is not a finite number",
+                           model->ckpt.path, tensor->source_name, (long long)i);
+    return HN_OK;
+}
+
+/* The matrices found so far, to be packed together. */
+typedef struct matrix_list {
+    hn_matrix_source *items; /* room for every tensor of the file */
+    int n;
+} matrix_list;
 
 static void list_matrix(const hn_model *model, const char *name, hn_matrix *out,
                         matrix_list *list) {
@@ -83,35 +87,49 @@ static hn_status load_rope(hn_model *model, hn_error *err) {
 /* The tokenizer takes a quarter of the time that packing takes: one thread makes it meanwhile. */
 typedef struct text_errand {
     hn_checkpoint *ckpt;
+    bool done;
     hn_status status;
     hn_error err;
 } text_errand;
 
 static void open_text(void *context) {
     text_errand *text = context;
+    if (text->done)
+        return;
+    text->done = true;
     text->status = hn_checkpoint_open_text(text->ckpt, &text->err);
 }
 
-static hn_status pack_all(hn_model *model, const matrix_list *list, hn_error *err) {
+static hn_status pack_all(hn_model *model, const matrix_list *list, const hn_weights_cache *cache,
+                          hn_error *err) {
     text_errand text = {.ckpt = &model->ckpt};
     const hn_errand errand = {open_text, &text};
-    if (hn_matrices_pack(model->compute, list->items, list->n, &errand, &model->weights, err) !=
-        HN_OK)
+    hn_status status = hn_weights_cache_open(cache, model->compute, list->items, list->n, &errand,
+                                             &model->mapped, &model->origin, err);
+    if (status == HN_OK && !model->mapped.data) {
+        hn_memory memory;
+        hn_memory_read(&memory, "");
+        HN_TRY(hn_budget_weights(model->ckpt.path, list->items, list->n, &memory, err));
+        status =
+            hn_matrices_pack(model->compute, list->items, list->n, &errand, &model->weights, err);
+    }
+    if (status != HN_OK)
         return hn_error_prefix(err, "%s", model->ckpt.path);
     return text.status == HN_OK ? HN_OK : hn_fail(err, text.status, "%s", text.err.message);
 }
 
-static hn_status load_tensors(hn_model *model, matrix_list *list, hn_error *err) {
+static hn_status load_tensors(hn_model *model, matrix_list *list, const hn_weights_cache *cache,
+                              hn_error *err) {
     for (int i = 0; i < model->arch.n_layer; i++)
         HN_TRY(load_layer(model, i, list, err));
     HN_TRY(load_vector(model, "output_norm.weight", &model->output_norm, err));
     list_matrix(model, "token_embd.weight", &model->embed, list);
     if (!model->arch.tied_head)
         list_matrix(model, "output.weight", &model->head, list);
-    return pack_all(model, list, err);
+    return pack_all(model, list, cache, err);
 }
 
-static hn_status load_all(hn_model *model, hn_error *err) {
+static hn_status load_all(hn_model *model, const hn_weights_cache *cache, hn_error *err) {
     model->layers = hn_calloc((size_t)model->arch.n_layer, sizeof *model->layers);
     if (!model->layers)
         return hn_fail_no_memory(err, (size_t)model->arch.n_layer * sizeof *model->layers);
@@ -120,7 +138,7 @@ static hn_status load_all(hn_model *model, hn_error *err) {
     matrix_list list = {.items = hn_calloc(n, sizeof *list.items)};
     if (!list.items)
         return hn_fail_no_memory(err, n * sizeof *list.items);
-    hn_status status = load_tensors(model, &list, err);
+    hn_status status = load_tensors(model, &list, cache, err);
     hn_free(list.items);
     return status;
 }
@@ -139,7 +157,7 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     model->numerics = options->numerics;
     model->kv_type = options->kv_type;
     HN_GO(hn_compute_new(&model->compute, isa, options->n_threads, err));
-    HN_GO(load_all(model, err));
+    HN_GO(load_all(model, &options->weights_cache, err));
 done:
     if (status == HN_OK)
         *out = model;
@@ -168,6 +186,7 @@ void hn_model_free(hn_model *model) {
     hn_matrix_done(&model->embed);
     hn_matrix_done(&model->head);
     hn_weights_done(&model->weights);
+    hn_weights_map_close(&model->mapped);
     hn_free(model->output_norm);
     hn_free(model->rope_inv_freq);
     hn_free(model->rope_inv_freq_local);

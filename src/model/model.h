@@ -8,6 +8,7 @@
 #include "model/adapter.h"
 #include "model/arch.h"
 #include "model/checkpoint.h"
+#include "model/weights_cache.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,7 +33,9 @@ typedef struct hn_model {
     hn_arch arch;
     hn_checkpoint ckpt;
     hn_compute *compute;
-    hn_weights weights; /* of all matrices */
+    hn_weights weights;    /* of all matrices, when they are this process's own */
+    hn_weights_map mapped; /* or a file of the weights cache */
+    hn_weights_origin origin;
     hn_layer *layers;
     float *output_norm; /* (n_embd) */
     hn_matrix embed;    /* (n_vocab, n_embd) */
@@ -46,10 +49,11 @@ typedef struct hn_model {
 } hn_model;
 
 typedef struct hn_model_options {
-    int n_threads;        /* 0 = hn_cpu_default_threads() */
-    const char *isa;      /* NULL = HONE_ISA or the best */
-    hn_numerics numerics; /* default HN_NUMERICS_F32 (0); chat, eval and serve use INT8 */
-    hn_dtype kv_type;     /* F32 (0, what training and calibration keep), F16, Q8_0 or Q4_0 */
+    int n_threads;                  /* 0 = hn_cpu_default_threads() */
+    const char *isa;                /* NULL = HONE_ISA or the best */
+    hn_numerics numerics;           /* default HN_NUMERICS_F32 (0); chat, eval and serve use INT8 */
+    hn_weights_cache weights_cache; /* default OFF */
+    hn_dtype kv_type; /* F32 (0, what training and calibration keep), F16, Q8_0 or Q4_0 */
 } hn_model_options;
 
 HN_MUST_CHECK hn_status hn_model_open(hn_model **out, const char *path,

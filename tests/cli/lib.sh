@@ -5,6 +5,7 @@ trap 'rm -rf "$work"' EXIT
 n_checks=0
 n_failed=0
 CACHE=${HONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hone}
+export HONE_WEIGHTS_CACHE_GB=0 # the person's own cache is left alone
 BASE_MODEL=$CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 pass() { n_checks=$((n_checks + 1)); echo "ok $n_checks - $1"; }

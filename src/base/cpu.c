@@ -1,24 +1,23 @@
 #include "base/cpu.h"
 
+#include "base/cpu_facts.h"
 #include "base/processors.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
-
 static const char *const ISA_NAMES[HN_ISA_COUNT] = {
-    [HN_ISA_SCALAR] = "scalar",   [HN_ISA_AVX2] = "avx2",
-    [HN_ISA_AVXVNNI] = "avxvnni", [HN_ISA_AVX512VNNI] = "avx512vnni",
-    [HN_ISA_NEON] = "neon",       [HN_ISA_DOTPROD] = "dotprod",
+    [HN_ISA_SCALAR] = "scalar",
+    [HN_ISA_AVX2] = "avx2",
+    [HN_ISA_AVXVNNI] = "avxvnni",
+    [HN_ISA_AVX512VNNI] = "avx512vnni",
+    [HN_ISA_AVX512BF16] = "avx512bf16",
+    [HN_ISA_AMX] = "amx",
+    [HN_ISA_NEON] = "neon",
+    [HN_ISA_DOTPROD] = "dotprod",
     [HN_ISA_I8MM] = "i8mm",
 };
 
@@ -26,69 +25,25 @@ const char *hn_isa_name(hn_isa isa) {
     return isa >= 0 && isa < HN_ISA_COUNT ? ISA_NAMES[isa] : "unknown";
 }
 
+/* Asked once: CPUID traps on virtual machines, and the tile registers are asked for by a call. */
+static hn_cpu_facts g_facts;
+static char g_name[96];
+static pthread_once_t g_facts_once = PTHREAD_ONCE_INIT, g_name_once = PTHREAD_ONCE_INIT;
+
+static void read_facts(void) {
+    hn_cpu_facts_read(&g_facts);
+}
+
+int hn_cpu_supports(hn_isa isa) {
+    pthread_once(&g_facts_once, read_facts);
 #if defined(__x86_64__)
-static unsigned long long read_xcr0(void) {
-    unsigned eax, edx;
-    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
-    return ((unsigned long long)edx << 32) | eax;
-}
-
-/* Register state that the operating system must save: Intel SDM volume 1, 13.3. */
-enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe6 };
-
-int hn_cpu_supports(hn_isa isa) {
-    if (isa == HN_ISA_SCALAR)
-        return 1;
-    unsigned a, b, c, d, b7, c7, a71 = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
-        return 0;
-    unsigned long long xcr0 = read_xcr0();
-    bool fma_f16c = (c & bit_FMA) && (c & bit_F16C) && (c & bit_AVX);
-    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d))
-        return 0;
-    if (a >= 1) {
-        unsigned b71, c71, d71;
-        __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71);
-    }
-    bool avx2 = fma_f16c && (b7 & bit_AVX2) && (xcr0 & XCR0_AVX) == XCR0_AVX;
-    enum { BIT_AVXVNNI = 1 << 4 };
-    switch (isa) {
-    case HN_ISA_AVX2:
-        return avx2;
-    case HN_ISA_AVXVNNI:
-        return avx2 && (a71 & BIT_AVXVNNI);
-    case HN_ISA_AVX512VNNI:
-        return avx2 && (b7 & bit_AVX512F) && (b7 & bit_AVX512BW) && (b7 & bit_AVX512DQ) &&
-               (b7 & bit_AVX512VL) && (c7 & bit_AVX512VNNI) && (xcr0 & XCR0_AVX512) == XCR0_AVX512;
-    default:
-        return 0;
-    }
-}
+    return hn_cpu_facts_allow_x86(&g_facts, isa);
 #elif defined(__aarch64__)
-int hn_cpu_supports(hn_isa isa) {
-    switch (isa) {
-    case HN_ISA_SCALAR:
-    case HN_ISA_NEON:
-        return 1;
-    case HN_ISA_DOTPROD:
-#if defined(__linux__)
-        return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    return hn_cpu_facts_allow_arm(&g_facts, isa);
 #else
-        return 1; /* every Apple arm64 processor */
-#endif
-#if defined(__linux__) && defined(HWCAP2_I8MM)
-    case HN_ISA_I8MM:
-        return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM);
-#endif
-    default:
-        return 0;
-    }
-}
-#else
-int hn_cpu_supports(hn_isa isa) {
     return isa == HN_ISA_SCALAR;
-}
 #endif
+}
 
 hn_isa hn_cpu_best_isa(void) {
     hn_isa best = HN_ISA_SCALAR;
@@ -114,10 +69,15 @@ hn_status hn_isa_parse(const char *name, hn_isa *isa, hn_error *err) {
         *isa = (hn_isa)i;
         return HN_OK;
     }
-    return hn_fail(err, HN_USAGE,
-                   "unknown instruction set level '%s': scalar, avx2, avxvnni, avx512vnni, neon, "
-                   "dotprod or i8mm",
-                   name);
+    char names[128] = "";
+    size_t length = 0;
+    for (int i = 0; i < HN_ISA_COUNT && length < sizeof names; i++)
+        length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
+                                   i == 0                  ? ""
+                                   : i == HN_ISA_COUNT - 1 ? " or "
+                                                           : ", ",
+                                   ISA_NAMES[i]);
+    return hn_fail(err, HN_USAGE, "unknown instruction set level '%s': %s", name, names);
 }
 
 static int own_threads(bool cores) {
@@ -135,22 +95,11 @@ int hn_cpu_max_threads(void) {
     return own_threads(false);
 }
 
+static void read_name(void) {
+    hn_cpu_name_read("", g_name, sizeof g_name);
+}
+
 const char *hn_cpu_name(void) {
-    static char name[96];
-    if (name[0])
-        return name;
-    char line[256], found[96] = "unknown";
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (!strncmp(line, "model name", 10) && colon) {
-            line[strcspn(line, "\n")] = 0;
-            snprintf(found, sizeof found, "%.90s", colon + 2);
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-    memcpy(name, found, sizeof name);
-    return name;
+    pthread_once(&g_name_once, read_name);
+    return g_name;
 }

@@ -3,6 +3,8 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
+
 /* Instruction set levels, each a bundle; a higher one of the same architecture includes the lower
  * ones. The order within an architecture is the order of preference. */
 typedef enum hn_isa {
@@ -10,11 +12,19 @@ typedef enum hn_isa {
     HN_ISA_AVX2,       /* AVX2, FMA, F16C */
     HN_ISA_AVXVNNI,    /* AVX2 + AVX-VNNI (256-bit vpdpbusd) */
     HN_ISA_AVX512VNNI, /* AVX-512 F, BW, DQ, VL, VNNI */
+    HN_ISA_AVX512BF16, /* and AVX512_BF16: products of bf16 pairs */
+    HN_ISA_AMX,        /* and AMX-TILE, AMX-INT8, AMX-BF16: products of whole tiles */
     HN_ISA_NEON,       /* arm64 baseline */
     HN_ISA_DOTPROD,    /* sdot / udot */
     HN_ISA_I8MM,       /* dotprod and smmla */
     HN_ISA_COUNT,
 } hn_isa;
+
+/* True when `isa` has all instructions of `level`; AVX-512 levels count as having AVX-VNNI's, with
+ * wider registers. */
+static inline bool hn_isa_includes(hn_isa isa, hn_isa level) {
+    return isa >= level && (isa >= HN_ISA_NEON) == (level >= HN_ISA_NEON);
+}
 
 /* The best level that both the processor and the operating system support. Never guesses. */
 hn_isa hn_cpu_best_isa(void);

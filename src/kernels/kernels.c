@@ -11,8 +11,9 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
     hn_k_unpack_init_ref(table);
     hn_k_i8_init_ref(table);
     hn_k_peak_init_ref(table);
+    hn_k_bf16_init_ref(table);
 #if defined(__x86_64__)
-    if (isa == HN_ISA_SCALAR || isa > HN_ISA_AVX512VNNI)
+    if (!hn_isa_includes(isa, HN_ISA_AVX2))
         return;
     hn_k_f32_init_avx2(table);
     hn_k_unpack_init_avx2(table);
@@ -22,13 +23,20 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
         hn_k_i8_init_avxvnni(table);
         hn_k_peak_init_avxvnni(table);
     }
-    if (isa == HN_ISA_AVX512VNNI) {
+    if (hn_isa_includes(isa, HN_ISA_AVX512VNNI)) {
         hn_k_f32_init_avx512(table);
         hn_k_i8_init_avx512vnni(table);
         hn_k_peak_init_avx512vnni(table);
     }
+    if (hn_isa_includes(isa, HN_ISA_AVX512BF16))
+        hn_k_bf16_init_avx512bf16(table);
+    if (hn_isa_includes(isa, HN_ISA_AMX)) {
+        hn_k_i8_init_amx(table);
+        hn_k_bf16_init_amx(table);
+        hn_k_peak_init_amx(table);
+    }
 #elif defined(__aarch64__)
-    if (isa < HN_ISA_NEON)
+    if (!hn_isa_includes(isa, HN_ISA_NEON))
         return;
     hn_k_f32_init_neon(table);
     hn_k_unpack_init_neon(table);

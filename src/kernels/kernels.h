@@ -8,6 +8,8 @@
 #include "base/cpu.h"
 #include "kernels/layout.h"
 
+#include <math.h>
+
 enum {
     /* Columns of a unit are summed in chunks of this many in f32 products; one value for all
      * levels, so that scratch is laid out alike. A panel of 16 x 256 f32 takes half an L1 cache. */
@@ -16,7 +18,8 @@ enum {
 
 /* 32 activations of a row rounded to int8, with what the sums over them need: one cache line.
  * scale = absmax / 127, rounded to 22 significant bits so that scale * sum is an exact product for
- * every kernel that adds 1.5 * 2^23 to turn an integer into a float. */
+ * every kernel that adds 1.5 * 2^23 to turn an integer into a float. A block with a value that
+ * isn't finite is HN_ACT_NOT_FINITE: so are the sums over it. */
 typedef struct hn_act_block {
     int8_t q[HN_BLOCK_COLS];   /* -127 to 127, nearest even of x / scale */
     float scale;               /* of q */
@@ -26,6 +29,10 @@ typedef struct hn_act_block {
     int32_t half_sums[2];      /* of q[0..15] and q[16..31] */
     int16_t pair_sums[2];      /* of q[k] with k % 4 < 2, and the others */
 } hn_act_block;
+
+/* Zeros times NaN. */
+#define HN_ACT_NOT_FINITE                                                                          \
+    ((hn_act_block){.scale = NAN, .scaled_sum = NAN, .scaled_half_sums = {NAN, NAN}})
 
 /* A smaller scale counts as 0, lest its inverse overflow. */
 #define HN_ACT_MIN_SCALE 0x1p-100f
@@ -53,7 +60,16 @@ typedef struct hn_act_block {
      * processor can, to know the limit. Every product is 1 * 1: their sum, which is returned, is  \
      * how many there were, a multiple of n. */                                                    \
     X(int64_t, peak_f32, (int64_t n))                                                              \
-    X(int64_t, peak_i8, (int64_t n))
+    X(int64_t, peak_i8, (int64_t n))                                                               \
+    /* A row of n values to hn_layout_units(n) * 64 bf16, nearest even, subnormals as zeros; zeros \
+     * beyond n. */                                                                                \
+    X(void, round_bf16, (int64_t n, const float *x, uint16_t *out))                                \
+    /* Y (m, width) = X W^T, added to Y when `add`, over bf16 weights and activations. w: groups   \
+     * of n_units units of HN_BF16; x: m rows, x_stride values apart. Products are exact; they are \
+     * summed in f32 in the level's own order, whatever m is. */                                   \
+    X(void, gemm_bf16,                                                                             \
+      (int64_t m, int64_t width, int64_t n_units, const void *w, const uint16_t *x,                \
+       int64_t x_stride, float *y, int64_t y_stride, bool add))
 
 /* X(return type, name, arguments): one function a dtype. */
 #define HN_KERNEL_DTYPE_LIST(X)                                                                    \
@@ -85,6 +101,7 @@ typedef struct hn_kernels {
 #define X(ret, name, args) hn_k_##name##_fn *name[HN_DTYPE_COUNT];
     HN_KERNEL_DTYPE_LIST(X)
 #undef X
+    bool has_fast_bf16; /* gemm_bf16 is quicker than gemm_f32 */
 } hn_kernels;
 
 /* The table of a level that this machine supports; static storage, safe from any thread. */
@@ -95,6 +112,7 @@ void hn_k_f32_init_ref(hn_kernels *table);
 void hn_k_unpack_init_ref(hn_kernels *table);
 void hn_k_i8_init_ref(hn_kernels *table);
 void hn_k_peak_init_ref(hn_kernels *table);
+void hn_k_bf16_init_ref(hn_kernels *table);
 #if defined(__x86_64__)
 void hn_k_f32_init_avx2(hn_kernels *table);
 void hn_k_unpack_init_avx2(hn_kernels *table);
@@ -105,6 +123,10 @@ void hn_k_peak_init_avxvnni(hn_kernels *table);
 void hn_k_f32_init_avx512(hn_kernels *table);
 void hn_k_i8_init_avx512vnni(hn_kernels *table);
 void hn_k_peak_init_avx512vnni(hn_kernels *table);
+void hn_k_bf16_init_avx512bf16(hn_kernels *table);
+void hn_k_i8_init_amx(hn_kernels *table); /* over the level below */
+void hn_k_bf16_init_amx(hn_kernels *table);
+void hn_k_peak_init_amx(hn_kernels *table);
 #elif defined(__aarch64__)
 void hn_k_f32_init_neon(hn_kernels *table);
 void hn_k_unpack_init_neon(hn_kernels *table);

@@ -6,11 +6,12 @@
 typedef struct linear_job {
     hn_compute *compute;
     const hn_linear *linear;
-    bool wants_i8; /* of any output */
+    bool wants_i8, wants_bf16; /* of any output */
     int64_t cols;
     int64_t act_blocks; /* of a row */
     float *normed;      /* (n, cols); NULL when there is no norm */
     hn_act_block *acts; /* (n, act_blocks) */
+    uint16_t *bf16;     /* (n, act_blocks * 32) */
     uint8_t *panels;    /* HN_PANELS_BYTES a thread */
 } linear_job;
 
@@ -74,9 +75,16 @@ static bool is_i8(const hn_linear *l, int o) {
     return l->numerics == HN_NUMERICS_INT8 && hn_dtype_is_quantised(l->output[o].w->dtype);
 }
 
-/* Groups [first, end) of output o from rounded activations. */
-static void multiply_i8(const linear_job *job, int o, const hn_act_block *acts, int64_t first,
-                        int64_t end) {
+/* A matrix of bf16 takes activations rounded to bf16 where that is quicker and the caller didn't
+ * ask for f32. */
+static bool is_bf16(const hn_compute *compute, const hn_linear *l, int o) {
+    return l->numerics == HN_NUMERICS_INT8 && l->output[o].w->dtype == HN_BF16 &&
+           compute->kernels->has_fast_bf16;
+}
+
+/* Groups [first, end) of output o from the rounded activations of slot `slot` and on. */
+static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t first,
+                             int64_t end) {
     const hn_linear *l = job->linear;
     const hn_matrix *w = l->output[o].w;
     const size_t group_bytes = hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
@@ -87,10 +95,16 @@ static void multiply_i8(const linear_job *job, int o, const hn_act_block *acts, 
         put_bias(l, o, col, width);
         add = true;
     }
-    job->compute->kernels->gemm_i8[w->dtype](
-        l->n, width, hn_layout_units(w->cols),
-        (const uint8_t *)w->packed + (size_t)first * group_bytes, acts, job->act_blocks,
-        l->output[o].y + col, l->output[o].y_stride, add);
+    const hn_kernels *kernels = job->compute->kernels;
+    const uint8_t *groups = (const uint8_t *)w->packed + (size_t)first * group_bytes;
+    const int64_t n_units = hn_layout_units(w->cols), act_cols = job->act_blocks * HN_BLOCK_COLS;
+    float *y = l->output[o].y + col;
+    if (is_i8(l, o))
+        kernels->gemm_i8[w->dtype](l->n, width, n_units, groups, job->acts + slot * job->act_blocks,
+                                   job->act_blocks, y, l->output[o].y_stride, add);
+    else
+        kernels->gemm_bf16(l->n, width, n_units, groups, job->bf16 + slot * act_cols, act_cols, y,
+                           l->output[o].y_stride, add);
 }
 
 /* Norms and rounds row `from` into slot `to` of the scratch. */
@@ -104,6 +118,9 @@ static void prepare_row(const linear_job *job, int64_t from, int64_t to) {
     }
     if (job->wants_i8)
         job->compute->kernels->round_i8(job->cols, x, job->acts + to * job->act_blocks);
+    if (job->wants_bf16)
+        job->compute->kernels->round_bf16(job->cols, x,
+                                          job->bf16 + to * job->act_blocks * HN_BLOCK_COLS);
 }
 
 /* Each share its rows of many. */
@@ -135,8 +152,8 @@ static void multiply_share(void *arg, int thread, int n_threads) {
     for (int o = 0; o < l->n_outputs; base += groups_of(l->output[o].w), o++) {
         int64_t g = first > base ? first - base : 0;
         int64_t end = min_i64(last - base, groups_of(l->output[o].w));
-        if (g < end && is_i8(l, o))
-            multiply_i8(job, o, job->acts + slot * job->act_blocks, g, end);
+        if (g < end && (is_i8(l, o) || is_bf16(job->compute, l, o)))
+            multiply_rounded(job, o, slot, g, end);
         else
             for (; g < end; g += HN_PANEL_GROUPS)
                 multiply_groups(job->compute, l, o, x, x_stride, g,
@@ -151,8 +168,10 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
                       .linear = l,
                       .cols = cols,
                       .act_blocks = hn_layout_units(cols) * HN_UNIT_BLOCKS};
-    for (int o = 0; o < l->n_outputs; o++)
+    for (int o = 0; o < l->n_outputs; o++) {
         job.wants_i8 |= is_i8(l, o);
+        job.wants_bf16 |= is_bf16(compute, l, o);
+    }
     const size_t slots = (size_t)(l->n == 1 ? n_threads : l->n);
     void *scratch;
     if (l->norm) {
@@ -166,10 +185,16 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
                                   err));
         job.acts = scratch;
     }
+    if (job.wants_bf16) {
+        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_BF16,
+                                  slots * (size_t)job.act_blocks * HN_BLOCK_COLS * sizeof *job.bf16,
+                                  &scratch, err));
+        job.bf16 = scratch;
+    }
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * HN_PANELS_BYTES,
                               &scratch, err));
     job.panels = scratch;
-    if (l->n > 1 && (l->norm || job.wants_i8))
+    if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
         hn_pool_run(compute->pool, prepare_share, &job);
     hn_pool_run(compute->pool, multiply_share, &job);
     return HN_OK;

@@ -29,8 +29,9 @@ hn_isa hn_compute_isa(const hn_compute *compute);
 
 /* What the products are computed in. F32: dequantised weights, f32 activations, f32 sums (what
  * PyTorch computes on the dequantised model). INT8: activations rounded to int8 a block of 32,
- * integer dot products, f32 sums over blocks (what llama.cpp computes); a matrix of float type is
- * computed in f32 either way. */
+ * integer dot products, f32 sums over blocks (what llama.cpp computes). A matrix of float type is
+ * computed in f32 either way, but for bf16 with INT8 on levels that multiply bf16 (avx512bf16,
+ * amx): there its activations are rounded to bf16 too. */
 typedef enum hn_numerics { HN_NUMERICS_F32, HN_NUMERICS_INT8 } hn_numerics;
 
 typedef struct hn_matrix {

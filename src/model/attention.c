@@ -21,7 +21,7 @@ typedef struct run_of_rows {
 
 const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa) {
 #if defined(__x86_64__)
-    if (isa == HN_ISA_AVX2 || isa == HN_ISA_AVXVNNI || isa == HN_ISA_AVX512VNNI)
+    if (hn_isa_includes(isa, HN_ISA_AVX2))
         return &hn_attention_kernels_avx2;
 #endif
     (void)isa;

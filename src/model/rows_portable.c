@@ -8,7 +8,7 @@
 
 const hn_row_kernels *hn_row_kernels_get(hn_isa isa) {
 #if defined(__x86_64__)
-    if (isa == HN_ISA_AVX2 || isa == HN_ISA_AVXVNNI || isa == HN_ISA_AVX512VNNI)
+    if (hn_isa_includes(isa, HN_ISA_AVX2))
         return &hn_row_kernels_avx2;
 #else
     (void)isa;

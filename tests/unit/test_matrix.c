@@ -2,6 +2,7 @@
  * executes; and blocks against golden values of the gguf package. */
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernels/compute.h"
 #include "kernels/kernels.h"
 #include "kernels/matrix.h"
 
@@ -312,6 +313,60 @@ static void test_batch_invariance(void **state) {
     }
 }
 
+/* The way of bf16 weights on levels that multiply bf16, with the reference in their place: the
+ * activations' rounding is the only difference to f32, and a row's bits are its own. */
+static void test_bf16_activations(void **state) {
+    (void)state;
+    enum { ROWS = 75, COLS = 160, N = 9 };
+    fixture f = {.rng = hn_rng_new(12, 0)};
+    hn_error err;
+    hn_kernels kernels = *hn_kernels_get(HN_ISA_SCALAR);
+    kernels.has_fast_bf16 = true;
+    uint8_t *data = random_rows(&f.rng, HN_BF16, ROWS, COLS);
+    float *x = random_floats(&f.rng, N * COLS), *norm = random_floats(&f.rng, COLS);
+    float *bias = random_floats(&f.rng, ROWS), *start = random_floats(&f.rng, N * ROWS);
+    float *y = malloc(3 * N * ROWS * sizeof *y);
+    assert_non_null(y);
+    assert_int_equal(hn_compute_new(&f.compute, HN_ISA_SCALAR, 3, &err), HN_OK);
+    f.compute->kernels = &kernels;
+    hn_matrix w;
+    assert_int_equal(hn_matrix_pack(f.compute, &w, HN_BF16, ROWS, COLS, data, &err), HN_OK);
+    for (int way = 0; way < 3; way++) { /* f32; rounded, all rows at once; rounded, one by one */
+        float *out = y + way * N * ROWS;
+        memcpy(out, start, N * ROWS * sizeof *out);
+        const int64_t n = way == 2 ? 1 : N;
+        for (int64_t i = 0; i < N; i += n) {
+            hn_linear linear = {.x = x + i * COLS,
+                                .n = n,
+                                .x_stride = COLS,
+                                .norm = norm,
+                                .norm_eps = 1e-5f,
+                                .n_outputs = 1,
+                                .numerics = way == 0 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8};
+            linear.output[0].w = &w;
+            linear.output[0].bias = bias;
+            linear.output[0].y = out + i * ROWS;
+            linear.output[0].y_stride = ROWS;
+            linear.output[0].accumulate = true;
+            assert_int_equal(hn_linear_run(f.compute, &linear, &err), HN_OK);
+        }
+    }
+    assert_memory_equal(y + N * ROWS, y + 2 * N * ROWS, N * ROWS * sizeof *y);
+    double worst = 0;
+    for (int i = 0; i < N * ROWS; i++)
+        worst = fmax(worst, fabs((double)y[i] - (double)y[N * ROWS + i]));
+    /* 160 roundings by up to 2^-9 of values up to some 2, times weights up to 0.5, at random. */
+    assert_true(worst > 1e-4 && worst < 0.05);
+    hn_matrix_done(&w);
+    hn_compute_free(f.compute);
+    free(data);
+    free(x);
+    free(norm);
+    free(bias);
+    free(start);
+    free(y);
+}
+
 static void check_gemm(fixture *f, int64_t m, int64_t n, int64_t k, bool at, bool bt, float alpha,
                        float beta) {
     int64_t as = (at ? m : k) + 1, bs = (bt ? k : n) + 2, cs = n + 3;
@@ -492,9 +547,13 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks_golden),    cmocka_unit_test(test_every_dtype),
-        cmocka_unit_test(test_batch_invariance), cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_damaged_scale),    cmocka_unit_test(test_packed_together),
+        cmocka_unit_test(test_blocks_golden),
+        cmocka_unit_test(test_every_dtype),
+        cmocka_unit_test(test_batch_invariance),
+        cmocka_unit_test(test_bf16_activations),
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_damaged_scale),
+        cmocka_unit_test(test_packed_together),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

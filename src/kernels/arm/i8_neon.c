@@ -2,12 +2,17 @@
 #define HN_LEVEL neon
 #include "kernels/arm/i8_neon.h"
 
+/* Of the absolute values; compared as integers, so that a NaN is the largest of all. */
 HN_INLINE float largest_of(const float32x4_t x[8]) {
-    float32x4_t largest = vdupq_n_f32(0);
+    uint32x4_t largest = vdupq_n_u32(0);
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
-        largest = vmaxnmq_f32(largest, vabsq_f32(x[i]));
-    return vmaxnmvq_f32(largest);
+        largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(x[i])));
+    union {
+        uint32_t u;
+        float f;
+    } bits = {vmaxvq_u32(largest)};
+    return bits.f;
 }
 
 HN_INLINE void round_block(const float *x, hn_act_block *out) {
@@ -15,11 +20,16 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         v[i] = vld1q_f32(x + 4 * i);
+    const float largest = largest_of(v);
+    if (!isfinite(largest)) {
+        *out = HN_ACT_NOT_FINITE;
+        return;
+    }
     /* To 22 significant bits, as the reference does. */
     union {
         float f;
         uint32_t u;
-    } scale = {largest_of(v) * (1.0f / 127.0f)};
+    } scale = {largest * (1.0f / 127.0f)};
     scale.u = (scale.u + 2) & ~3u;
     if (scale.f < HN_ACT_MIN_SCALE)
         scale.f = 0;

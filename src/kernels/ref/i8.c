@@ -19,11 +19,18 @@ static float round_scale(float scale) {
 
 static void round_block(int n, const float *x, hn_act_block *out) {
     float largest = 0;
-    for (int i = 0; i < n; i++)
+    bool finite = true;
+    for (int i = 0; i < n; i++) {
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        finite &= isfinite(x[i]);
+    }
     out->scale = round_scale(largest * (1.0f / 127.0f));
     if (out->scale < HN_ACT_MIN_SCALE)
         out->scale = 0;
+    if (!finite) {
+        *out = HN_ACT_NOT_FINITE;
+        return;
+    }
     const float inverse = out->scale > 0 ? 1.0f / out->scale : 0;
     out->half_sums[0] = out->half_sums[1] = 0;
     out->pair_sums[0] = out->pair_sums[1] = 0;

@@ -2,15 +2,18 @@
 #define HN_LEVEL avx2
 #include "kernels/x86/i8_ymm.h"
 
-/* Largest of 32 absolute values. */
+/* Largest of 32 absolute values; compared as integers, so that a NaN is the largest of all. */
 HN_INLINE float largest_of(const __m256 x[4]) {
-    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 a = _mm256_max_ps(_mm256_and_ps(x[0], magnitude), _mm256_and_ps(x[1], magnitude));
-    __m256 b = _mm256_max_ps(_mm256_and_ps(x[2], magnitude), _mm256_and_ps(x[3], magnitude));
-    a = _mm256_max_ps(a, b);
-    __m128 c = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    c = _mm_max_ps(c, _mm_movehl_ps(c, c));
-    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i a[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        a[i] = _mm256_and_si256(_mm256_castps_si256(x[i]), magnitude);
+    a[0] = _mm256_max_epi32(_mm256_max_epi32(a[0], a[1]), _mm256_max_epi32(a[2], a[3]));
+    __m128i b = _mm_max_epi32(_mm256_castsi256_si128(a[0]), _mm256_extracti128_si256(a[0], 1));
+    b = _mm_max_epi32(b, _mm_shuffle_epi32(b, 0x4e));
+    b = _mm_max_epi32(b, _mm_shuffle_epi32(b, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(b));
 }
 
 /* Sum of 16 signed bytes. */
@@ -35,11 +38,16 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         v[i] = _mm256_loadu_ps(x + 8 * i);
+    const float largest = largest_of(v);
+    if (!isfinite(largest)) {
+        *out = HN_ACT_NOT_FINITE;
+        return;
+    }
     /* To 22 significant bits, as the reference does. */
     union {
         float f;
         uint32_t u;
-    } scale = {largest_of(v) * (1.0f / 127.0f)};
+    } scale = {largest * (1.0f / 127.0f)};
     scale.u = (scale.u + 2) & ~3u;
     if (scale.f < HN_ACT_MIN_SCALE)
         scale.f = 0;

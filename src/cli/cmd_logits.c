@@ -44,8 +44,7 @@ static hn_status encode_input(const hn_cli *cli, const hn_model *model, hn_ids *
         HN_GO(hn_messages_parse(input, size, messages_path, &messages, &tools, err));
         HN_GO(hn_chat_encode(model, messages, tools, true, ids, err));
     } else if (hn_cli_flag(cli, "ids")) {
-        HN_GO(
-            hn_ids_parse(text ? text : input, hn_tokenizer_size(model->ckpt.tokenizer), ids, err));
+        HN_GO(hn_ids_parse(text ? text : input, (uint32_t)model->arch.n_vocab, ids, err));
     } else {
         int flags = (hn_cli_flag(cli, "no-bos") ? 0 : HN_ENCODE_ADD_SPECIAL) |
                     (hn_cli_flag(cli, "special") ? HN_ENCODE_PARSE_SPECIAL : 0);

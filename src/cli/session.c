@@ -241,7 +241,8 @@ hn_status hn_ids_parse(const char *text, uint32_t n_vocab, hn_ids *ids, hn_error
                            (size_t)(at - text));
         if (errno || id < 0 || id >= (long)n_vocab)
             return hn_fail(err, HN_BAD_INPUT,
-                           "token id %.20s is not below %u, the vocabulary's size", at, n_vocab);
+                           "token id %.*s is not below %u, the vocabulary's size",
+                           (int)(end - at < 20 ? end - at : 20), at, n_vocab);
         HN_TRY(hn_ids_push(ids, (int32_t)id, err));
         at = end;
     }

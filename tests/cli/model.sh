@@ -47,6 +47,7 @@ expect "its chat template" 0 "^ab$" "$HONE" render words words/m.json
 expect "a model it is not" 3 "words has no config\.json" "$HONE" info words
 expect "text from a pipe of the shell" 0 "^2 0$" "$HONE" tokenize words --ids --file <(printf aba)
 expect "an id that is none" 3 "token id 49152 is not below 49152" "$HONE" detokenize "$M" 49152
+expect "an id that is none, among others" 3 "token id 60000 is not" "$HONE" detokenize "$M" "5 60000 7"
 expect "an id that is no number" 3 "'x1' is no token id" "$HONE" detokenize "$M" 1 x1
 
 echo '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]' >m.json

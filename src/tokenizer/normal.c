@@ -73,13 +73,42 @@ static hn_status normalise_nfc(const hn_tokenizer *tk, hn_vocab_text *text, hn_b
     return HN_OK;
 }
 
+/* Characters with a decomposition that came with Unicode 12 to 16: the `tokenizers` package, whose
+ * tables here are older, leaves them as they are. (Found by asking it for every character.) */
+static bool is_left_alone(uint32_t c) {
+    static const uint32_t RANGES[][2] = {{0x32ff, 0x32ff},   {0xa7f2, 0xa7f4},   {0xab69, 0xab69},
+                                         {0x105c9, 0x105c9}, {0x105e4, 0x105e4}, {0x10781, 0x10785},
+                                         {0x10787, 0x107b0}, {0x107b2, 0x107ba}, {0x11383, 0x11391},
+                                         {0x113c5, 0x113c8}, {0x11938, 0x11938}, {0x16121, 0x16128},
+                                         {0x16d68, 0x16d6a}, {0x1ccd6, 0x1ccf9}, {0x1e030, 0x1e06d},
+                                         {0x1f16c, 0x1f16c}, {0x1fbf0, 0x1fbf9}};
+    for (size_t i = 0; i < sizeof RANGES / sizeof *RANGES; i++)
+        if (c >= RANGES[i][0] && c <= RANGES[i][1])
+            return true;
+    return false;
+}
+
 static hn_status normalise_form(hn_tk_norm_kind kind, hn_vocab_text *text, hn_buf *out,
                                 hn_error *err) {
     int options = UTF8PROC_STABLE;
     options |= kind == HN_TK_NORM_NFKC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
     if (kind != HN_TK_NORM_NFD)
         options |= UTF8PROC_COMPAT;
-    HN_TRY(append_form(text->data, text->size, options, out, err));
+    for (size_t from = 0, at = 0, n; from < text->size; from = at) {
+        uint32_t c = 0;
+        for (; at < text->size; at += n) {
+            n = hn_tk_char((const uint8_t *)text->data + at, &c);
+            if (is_left_alone(c))
+                break;
+        }
+        if (at > from)
+            HN_TRY(append_form(text->data + from, at - from, options, out, err));
+        if (at < text->size) {
+            hn_buf_append(out, text->data + at, n);
+            at += n;
+        }
+    }
+    HN_TRY(hn_buf_check(out, err));
     *text = (hn_vocab_text){hn_buf_text(out), out->size};
     return HN_OK;
 }

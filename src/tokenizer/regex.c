@@ -32,27 +32,81 @@ static void regex_free(void *ptr, void *ignored) {
 #define SPACES                                                                                     \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
-#define WORDS "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"
 #define HEX "0-9A-Fa-f"
+static const char *const WORDS[] = {"L", "M", "Nd", "Nl", "Pc"};
 
-/* What an escape becomes; NULL = it stays. Inside a class without the brackets. */
-static const char *rewrite_escape(char c, bool in_class) {
-    switch (c) {
-    case 's':
-        return in_class ? SPACES : "[" SPACES "]";
-    case 'S':
-        return in_class ? NULL : "[^" SPACES "]";
-    case 'w':
-        return in_class ? WORDS : "[" WORDS "]";
-    case 'W':
-        return in_class ? NULL : "[^" WORDS "]";
-    case 'h':
-        return in_class ? HEX : "[" HEX "]";
-    case 'H':
-        return in_class ? NULL : "[^" HEX "]";
-    default:
-        return NULL;
+/* The category and its characters that PCRE2 may not know yet, for the inside of a class. */
+static void put_category(hn_buf *out, const char *name, size_t size) {
+    hn_buf_printf(out, "\\p{%.*s}", (int)size, name);
+    for (size_t i = 0; i < HN_TK_N_NEWER; i++)
+        if (strncmp(HN_TK_NEWER[i].category, name, size) == 0)
+            hn_buf_puts(out, HN_TK_NEWER[i].ranges);
+}
+
+static void put_words(hn_buf *out) {
+    for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+        put_category(out, WORDS[i], strlen(WORDS[i]));
+}
+
+/* What \s, \w or \h stands for, for the inside of a class. */
+static void put_members(hn_buf *out, char escape) {
+    if (escape == 's')
+        hn_buf_puts(out, SPACES);
+    else if (escape == 'h')
+        hn_buf_puts(out, HEX);
+    else
+        put_words(out);
+}
+
+static bool is_one_of(char c, const char *set) {
+    return c && strchr(set, c);
+}
+
+/* \p{L}, \pL or \p{^L} at text[0]: its bytes, and the category's one or two letters. 0 for another
+ * escape, and for what is no general category (a script, say). */
+static size_t category_at(const char *text, size_t size, const char **name, size_t *name_size,
+                          bool *negated) {
+    if (size < 3 || (text[1] | 0x20) != 'p')
+        return 0;
+    *negated = text[1] == 'P';
+    *name = text + 2;
+    *name_size = 1;
+    if (text[2] != '{')
+        return is_one_of(text[2], "LMNPSZC") ? 3 : 0;
+    const char *close = memchr(text, '}', size);
+    *name = text + 3;
+    if (close && **name == '^') {
+        *negated = !*negated;
+        ++*name;
     }
+    *name_size = close ? (size_t)(close - *name) : 0;
+    bool known = *name_size == 1 || *name_size == 2;
+    return known && is_one_of(**name, "LMNPSZC") ? (size_t)(close - text) + 1 : 0;
+}
+
+/* Writes the escape at text[0] as Oniguruma reads it; returns its bytes. Negated ones within a
+ * class are left to PCRE2: a class can't hold another. */
+static size_t put_escape(hn_buf *out, const char *text, size_t size, bool in_class) {
+    const char *name;
+    size_t name_size, used = 2;
+    bool negated = text[1] >= 'A' && text[1] <= 'Z';
+    size_t category = category_at(text, size, &name, &name_size, &negated);
+    bool members = category || is_one_of(text[1], "sSwWhH");
+    if (category)
+        used = category;
+    if (!members || (in_class && negated)) {
+        hn_buf_append(out, text, used);
+        return used;
+    }
+    if (!in_class)
+        hn_buf_puts(out, negated ? "[^" : "[");
+    if (category)
+        put_category(out, name, name_size);
+    else
+        put_members(out, (char)(text[1] | 0x20));
+    if (!in_class)
+        hn_buf_putc(out, ']');
+    return used;
 }
 
 static hn_status translate(const char *pattern, size_t size, const char *where, hn_buf *out,
@@ -61,12 +115,7 @@ static hn_status translate(const char *pattern, size_t size, const char *where, 
     for (size_t i = 0; i < size; i++) {
         char c = pattern[i];
         if (c == '\\' && i + 1 < size) {
-            const char *other = rewrite_escape(pattern[i + 1], depth > 0);
-            if (other)
-                hn_buf_puts(out, other);
-            else
-                hn_buf_append(out, pattern + i, 2);
-            i++;
+            i += put_escape(out, pattern + i, size - i, depth > 0) - 1;
             continue;
         }
         bool posix = depth > 0 && c == '[' && i + 1 < size && pattern[i + 1] == ':';

@@ -20,6 +20,14 @@ typedef enum hn_tk_class {
 extern const uint32_t HN_TK_CLASS_RUNS[];
 extern const size_t HN_TK_N_CLASS_RUNS;
 
+/* Generated: characters of a general category ("Lu") that came after Unicode 14, as ranges for a
+ * class of PCRE2, whose tables may be that old; naming a character twice there does no harm. */
+typedef struct hn_tk_newer {
+    const char *category, *ranges;
+} hn_tk_newer;
+extern const hn_tk_newer HN_TK_NEWER[];
+extern const size_t HN_TK_N_NEWER;
+
 enum {
     HN_TK_CODE_POINTS = 0x110000,
     HN_TK_CLASS_BYTES = HN_TK_CODE_POINTS / 2, /* 4 bits a code point */

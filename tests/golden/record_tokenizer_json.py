@@ -6,12 +6,14 @@ import copy
 import json
 import os
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../fuzz/corpus/tokenizer_json")
 TEXTS = ["hello world", " hello  world ", "  hello\nhello", "hello<s>world", "x <|end|>  hello", "",
          "it's 1234 hello\u00e9\u4e16x", "h e</s>llo </s> </s>x", "\u2581hello world\u2581", "hellohello",
-         "xxxhellox", "1 22 333", "<0x41>h\u00e9", "\n hello", "dll'sx", "\u0000hello", "\U0001f999 hello"]
+         "xxxhellox", "1 22 333", "<0x41>h\u00e9", "\n hello", "dll'sx", "\u0000hello", "\U0001f999 hello",
+         # of Unicode 12 to 16
+         " \U0002ee52<\u32ff\U0001fbf4\u0301 \U00016d43\u1c89h\U00011f50!\U0001fb40l"]
 IDS = [[], [0, 1, 2, 3], [5, 1, 9], [3 + 0xE2, 3 + 0x96, 3 + 0x81], [3 + 0xFF, 3 + 0xE2, 20, 3 + 0x20, 1],
        [18, 19, 20, 21, 22, 23], [259, 260, 259, 261], [270, 1, 271, 272], [99999, 4]]
 
@@ -50,6 +52,18 @@ def variants():
         {"type": "Digits", "individual_digits": False}, byte_level]})
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         yield form, change(gpt2, normalizer={"type": form})
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet()) + ["\u0120\u00f0"]
+    all_bytes = {**gpt2["model"], "vocab": {token: i for i, token in enumerate(alphabet)}, "merges": ["\u0120 \u00f0"]}
+    for form in ("NFD", "NFKC", "NFKD"):
+        yield f"{form} bytes", change(gpt2, model=all_bytes, normalizer={"type": form}, added_tokens=[],
+                                      post_processor=None)
+    for pattern in (" ?\\p{L}+| ?[^\\s\\p{L}]+", "\\P{Lo}+", " ?\\pL", "[^\\P{So}]", "\\w+ ?", " ?[\\w]", "\\W+",
+                    " ?\\p{^Lu}"):
+        yield f"pattern {pattern}", change(
+            gpt2, model=all_bytes, added_tokens=[], post_processor=None, pre_tokenizer={
+                "type": "Sequence", "pretokenizers": [
+                    {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+                    {**byte_level, "use_regex": False}]})
     for flag in ("lstrip", "rstrip", "single_word", "normalized", "special"):
         for value in (True, False):
             tokens = [{**t, flag: value} for t in llama["added_tokens"]]

@@ -90,6 +90,11 @@ typedef struct hone_engine_options {
     hone_numerics numerics; /* default HONE_NUMERICS_INT8 */
     int context;            /* tokens of a session that doesn't say; 0 = what the model was trained
                                for, at most 4096 */
+    /* A folder (made when it is missing) that keeps weights as they are laid out in memory: the
+     * next start maps them, and processes share them. The longest unused go when together they
+     * exceed weights_cache_bytes; 0 = 8 GiB. What can't be kept there is no error. NULL = none. */
+    const char *weights_cache;
+    uint64_t weights_cache_bytes;
 } hone_engine_options;
 HONE_API void hone_engine_options_init(hone_engine_options *options, size_t size);
 

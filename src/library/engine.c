@@ -33,6 +33,16 @@ static hn_status open_model(hn_model **out, const char *path, const hn_model_opt
     return status;
 }
 
+static hn_weights_cache weights_cache(const hone_engine_options *options) {
+    if (!options->weights_cache || !options->weights_cache[0])
+        return (hn_weights_cache){.use = HN_WEIGHTS_CACHE_OFF};
+    return (hn_weights_cache){.use = HN_WEIGHTS_CACHE_ON,
+                              .dir = options->weights_cache,
+                              .max_bytes = options->weights_cache_bytes
+                                               ? options->weights_cache_bytes
+                                               : HN_WEIGHTS_CACHE_MAX_BYTES};
+}
+
 static hn_status engine_open(hone_engine **out, const char *path, const hone_engine_options *given,
                              hn_error *err) {
     hone_engine_options options;
@@ -49,7 +59,8 @@ static hn_status engine_open(hone_engine **out, const char *path, const hone_eng
     const hn_model_options model_options = {.n_threads = options.n_threads,
                                             .isa = options.isa,
                                             .numerics = f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8,
-                                            .kv_type = f32 ? HN_F32 : HN_F16};
+                                            .kv_type = f32 ? HN_F32 : HN_F16,
+                                            .weights_cache = weights_cache(&options)};
     hone_engine *engine = hn_calloc(1, sizeof *engine);
     if (!engine)
         return hn_fail_no_memory(err, sizeof *engine);

@@ -8,17 +8,6 @@ void hone_session_options_init(hone_session_options *options, size_t size) {
     hn_library_options_write(options, size, &defaults, sizeof defaults);
 }
 
-static hn_status make_cache(hone_session *session, int context, hn_error *err) {
-    const hn_model *model = session->engine->model;
-    hn_status status = hn_kv_new(&session->kv, model, 1, context, err);
-    if (status != HN_NO_MEMORY)
-        return status;
-    enum { MIB = 1 << 20 };
-    return hn_error_prefix(err, "a context of %d tokens takes %.1f MiB, %llu bytes a token",
-                           context, (double)hn_model_kv_bytes_per_token(model) * context / MIB,
-                           (unsigned long long)hn_model_kv_bytes_per_token(model));
-}
-
 static hn_status session_open(hone_session **out, hone_engine *engine,
                               const hone_session_options *given, hn_error *err) {
     hone_session_options options;
@@ -33,8 +22,8 @@ static hn_status session_open(hone_session **out, hone_engine *engine,
         return hn_fail_no_memory(err, sizeof *session);
     session->engine = engine;
     hn_library_engine_hold(engine);
-    hn_status status =
-        make_cache(session, options.context ? options.context : engine->context, err);
+    hn_status status = hn_kv_new(&session->kv, engine->model, 1,
+                                 options.context ? options.context : engine->context, err);
     if (status != HN_OK) {
         hone_session_close(session);
         return status;

@@ -57,9 +57,12 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
     kv->seq_blocks = hn_calloc(n, (size_t)n_seqs * sizeof *kv->seq_blocks);
     if (!kv->data || !kv->partials || !kv->refs || !kv->free || !kv->tokens || !kv->seqs ||
         !kv->lengths_before || !kv->seq_blocks) {
-        size_t bytes = fits ? kv->data_bytes : SIZE_MAX;
+        const double mb = 1e-6 * (double)n * (double)kv->block_bytes;
         hn_kv_free(kv);
-        return hn_fail_no_memory(err, bytes);
+        return hn_fail(err, HN_NO_MEMORY,
+                       "a context of %lld tokens takes %.1f MB of memory in %s, which can't be "
+                       "had: take a shorter one, or another type of cache",
+                       (long long)n_positions, mb, hn_dtype_name(model->kv_type));
     }
     for (int32_t i = 0; i < kv->n_blocks; i++)
         kv->free[i] = kv->n_blocks - 1 - i;

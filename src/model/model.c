@@ -129,6 +129,13 @@ static hn_status load_tensors(hn_model *model, matrix_list *list, const hn_weigh
     return pack_all(model, list, cache, err);
 }
 
+/* Names, vocabulary and the like have been read: they come from the file again if need be. */
+static void release_maps(const hn_checkpoint *ckpt) {
+    hn_map_release(&ckpt->gguf.map, ckpt->gguf.map.data, ckpt->gguf.map.size);
+    for (size_t i = 0; i < ckpt->st.n_maps; i++)
+        hn_map_release(&ckpt->st.maps[i], ckpt->st.maps[i].data, ckpt->st.maps[i].size);
+}
+
 static hn_status load_all(hn_model *model, const hn_weights_cache *cache, hn_error *err) {
     model->layers = hn_calloc((size_t)model->arch.n_layer, sizeof *model->layers);
     if (!model->layers)
@@ -140,6 +147,7 @@ static hn_status load_all(hn_model *model, const hn_weights_cache *cache, hn_err
         return hn_fail_no_memory(err, n * sizeof *list.items);
     hn_status status = load_tensors(model, &list, cache, err);
     hn_free(list.items);
+    release_maps(&model->ckpt);
     return status;
 }
 

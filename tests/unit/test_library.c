@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -856,6 +857,39 @@ static void test_out_of_memory(void **state) {
     }
 }
 
+/* The text of a short answer by an engine with this folder. */
+static void answer_with_cache(const char *folder, char out[256]) {
+    hone_engine_options options;
+    hone_engine_options_init(&options, sizeof options);
+    options.weights_cache = folder;
+    hone_engine *engine = NULL;
+    ASSERT_HONE(hone_engine_open(&engine, chat_model(), &options, errp));
+    hone_session *session = open_session(engine, NULL);
+    hone_generate_options short_one = short_answer();
+    hone_result result = empty_result();
+    ASSERT_HONE(hone_complete(session, "abc", &short_one, &result, errp));
+    snprintf(out, 256, "%s", result.text);
+    hone_result_done(&result);
+    hone_session_close(session);
+    hone_engine_close(engine);
+}
+
+static void test_weights_cache(void **state) {
+    (void)state;
+    char folder[64], plain[256], text[256];
+    snprintf(folder, sizeof folder, "/tmp/hone-library-%ld", (long)getpid());
+    answer_with_cache(NULL, plain);
+    assert_false(hn_path_exists(folder));
+    for (int i = 0; i < 2; i++) { /* written, then found */
+        answer_with_cache(folder, text);
+        assert_string_equal(text, plain);
+        assert_true(hn_path_is_dir(folder));
+    }
+    ASSERT_OK(hn_path_remove(folder, errp));
+    answer_with_cache("/proc/none", text); /* it can't be had: no error */
+    assert_string_equal(text, plain);
+}
+
 static void test_context_beyond_memory(void **state) {
     (void)state;
     hone_engine *engine = open_engine(model_path("llama3"));
@@ -889,6 +923,7 @@ int main(void) {
         cmocka_unit_test(test_sessions_in_threads),
         cmocka_unit_test(test_cancel_from_another_thread),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_weights_cache),
         cmocka_unit_test(test_context_beyond_memory),
     };
     return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);

@@ -16,5 +16,5 @@ extern const hn_row_ops hn_row_ops_base;
 #if defined(__x86_64__)
 extern const hn_row_ops hn_row_ops_avx2;
 #endif
-/* The best for this machine. */
+/* Those of the level in HONE_ISA, or the best for this machine. */
 const hn_row_ops *hn_row_ops_get(void);

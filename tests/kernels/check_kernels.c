@@ -1,9 +1,11 @@
 /* Every kernel of every level against the scalar reference (after dav1d's checkasm): random and
  * extreme inputs, NaN and infinities, odd sizes, unaligned pointers, guard bytes round every
- * buffer, and rows alone against the same rows in a batch. `--bench` times them instead.
+ * buffer, and rows alone against the same rows in a batch.
  *
- * A level that this machine lacks is emulated where the build can (emulated/), and otherwise
- * reported as skipped. */
+ *   check_kernels                    a level that this machine lacks is emulated where the build
+ * can (emulated/), and otherwise reported as skipped check_kernels --native [LEVEL]   only what
+ * this machine executes, or that level of it check_kernels --bench            times the kernels
+ * instead */
 #include "check.h"
 
 #include <stdio.h>
@@ -40,6 +42,8 @@ static void check_complete(void) {
 
 int main(int argc, char **argv) {
     const bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    const bool emulate = argc == 1;
+    const char *only = argc > 2 ? argv[2] : NULL;
     g_ref = hn_kernels_get(HN_ISA_SCALAR);
     for (int isa = HN_ISA_SCALAR + 1; isa < HN_ISA_COUNT; isa++) {
         static hn_kernels table;
@@ -47,9 +51,11 @@ int main(int argc, char **argv) {
         g_rng = hn_rng_new(2024, (uint64_t)isa);
         g_level_name = hn_isa_name((hn_isa)isa);
         g_checks = 0;
+        if (only && strcmp(only, g_level_name) != 0)
+            continue;
         if (hn_cpu_supports((hn_isa)isa)) {
             g_level = hn_kernels_get((hn_isa)isa);
-        } else if (!bench && emulated_table((hn_isa)isa, &table)) {
+        } else if (emulate && emulated_table((hn_isa)isa, &table)) {
             g_level = &table;
             how = "emulated";
         } else {

@@ -8,7 +8,7 @@ while read -r cpu level higher; do
     on=(qemu-aarch64 -cpu "$cpu")
     expect "$cpu: its best level is $level" 2 "can't execute .* $higher; its best is $level" \
         "${on[@]}" "$HONE" chat "$BASE_MODEL" -p x --isa "$higher"
-    expect "$cpu: kernels" 0 "^$level: native" "${on[@]}" "$CHECK_KERNELS"
+    expect "$cpu: kernels" 0 "^$level: native" "${on[@]}" "$CHECK_KERNELS" --native "$level"
     grep FAILED "$work/out" | head -n 5 | sed 's/^/#   /'
 done <<'LEVELS'
 cortex-a53 neon dotprod

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -72,6 +73,27 @@ static void test_asleep(void **state) {
         usleep(2000);
         check_regions(pool, 1);
     }
+    hn_pool_free(pool);
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* A pool that waits for work takes no processor time: a chat that nobody types into. */
+static void test_idle_costs_nothing(void **state) {
+    (void)state;
+    hn_pool *pool;
+    hn_error err;
+    assert_int_equal(hn_pool_new(&pool, 8, &err), HN_OK);
+    check_regions(pool, 10);
+    const double before = cpu_seconds();
+    usleep(500000);
+    const double used = cpu_seconds() - before;
+    print_message("half a second without work: %.4f s of processor time\n", used);
+    assert_true(used < 0.05); /* spinning would be 0.5 s a thread */
     hn_pool_free(pool);
 }
 
@@ -229,6 +251,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_share_once),
         cmocka_unit_test(test_asleep),
+        cmocka_unit_test(test_idle_costs_nothing),
         cmocka_unit_test(test_one_processor_for_all),
         cmocka_unit_test(test_no_pool),
         cmocka_unit_test(test_share_bounds),

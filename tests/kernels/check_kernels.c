@@ -2,10 +2,9 @@
  * extreme inputs, NaN and infinities, odd sizes, unaligned pointers, guard bytes round every
  * buffer, and rows alone against the same rows in a batch.
  *
- *   check_kernels                    a level that this machine lacks is emulated where the build
- * can (emulated/), and otherwise reported as skipped check_kernels --native [LEVEL]   only what
- * this machine executes, or that level of it check_kernels --bench            times the kernels
- * instead */
+ * A level that this machine lacks is emulated where the build can (emulated/), and otherwise
+ * reported as skipped. `--native [LEVEL]` checks only what this machine executes, or that level of
+ * it; `--bench` times the kernels instead. */
 #include "check.h"
 
 #include <stdio.h>

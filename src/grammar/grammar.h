@@ -57,6 +57,12 @@ int32_t hn_matcher_place(const hn_matcher *matcher);
 HN_MUST_CHECK hn_status hn_matcher_go(hn_matcher *matcher, const char *data, size_t n_bytes,
                                       bool *accepted, hn_error *err);
 void hn_matcher_return(hn_matcher *matcher, int32_t place);
+/* As hn_matcher_mask, leaving the cache and with it all places as they are. */
+HN_MUST_CHECK hn_status hn_matcher_look(hn_matcher *matcher, const uint64_t **mask,
+                                        int32_t *n_allowed, hn_error *err);
+/* The bytes that must follow, whatever comes: at most `max`; *n 0 where there is a choice. */
+HN_MUST_CHECK hn_status hn_matcher_forced(hn_matcher *matcher, char *bytes, size_t max, size_t *n,
+                                          hn_error *err);
 /* May the text end here; may bytes follow. */
 bool hn_matcher_may_end(const hn_matcher *matcher);
 bool hn_matcher_may_go_on(const hn_matcher *matcher);

@@ -183,16 +183,51 @@ static hn_status make_mask(hn_matcher *m, int32_t state, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_matcher_mask(hn_matcher *m, const uint64_t **mask, int32_t *n_allowed, hn_error *err) {
+hn_status hn_matcher_look(hn_matcher *m, const uint64_t **mask, int32_t *n_allowed, hn_error *err) {
     int32_t canon;
     if (!m->trie)
         return hn_fail(err, HN_USAGE, "this matcher has no vocabulary");
-    HN_TRY(tidy(m, err));
+    hn_states_budget(&m->states);
     HN_TRY(hn_states_canon(&m->states, m->now, &canon, err));
     if (m->states.states[canon].mask < 0)
         HN_TRY(make_mask(m, canon, err));
     const token_mask *known = &m->masks[m->states.states[canon].mask];
     *mask = known->bits;
     *n_allowed = known->n_allowed;
+    return HN_OK;
+}
+
+hn_status hn_matcher_mask(hn_matcher *m, const uint64_t **mask, int32_t *n_allowed, hn_error *err) {
+    HN_TRY(tidy(m, err));
+    return hn_matcher_look(m, mask, n_allowed, err);
+}
+
+/* The only byte that leads on from a state with a row, or -1. */
+static int only_byte(const int32_t row[256]) {
+    int only = -1;
+    for (int byte = 0; byte < 256; byte++) {
+        if (row[byte] == HN_STATE_DEAD)
+            continue;
+        if (only >= 0)
+            return -1;
+        only = byte;
+    }
+    return only;
+}
+
+hn_status hn_matcher_forced(hn_matcher *m, char *bytes, size_t max, size_t *n, hn_error *err) {
+    int32_t at = m->now;
+    size_t made = 0;
+    hn_states_budget(&m->states);
+    while (made < max && !m->states.states[at].may_end) {
+        HN_TRY(hn_states_row(&m->states, at, err));
+        const int32_t *row = m->states.rows[m->states.states[at].row];
+        int byte = only_byte(row);
+        if (byte < 0)
+            break;
+        bytes[made++] = (char)byte;
+        at = row[byte];
+    }
+    *n = made;
     return HN_OK;
 }

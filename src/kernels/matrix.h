@@ -101,6 +101,11 @@ void hn_matrix_done(hn_matrix *matrix);
 /* Dequantises row `row` into out (cols). For embeddings, merges and tests. */
 void hn_matrix_row(const hn_matrix *matrix, int64_t row, float *out);
 
+/* Rows [first, first + n) as a matrix of their own, borrowed from `matrix`: n is cut to what there
+ * is. `first` must be a multiple of HN_MATRIX_GRAIN. */
+enum { HN_MATRIX_GRAIN = 16 };
+hn_matrix hn_matrix_view(const hn_matrix *matrix, int64_t first, int64_t n);
+
 enum { HN_LINEAR_MAX_OUTPUTS = 3 };
 
 /* One step of a model: up to three matrices over the same input, with what comes just before and

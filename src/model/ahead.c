@@ -4,7 +4,13 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <string.h>
+
 enum { BATCH = 512 };
+
+static size_t mask_words(const hn_ahead *a) {
+    return ((size_t)a->model->arch.n_vocab + 63) / 64;
+}
 
 hn_status hn_ahead_init(hn_ahead *out, hn_model *model, hn_kv *kv, int seq,
                         const hn_generate_options *options, hn_error *err) {
@@ -17,8 +23,13 @@ hn_status hn_ahead_init(hn_ahead *out, hn_model *model, hn_kv *kv, int seq,
     const size_t rows = a.speculator ? 1 + HN_DRAFT_MAX : 1;
     const size_t bytes = rows * (size_t)model->arch.n_vocab * sizeof *a.logits;
     a.logits = hn_malloc(bytes);
-    if (!a.logits)
+    if (a.constraint)
+        a.wanted = hn_calloc(mask_words(&a), sizeof *a.wanted);
+    if (!a.logits || (a.constraint && !a.wanted)) {
+        hn_free(a.logits);
+        hn_free(a.wanted);
         return hn_fail_no_memory(err, bytes);
+    }
     *out = a;
     return HN_OK;
 }
@@ -44,6 +55,7 @@ void hn_ahead_done(hn_ahead *a) {
         hn_ahead_settle(a);
     hn_ids_done(&a->text);
     hn_free(a->logits);
+    hn_free(a->wanted);
     *a = (hn_ahead){0};
 }
 
@@ -80,31 +92,51 @@ hn_status hn_ahead_push(hn_ahead *a, int32_t token, hn_error *err) {
     return HN_OK;
 }
 
-/* Guesses what follows the text, up to what can't be drawn: no token, an end, or what the grammar
- * forbids. */
-static hn_status guess(hn_ahead *a, int64_t max, int *n, hn_error *err) {
+/* The guesses that may be drawn: up to what is no token, an end, or what the grammar forbids. */
+static hn_status cut_guesses(hn_ahead *a, int made, int *n, hn_error *err) {
     const hn_tokenizer *tokenizer = a->model->ckpt.tokenizer;
-    const int64_t room = hn_ahead_room(a);
-    int made = 0;
     *n = 0;
-    if (!a->speculator || room < 1)
-        return HN_OK;
-    max = max < room ? max : room;
-    HN_TRY(hn_speculator_draft(a->speculator, a->text.data, (int)a->text.size,
-                               max < HN_DRAFT_MAX ? (int)max : HN_DRAFT_MAX, a->drafts, &made,
-                               err));
     while (*n < made && a->drafts[*n] >= 0 &&
            (uint32_t)a->drafts[*n] < hn_tokenizer_size(tokenizer) &&
            !hn_tokenizer_is_end(tokenizer, a->drafts[*n]))
         ++*n;
-    if (a->constraint)
-        HN_TRY(hn_constraint_foresee(a->constraint, a->drafts, *n, n, err));
-    return HN_OK;
+    return a->constraint ? hn_constraint_foresee(a->constraint, a->drafts, *n, n, err) : HN_OK;
 }
 
-static hn_status forward(hn_ahead *a, const hn_batch_row *rows, int n, hn_error *err) {
-    return hn_forward(a->model, a->kv, &a->adapter, a->adapter ? 1 : 0, rows, n, a->logits, NULL,
-                      err);
+/* Guesses at most `wanted` tokens: what the grammar forces, or else what the speculator has. */
+static hn_status guess(hn_ahead *a, int64_t wanted, int *n, hn_error *err) {
+    const int64_t room = hn_ahead_room(a);
+    int made = 0;
+    *n = 0;
+    if (!a->speculator || room < 1 || wanted < 1)
+        return HN_OK;
+    wanted = wanted < room ? wanted : room;
+    const int max = wanted < HN_DRAFT_MAX ? (int)wanted : HN_DRAFT_MAX;
+    if (a->constraint) {
+        HN_TRY(hn_constraint_forced(a->constraint, a->drafts, max, &made, err));
+        HN_TRY(cut_guesses(a, made, n, err));
+    }
+    if (*n > 0) {
+        *n = hn_speculator_forced(a->speculator, *n);
+        return HN_OK;
+    }
+    HN_TRY(hn_speculator_draft(a->speculator, a->text.data, (int)a->text.size, max, a->drafts,
+                               &made, err));
+    return cut_guesses(a, made, n, err);
+}
+
+static hn_status forward(hn_ahead *a, const hn_batch_row *rows, int n, const uint64_t *wanted,
+                         hn_error *err) {
+    return hn_forward_wanted(a->model, a->kv, &a->adapter, a->adapter ? 1 : 0, rows, n, wanted,
+                             a->logits, NULL, err);
+}
+
+/* The tokens that may be drawn behind the text and each guess, or NULL = nearly all. */
+static const uint64_t *wanted_tokens(hn_ahead *a, int n_drafts) {
+    if (!a->constraint)
+        return NULL;
+    memset(a->wanted, 0, mask_words(a) * sizeof *a->wanted);
+    return hn_constraint_wanted(a->constraint, a->drafts, n_drafts, a->wanted) ? a->wanted : NULL;
 }
 
 /* Computes the end of the text that the cache lacks, at most BATCH tokens, and guesses behind it.
@@ -122,7 +154,7 @@ static hn_status last_pass(hn_ahead *a, int64_t max_drafts, hn_error *err) {
                                  .adapter = a->adapter ? 0 : -1,
                                  .wants_logits = i >= certain - 1};
     const uint64_t began = hn_clock_ns();
-    HN_TRY(forward(a, rows, n, err));
+    HN_TRY(forward(a, rows, n, wanted_tokens(a, n_drafts), err));
     if (a->speculator && certain == 1)
         hn_speculator_time(a->speculator, n, hn_clock_ns() - began);
     a->base = (int)a->text.size;
@@ -144,7 +176,7 @@ hn_status hn_ahead_logits(hn_ahead *a, int64_t max_drafts, const atomic_bool *ca
         for (int i = 0; i < BATCH; i++)
             rows[i] = (hn_batch_row){
                 .token = a->text.data[a->base + i], .seq = a->seq, .adapter = a->adapter ? 0 : -1};
-        HN_TRY(forward(a, rows, BATCH, err));
+        HN_TRY(forward(a, rows, BATCH, NULL, err));
         a->base += BATCH;
     }
     if (needed) {

@@ -17,6 +17,7 @@ typedef struct hn_ahead {
     int32_t drafts[HN_DRAFT_MAX];
     int n_drafts, n_used; /* guesses that were computed behind them, and came true */
     float *logits;        /* (1 + n_drafts, n_vocab) what follows `base` tokens and each guess */
+    uint64_t *wanted;     /* (n_vocab bits) tokens that the grammar may let come; or NULL */
     bool begun;
     int n_drafted, n_accepted;
 } hn_ahead;

@@ -210,6 +210,68 @@ hn_status hn_constraint_foresee(hn_constraint *c, const int32_t *tokens, int n, 
     return HN_OK;
 }
 
+hn_status hn_constraint_only(hn_constraint *c, bool ignore_end, int32_t *token, hn_error *err) {
+    const uint64_t *mask;
+    int32_t n_allowed;
+    *token = -1;
+    if (c->at_start || (hn_matcher_may_end(c->matcher) && !ignore_end))
+        return HN_OK;
+    HN_TRY(hn_matcher_mask(c->matcher, &mask, &n_allowed, err));
+    if (n_allowed != 1)
+        return HN_OK;
+    size_t word = 0;
+    while (mask[word] == 0)
+        word++;
+    *token = (int32_t)(word * 64) + __builtin_ctzll(mask[word]);
+    return HN_OK;
+}
+
+hn_status hn_constraint_forced(hn_constraint *c, int32_t *tokens, int max, int *n, hn_error *err) {
+    enum { BYTES = 256 };
+    char bytes[BYTES];
+    size_t n_bytes;
+    hn_ids ids = {0};
+    *n = 0;
+    if (hn_matcher_forced(c->matcher, bytes, sizeof bytes, &n_bytes, err) != HN_OK || n_bytes < 2)
+        return HN_OK; /* a single byte is the beginning of too many tokens */
+    hn_status status = hn_encode(c->tokenizer, bytes, n_bytes, 0, &ids, err);
+    if (status == HN_OK)
+        for (; *n < max && (size_t)*n < ids.size; ++*n)
+            tokens[*n] = ids.data[*n];
+    hn_ids_done(&ids);
+    return status == HN_NO_MEMORY ? status : HN_OK; /* half a character at the end has no tokens */
+}
+
+/* Adds what may come here; false when that is too much. */
+static bool add_wanted(hn_constraint *c, uint64_t *wanted) {
+    enum { MANY = 512 }; /* spread over the whole vocabulary they leave nothing out */
+    const uint64_t *mask;
+    int32_t n_allowed;
+    hn_error err;
+    if (hn_matcher_look(c->matcher, &mask, &n_allowed, &err) != HN_OK || n_allowed > MANY)
+        return false;
+    for (size_t i = 0; i < ((size_t)c->n_vocab + 63) / 64; i++)
+        wanted[i] |= mask[i];
+    for (int32_t i = 0; hn_matcher_may_end(c->matcher) && i < c->n_ends; i++)
+        wanted[c->ends[i] >> 6] |= (uint64_t)1 << (c->ends[i] & 63);
+    return true;
+}
+
+bool hn_constraint_wanted(hn_constraint *c, const int32_t *tokens, int n, uint64_t *wanted) {
+    const int32_t place = hn_matcher_place(c->matcher);
+    bool few = add_wanted(c, wanted);
+    for (int i = 0; i < n && few; i++) {
+        const char *data;
+        size_t size;
+        hn_error err;
+        token_text(c->tokenizer, tokens[i], &data, &size);
+        few = hn_matcher_go(c->matcher, data, size, &few, &err) == HN_OK && few &&
+              add_wanted(c, wanted);
+    }
+    hn_matcher_return(c->matcher, place);
+    return few;
+}
+
 bool hn_constraint_is_over(const hn_constraint *c) {
     return hn_matcher_may_end(c->matcher) && !hn_matcher_may_go_on(c->matcher);
 }

@@ -28,5 +28,16 @@ HN_MUST_CHECK hn_status hn_constraint_accept(hn_constraint *constraint, int32_t 
 /* How many of the n tokens may come one after the other; the place in the text stays. */
 HN_MUST_CHECK hn_status hn_constraint_foresee(hn_constraint *constraint, const int32_t *tokens,
                                               int n, int *n_allowed, hn_error *err);
+/* The only token that may come, where the grammar leaves no choice; else -1. */
+HN_MUST_CHECK hn_status hn_constraint_only(hn_constraint *constraint, bool ignore_end,
+                                           int32_t *token, hn_error *err);
+/* What the grammar makes the text go on with, as the tokenizer cuts it; *n 0 where there is a
+ * choice, at most `max`. The text may go on with the same bytes in other tokens. */
+HN_MUST_CHECK hn_status hn_constraint_forced(hn_constraint *constraint, int32_t *tokens, int max,
+                                             int *n, hn_error *err);
+/* Adds the tokens that may come after each of the first 0 to n tokens to `wanted`, one bit a token.
+ * False where they are too many for their rows of the head to be worth picking. */
+bool hn_constraint_wanted(hn_constraint *constraint, const int32_t *tokens, int n,
+                          uint64_t *wanted);
 /* The text is whole and nothing may follow. */
 bool hn_constraint_is_over(const hn_constraint *constraint);

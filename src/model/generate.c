@@ -68,6 +68,16 @@ static hn_status draw(run *r, int made, int32_t *token, bool *drawn, hn_error *e
     const hn_generate_options *o = r->options;
     const int64_t left = o->max_tokens > 0 ? o->max_tokens - made - 1 : INT64_MAX;
     float *logits;
+    *drawn = true;
+    /* What a grammar leaves no choice about is taken without its logits, and computed with what
+     * follows. The first token waits for the prompt all the same. */
+    if (o->constraint && made > 0) {
+        HN_TRY(hn_constraint_only(o->constraint, o->ignore_eos, token, err));
+        if (*token >= 0) {
+            hn_sampler_skip(&r->sampler);
+            return HN_OK;
+        }
+    }
     /* The first token should come soon: nothing is guessed with the prompt. */
     HN_TRY(hn_ahead_logits(&r->ahead, made ? left : 0, o->cancel, &logits, err));
     *drawn = logits != NULL;

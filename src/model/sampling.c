@@ -191,3 +191,8 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
     }
     return best; /* rounding only */
 }
+
+void hn_sampler_skip(hn_sampler *sampler) {
+    if (sampler->options.temperature > 0)
+        (void)hn_rng_double(&sampler->rng);
+}

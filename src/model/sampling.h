@@ -26,3 +26,5 @@ void hn_sampler_accept(hn_sampler *sampler, int32_t token, bool generated);
 /* Draws; logits (n_vocab) are changed by bias and penalties. The order is transformers': bias,
  * penalties, temperature, top-k, top-p, min-p. Among equals the lowest id wins. */
 int32_t hn_sampler_draw(hn_sampler *sampler, float *logits);
+/* What a draw from a single candidate does: the random number is spent, nothing else. */
+void hn_sampler_skip(hn_sampler *sampler);

@@ -11,10 +11,10 @@ typedef struct chance {
 
 struct hn_speculator {
     hn_drafter drafter;
-    chance chances[HN_DRAFT_KINDS];
-    int kind;         /* of the last guesses */
-    float single_ns;  /* a pass of one row; 0 = not seen yet */
-    float extra_cost; /* of a row more, in passes of one row */
+    chance chances[HN_DRAFT_KINDS + 1]; /* the last of what a grammar forces */
+    int kind;                           /* of the last guesses */
+    float single_ns;                    /* a pass of one row; 0 = not seen yet */
+    float extra_cost;                   /* of a row more, in passes of one row */
 };
 
 static const float PRIOR_WEIGHT = 2;
@@ -25,6 +25,8 @@ static const float MEMORY = 0.97f;
 static const float FORGIVENESS = 0.99f;
 /* Guesses must promise this much more than a pass without them. */
 static const float MIN_GAIN = 1.03f;
+/* That what a grammar forces comes in the tokenizer's own tokens. */
+static const float FORCED_CHANCE = 0.9f;
 /* Before anything was measured: what the products' rows cost on the machines at hand. */
 static const float ASSUMED_EXTRA_COST = 0.3f;
 enum { TIMES_KEPT = 8 /* passes that a measured time is averaged over */ };
@@ -55,18 +57,19 @@ void hn_speculator_start(hn_speculator *s) {
 
 static float chance_of(const hn_speculator *s, int kind) {
     const chance *c = &s->chances[kind];
-    return (c->accepted + PRIOR_WEIGHT * s->drafter.chances[kind]) / (c->tried + PRIOR_WEIGHT);
+    const float assumed = kind == HN_DRAFT_KINDS ? FORCED_CHANCE : s->drafter.chances[kind];
+    return (c->accepted + PRIOR_WEIGHT * assumed) / (c->tried + PRIOR_WEIGHT);
 }
 
 /* The number of guesses with the most tokens for the time: 1 + p + ... + p^k of them in
  * 1 + k (extra + cost) passes, a guess's chance p standing for itself. */
-static int best_count(const hn_speculator *s, float p, int max) {
+static int best_count(const hn_speculator *s, float p, float cost, int max) {
     float tokens = 1, power = 1, passes = 1, best = MIN_GAIN;
     int count = 0;
     for (int k = 1; k <= max; k++) {
         power *= p;
         tokens += power;
-        passes += s->extra_cost + s->drafter.cost;
+        passes += s->extra_cost + cost;
         if (tokens / passes > best) {
             best = tokens / passes;
             count = k;
@@ -75,25 +78,36 @@ static int best_count(const hn_speculator *s, float p, int max) {
     return count;
 }
 
+/* How many of `found` guesses of a kind are worth it; none: the kind is forgiven a little. */
+static int choose(hn_speculator *s, int kind, float cost, int found) {
+    int wanted = best_count(s, chance_of(s, kind), cost, found);
+    s->kind = kind;
+    if (wanted == 0) {
+        s->chances[kind].tried *= FORGIVENESS;
+        s->chances[kind].accepted *= FORGIVENESS;
+    }
+    return wanted;
+}
+
+int hn_speculator_forced(hn_speculator *s, int found) {
+    return choose(s, HN_DRAFT_KINDS, 0, found < HN_DRAFT_MAX ? found : HN_DRAFT_MAX);
+}
+
 hn_status hn_speculator_draft(hn_speculator *s, const int32_t *text, int n_text, int max,
                               int32_t tokens[HN_DRAFT_MAX], int *n, hn_error *err) {
+    const hn_drafter *d = &s->drafter;
     int found = 0, kind = 0;
     *n = 0;
     max = max < HN_DRAFT_MAX ? max : HN_DRAFT_MAX;
     if (max < 1)
         return HN_OK;
-    HN_TRY(s->drafter.look(s->drafter.self, text, n_text, max, &found, &kind, err));
+    HN_TRY(d->look(d->self, text, n_text, max, &found, &kind, err));
     if (found < 1)
         return HN_OK;
     found = found < max ? found : max;
-    int wanted = s->drafter.eager ? found : best_count(s, chance_of(s, kind), found);
-    if (wanted == 0) {
-        s->chances[kind].tried *= FORGIVENESS;
-        s->chances[kind].accepted *= FORGIVENESS;
-        return HN_OK;
-    }
-    s->kind = kind;
-    return s->drafter.draft(s->drafter.self, text, n_text, wanted, tokens, n, err);
+    int wanted = choose(s, kind, d->cost, found);
+    wanted = d->eager ? found : wanted;
+    return wanted ? d->draft(d->self, text, n_text, wanted, tokens, n, err) : HN_OK;
 }
 
 void hn_speculator_learn(hn_speculator *s, int judged, int accepted) {

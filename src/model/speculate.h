@@ -52,6 +52,8 @@ void hn_speculator_start(hn_speculator *speculator);
 HN_MUST_CHECK hn_status hn_speculator_draft(hn_speculator *speculator, const int32_t *text,
                                             int n_text, int max, int32_t tokens[HN_DRAFT_MAX],
                                             int *n, hn_error *err);
+/* How many of `found` guesses that a grammar leaves little choice about are worth it. */
+int hn_speculator_forced(hn_speculator *speculator, int found);
 /* What became of the last guesses: the first `accepted` of `drafted` came true, those from
  * `judged` on were never put to the test. */
 void hn_speculator_learn(hn_speculator *speculator, int judged, int accepted);

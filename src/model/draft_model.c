@@ -86,6 +86,15 @@ static hn_status check_vocabulary(const hn_model *draft, const hn_model *model, 
     return HN_OK;
 }
 
+/* What a pass over one row reads, which is what it costs. */
+static double pass_bytes(const hn_model *model) {
+    double bytes = (double)hn_model_head(model)->packed_bytes;
+    for (int layer = 0; layer < model->arch.n_layer; layer++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++)
+            bytes += (double)model->layers[layer].w[m].packed_bytes;
+    return bytes;
+}
+
 hn_status hn_speculator_new_model(hn_speculator **out, hn_model *draft_model, const hn_model *model,
                                   int n_positions, hn_error *err) {
     HN_TRY(check_vocabulary(draft_model, model, err));
@@ -105,8 +114,7 @@ hn_status hn_speculator_new_model(hn_speculator **out, hn_model *draft_model, co
                                 .free = free_writer,
                                 .n_kinds = 1,
                                 .chances = {0.7f},
-                                .cost = (float)draft_model->weights.bytes /
-                                        (float)(model->weights.bytes + 1)};
+                                .cost = (float)(pass_bytes(draft_model) / pass_bytes(model))};
     w = NULL; /* the drafter's */
     HN_GO(hn_speculator_new(out, &drafter, err));
 done:

@@ -2,18 +2,19 @@
 #include "tokenizer/tk.h"
 
 #include <math.h>
+#include <pthread.h>
 
 /* Ids are int32 and tables twice as large as the vocabulary; no vocabulary comes near. */
-enum { MAX_TOKENS = 1 << 26 };
+enum { MAX_TOKENS = 1 << 26, MERGES_WORTH_A_THREAD = 10000 };
 
-static hn_status copy_texts(hn_tokenizer *tk, const hn_vocab_text *from, uint32_t count,
+static hn_status copy_texts(hn_arena *arena, const hn_vocab_text *from, uint32_t count,
                             hn_vocab_text **out, hn_error *err) {
     size_t total = 1;
     for (uint32_t i = 0; i < count; i++)
         if (hn_add_overflows(total, from[i].size, &total))
             return hn_tk_no_memory(err);
-    hn_vocab_text *texts = HN_ARENA_NEW(&tk->arena, hn_vocab_text, count);
-    char *blob = HN_ARENA_NEW(&tk->arena, char, total);
+    hn_vocab_text *texts = HN_ARENA_NEW(arena, hn_vocab_text, count);
+    char *blob = HN_ARENA_NEW(arena, char, total);
     if (!texts || !blob)
         return hn_tk_no_memory(err);
     for (uint32_t i = 0; i < count; i++) {
@@ -73,7 +74,7 @@ static hn_status fill_by_text(hn_tokenizer *tk, hn_error *err) {
 
 /* Texts, kinds, scores and the table of texts. */
 static hn_status copy_tokens(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
-    HN_TRY(copy_texts(tk, vocab->tokens, vocab->n_tokens, &tk->texts, err));
+    HN_TRY(copy_texts(&tk->arena, vocab->tokens, vocab->n_tokens, &tk->texts, err));
     tk->n_tokens = vocab->n_tokens;
     tk->kinds = HN_ARENA_NEW(&tk->arena, int32_t, tk->n_tokens);
     if (!tk->kinds)
@@ -118,7 +119,7 @@ static hn_status collect_added(hn_tokenizer *tk, hn_error *err) {
 }
 
 static hn_status add_merges(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
-    HN_TRY(copy_texts(tk, vocab->merges, vocab->n_merges, &tk->merges, err));
+    HN_TRY(copy_texts(&tk->merges_arena, vocab->merges, vocab->n_merges, &tk->merges, err));
     tk->n_merges = vocab->n_merges;
     uint32_t *n_left = hn_reallocarray(NULL, tk->n_merges, sizeof *n_left);
     if (!n_left)
@@ -139,13 +140,40 @@ static hn_status add_merges(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *e
     return status;
 }
 
+/* Merges take half of the time, and nothing of the rest needs them: a thread of their own makes
+ * them meanwhile. */
+typedef struct merges_errand {
+    hn_tokenizer *tk;
+    const hn_vocab *vocab;
+    hn_status status;
+    hn_error err;
+} merges_errand;
+
+static void *run_merges(void *context) {
+    merges_errand *errand = context;
+    errand->status = add_merges(errand->tk, errand->vocab, &errand->err);
+    return NULL;
+}
+
 static hn_status build_byte_level(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
     if (!vocab->merges && vocab->n_merges)
         return hn_fail(err, HN_BAD_INPUT, "tokenizer.ggml.merges is missing");
     tk->byte_level = true;
     HN_TRY(hn_tk_pre_steps(tk, vocab->pre ? vocab->pre : "default", err));
-    HN_TRY(add_merges(tk, vocab, err));
-    return hn_tk_bytes_fill(tk, NULL, 0, err);
+    merges_errand merges = {.tk = tk, .vocab = vocab};
+    pthread_t thread;
+    const bool apart = vocab->n_merges >= MERGES_WORTH_A_THREAD &&
+                       pthread_create(&thread, NULL, run_merges, &merges) == 0;
+    hn_status status = hn_tk_bytes_fill(tk, NULL, 0, err);
+    if (status == HN_OK)
+        status = hn_tk_finish(tk, err);
+    if (apart)
+        pthread_join(thread, NULL);
+    else
+        run_merges(&merges);
+    if (status == HN_OK && merges.status != HN_OK)
+        status = hn_fail(err, merges.status, "%s", merges.err.message);
+    return status;
 }
 
 static hn_status build_sentencepiece(hn_tokenizer *tk, hn_error *err) {
@@ -162,7 +190,8 @@ static hn_status build_sentencepiece(hn_tokenizer *tk, hn_error *err) {
         (hn_tk_norm){.kind = HN_TK_NORM_REPLACE, .text = SPACE, .content = META};
     if (hn_tk_words_start_at_meta(tk))
         tk->steps[tk->n_steps++] = (hn_tk_step){.kind = HN_TK_STEP_WORD_STARTS, .text = META};
-    return hn_tk_bytes_fill(tk, &(hn_tk_replace){META, SPACE}, 1, err);
+    HN_TRY(hn_tk_bytes_fill(tk, &(hn_tk_replace){META, SPACE}, 1, err));
+    return hn_tk_finish(tk, err);
 }
 
 static hn_status build(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
@@ -176,11 +205,8 @@ static hn_status build(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
         HN_TRY(hn_tk_copy(tk, vocab->pre, strlen(vocab->pre), &name, err));
         tk->pre = name.data;
     }
-    if (strcmp(vocab->model, "gpt2") == 0)
-        HN_TRY(build_byte_level(tk, vocab, err));
-    else
-        HN_TRY(build_sentencepiece(tk, err));
-    return hn_tk_finish(tk, err);
+    return strcmp(vocab->model, "gpt2") == 0 ? build_byte_level(tk, vocab, err)
+                                             : build_sentencepiece(tk, err);
 }
 
 hn_status hn_tokenizer_from_vocab(hn_tokenizer **out, const hn_vocab *vocab, hn_error *err) {

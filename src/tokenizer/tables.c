@@ -80,7 +80,7 @@ uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t siz
 
 static hn_status pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err) {
     uint32_t bits = slot_bits(n_merges);
-    tk->pairs.slots = HN_ARENA_NEW(&tk->arena, hn_tk_pair, (size_t)1 << bits);
+    tk->pairs.slots = HN_ARENA_NEW(&tk->merges_arena, hn_tk_pair, (size_t)1 << bits);
     if (!tk->pairs.slots)
         return hn_tk_no_memory(err);
     touch_pages(tk->pairs.slots, sizeof *tk->pairs.slots << bits);

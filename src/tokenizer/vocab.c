@@ -40,6 +40,7 @@ void hn_tokenizer_free(hn_tokenizer *tk) {
         return;
     hn_tk_regex_free_all(tk);
     hn_arena_done(&tk->arena);
+    hn_arena_done(&tk->merges_arena);
     hn_free(tk);
 }
 

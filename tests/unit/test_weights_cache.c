@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "kernels/layout.h"
 #include "model/model.h"
 #include "model/weights_folder.h"
 #include "support/check.h"
@@ -12,6 +13,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -222,6 +224,34 @@ static void test_auto_leaves_small_ones(void **state) {
     assert_false(hn_path_exists(dir));
 }
 
+/* Whoever changes where a bit lies must change the version too, or old files would be taken for new
+ * ones: this sum is of all types packed from fixed bytes. */
+static void test_layout_version(void **state) {
+    (void)state;
+    enum { ROWS = 19, COLS = 512, MAX_BYTES = ROWS * COLS * 4 };
+    const uint64_t OF_THIS_VERSION = 0x3be7d6ea71cf6101;
+    uint8_t *bytes = malloc(MAX_BYTES);
+    uint64_t sum = HN_LAYOUT_VERSION, random = 1;
+    for (int i = 0; i < MAX_BYTES; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        bytes[i] = (uint8_t)(random >> 58); /* at most 0x3f: no scale is infinite */
+    }
+    hn_compute *compute;
+    ASSERT_OK(hn_compute_new(&compute, HN_ISA_SCALAR, 1, errp));
+    for (int t = 0; t < HN_DTYPE_COUNT; t++) {
+        hn_matrix matrix;
+        ASSERT_OK(hn_matrix_pack(compute, &matrix, (hn_dtype)t, ROWS, COLS, bytes, errp));
+        sum = hn_hash64(matrix.packed, matrix.packed_bytes, sum);
+        hn_matrix_done(&matrix);
+    }
+    hn_compute_free(compute);
+    free(bytes);
+    if (sum != OF_THIS_VERSION)
+        fail_msg("the packed layout changed: add 1 to HN_LAYOUT_VERSION (layout.h) and put 0x%llx "
+                 "here",
+                 (unsigned long long)sum);
+}
+
 static void test_no_memory(void **state) {
     (void)state;
     const hn_model_options options = options_for(HN_WEIGHTS_CACHE_ON, 1 << 30);
@@ -252,6 +282,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_no_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_oldest_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_auto_leaves_small_ones, setup, teardown),
+        cmocka_unit_test(test_layout_version),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,7 +173,7 @@ hn_status hn_session_constraint(hn_session *session, const hn_cli *cli,
         return hn_fail(err, HN_USAGE, "--grammar and --json-schema exclude each other");
     if (!path)
         return HN_OK;
-    HN_TRY(hn_file_read(path, (size_t)HN_GRAMMAR_MAX_BYTES, &text, &size, err));
+    HN_TRY(hn_cli_read(path, &text, &size, err));
     hn_status status = grammar
                            ? hn_grammar_from_gbnf(&session->grammar, text, size, path, err)
                            : hn_grammar_from_schema_text(&session->grammar, text, size, path, err);

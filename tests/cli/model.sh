@@ -113,6 +113,7 @@ assert a["finish"] == "stop" and 3 <= json.loads(a["text"])["n"] <= 40, a' && pa
 printf 'root ::= "colour: " ("red" | "blue") "!"\n' >g.gbnf
 expect "chat --grammar" 0 "^colour: (red|blue)!$" "$HONE" chat "$M" -p "Name a colour." -T 1 --grammar g.gbnf
 expect "it ends even without an end token" 0 "^colour: (red|blue)!$" "$HONE" chat "$M" -p Hi --grammar g.gbnf --ignore-eos
+expect "a grammar from a pipe" 0 "^ja$" "$HONE" chat "$M" -p Hi --grammar <(echo 'root ::= "ja"')
 expect "a grammar and a schema" 2 "exclude each other" "$HONE" chat "$M" -p Hi --grammar g.gbnf --json-schema n.json
 expect "a grammar that isn't there" 3 "none\.gbnf" "$HONE" chat "$M" -p Hi --grammar none.gbnf
 echo '{"type": "array", "uniqueItems": true}' >u.json

@@ -23,6 +23,9 @@ const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa) {
 #if defined(__x86_64__)
     if (hn_isa_includes(isa, HN_ISA_AVX2))
         return &hn_attention_kernels_avx2;
+#elif defined(__aarch64__)
+    if (hn_isa_includes(isa, HN_ISA_NEON))
+        return &hn_attention_kernels_neon;
 #endif
     (void)isa;
     return &hn_attention_kernels_portable;

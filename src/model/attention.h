@@ -66,4 +66,6 @@ const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa);
 extern const hn_attention_kernels hn_attention_kernels_portable;
 #if defined(__x86_64__)
 extern const hn_attention_kernels hn_attention_kernels_avx2;
+#elif defined(__aarch64__)
+extern const hn_attention_kernels hn_attention_kernels_neon;
 #endif

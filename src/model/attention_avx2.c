@@ -3,6 +3,6 @@
 #include <immintrin.h>
 
 #define KERNELS hn_attention_kernels_avx2
-#define FMA(a, b, c) ((v8)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define QUERIES_AT_ONCE 3
 #include "model/attention_tile.h"

@@ -6,15 +6,18 @@
 
 #include "model/kv_codec.h"
 
-enum { MAX_DIM = HN_ARCH_MAX_HEAD_DIM };
+enum {
+    MAX_DIM = HN_ARCH_MAX_HEAD_DIM,
+    WIDE = 4, /* vectors of a row of codes that are computed together, for each query */
+};
 
 typedef struct query_state {
     float q[MAX_DIM];
     float p[HN_ATTENTION_PART]; /* scores, then weights, of the part at hand */
-    v8 acc[MAX_DIM / LANES];    /* of the part, as max and sum are */
+    vf acc[MAX_DIM / LANES];    /* of the part, as max and sum are */
     float max, sum;
     float total_max, total_sum; /* of the parts before */
-    v8 total[MAX_DIM / LANES];
+    vf total[MAX_DIM / LANES];
 } query_state;
 
 /* K or V of one head and block. */
@@ -30,11 +33,11 @@ typedef struct tile_block {
 } tile_block;
 
 /* Vector c of the 32 codes of row `row`: a dimension of K. */
-INLINE v8 load_key(const int type, const uint8_t *codes, int row, int c) {
+INLINE vf load_key(const int type, const uint8_t *codes, int row, int c) {
     int i = row * HN_KV_BLOCK + c * LANES;
     switch (type) {
     case HN_F32:
-        return load_v8((const float *)(const void *)codes + i);
+        return load_vf((const float *)(const void *)codes + i);
     case HN_F16:
         return load_f16((const uint16_t *)(const void *)codes + i);
     default:
@@ -43,27 +46,28 @@ INLINE v8 load_key(const int type, const uint8_t *codes, int row, int c) {
 }
 
 /* Vector c of the 32 dimensions from `at` on of a position's values. */
-INLINE v8 load_value(const int type, const uint8_t *codes, int at, int c) {
+INLINE vf load_value(const int type, const uint8_t *codes, int at, int c) {
     int i = at + c * LANES;
     switch (type) {
     case HN_F32:
-        return load_v8((const float *)(const void *)codes + i);
+        return load_vf((const float *)(const void *)codes + i);
     case HN_F16:
         return load_f16((const uint16_t *)(const void *)codes + i);
     case HN_Q8_0:
         return load_code_q8(codes + i);
     default:
-        return load_code_q4(codes + at / 2 + c % 2 * LANES, c / 2);
+        return load_code_q4(codes + at / 2 + c % (BLOCK_VECTORS / 2) * LANES,
+                            c / (BLOCK_VECTORS / 2));
     }
 }
 
 /* s[i] += q[i] . K over dimensions first..end-1. */
 INLINE void score_dims(const int type, const query_state *states, const int n, const tile_block *b,
-                       int first, int end, v8 s[][BLOCK_VECTORS]) {
+                       int first, int end, int part, vf s[][WIDE]) {
     for (int d = first; d < end; d++) {
         __builtin_prefetch(b->ahead + d * b->ahead_step);
-        for (int c = 0; c < BLOCK_VECTORS; c++) {
-            v8 k = load_key(type, b->codes, d, c);
+        for (int c = 0; c < WIDE; c++) {
+            vf k = load_key(type, b->codes, d, part + c);
             for (int i = 0; i < n; i++)
                 s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
         }
@@ -72,14 +76,14 @@ INLINE void score_dims(const int type, const query_state *states, const int n, c
 
 /* The same for a group of q4_0: low halves of the bytes are its first 16 dimensions. */
 INLINE void score_group_q4(const query_state *states, const int n, const tile_block *b, int first,
-                           v8 s[][BLOCK_VECTORS]) {
+                           int part, vf s[][WIDE]) {
     for (int high = 0; high < 2; high++) {
-        const uint8_t *codes = b->codes + first / 2 * HN_KV_BLOCK;
+        const uint8_t *codes = b->codes + first / 2 * HN_KV_BLOCK + part * LANES;
         int d = first + high * (HN_KV_GROUP / 2);
         for (int end = d + HN_KV_GROUP / 2; d < end; d++, codes += HN_KV_BLOCK) {
             __builtin_prefetch(b->ahead + d * b->ahead_step);
-            for (int c = 0; c < BLOCK_VECTORS; c++) {
-                v8 k = load_code_q4(codes + c * LANES, high);
+            for (int c = 0; c < WIDE; c++) {
+                vf k = load_code_q4(codes + c * LANES, high);
                 for (int i = 0; i < n; i++)
                     s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
             }
@@ -88,74 +92,84 @@ INLINE void score_group_q4(const query_state *states, const int n, const tile_bl
 }
 
 /* Adds a group's sums, times its scales, to the scores; without scales there is one group. */
-INLINE void store_scores(query_state *states, const int n, const tile_block *b, int first,
-                         v8 s[][BLOCK_VECTORS]) {
-    for (int c = 0; c < BLOCK_VECTORS; c++) {
-        v8 scale = splat(1);
-        if (b->scales)
-            scale = load_f16(b->scales + first + c * LANES); /* a group has as many as dimensions */
+INLINE void store_scores(query_state *states, const int n, const tile_block *b, int first, int part,
+                         vf s[][WIDE]) {
+    for (int c = 0; c < WIDE; c++) {
+        vf scale = splat(1);
+        if (b->scales) /* a group has as many as dimensions */
+            scale = load_f16(b->scales + first + (part + c) * LANES);
         for (int i = 0; i < n; i++) {
-            float *p = states[i].p + b->at + c * LANES;
+            float *p = states[i].p + b->at + (part + c) * LANES;
             if (b->scales)
-                s[i][c] = FMA(s[i][c], scale, first ? load_v8(p) : splat(0));
-            store_v8(p, s[i][c]);
+                s[i][c] = FMA(s[i][c], scale, first ? load_vf(p) : splat(0));
+            store_vf(p, s[i][c]);
         }
     }
 }
 
-/* p[i] = q[i] . K for the block's 32 keys. */
-INLINE void score_block(const int type, query_state *states, const int n, const tile_block *b) {
-    v8 s[QUERIES_AT_ONCE][BLOCK_VECTORS];
+/* p[i] = q[i] . K for WIDE vectors of the block's keys from vector `part` on. */
+INLINE void score_part(const int type, query_state *states, const int n, const tile_block *b,
+                       int part) {
+    vf s[QUERIES_AT_ONCE][WIDE];
     int group = b->scales ? HN_KV_GROUP : b->dim;
     for (int first = 0; first < b->dim; first += group) {
+        int end = first + group < b->dim ? first + group : b->dim;
         for (int i = 0; i < n; i++)
-            for (int c = 0; c < BLOCK_VECTORS; c++)
+            for (int c = 0; c < WIDE; c++)
                 s[i][c] = splat(0);
         if (type == HN_Q4_0)
-            score_group_q4(states, n, b, first, s);
+            score_group_q4(states, n, b, first, part, s);
         else
-            score_dims(type, states, n, b, first, first + group < b->dim ? first + group : b->dim,
-                       s);
-        store_scores(states, n, b, first, s);
+            score_dims(type, states, n, b, first, end, part, s);
+        store_scores(states, n, b, first, part, s);
     }
 }
 
-/* acc[i] += p[i] V for keys first..last, `width` vectors of dimensions from `dim` on. */
+INLINE void score_block(const int type, query_state *states, const int n, const tile_block *b) {
+    for (int part = 0; part < BLOCK_VECTORS; part += WIDE)
+        score_part(type, states, n, b, part);
+}
+
+/* acc[i] += p[i] V for keys first..last; `width` vectors of dimensions, from vector `part` of the
+ * group at `dim` on. */
 INLINE void mix_columns(const int type, query_state *states, const int n, const tile_block *b,
-                        int dim, const int width) {
-    v8 acc[QUERIES_AT_ONCE][BLOCK_VECTORS];
+                        int dim, const int part, const int width) {
+    vf acc[QUERIES_AT_ONCE][WIDE];
     float scaled[QUERIES_AT_ONCE][HN_KV_BLOCK];
     const float *p[QUERIES_AT_ONCE];
     for (int i = 0; i < n; i++) {
         p[i] = states[i].p + b->at;
         for (int c = 0; b->scales && c < BLOCK_VECTORS; c++) {
-            v8 scale = load_f16(b->scales + dim / HN_KV_GROUP * HN_KV_BLOCK + c * LANES);
-            store_v8(scaled[i] + c * LANES, load_v8(p[i] + c * LANES) * scale);
+            vf scale = load_f16(b->scales + dim / HN_KV_GROUP * HN_KV_BLOCK + c * LANES);
+            store_vf(scaled[i] + c * LANES, load_vf(p[i] + c * LANES) * scale);
         }
         if (b->scales)
             p[i] = scaled[i];
         for (int c = 0; c < width; c++)
-            acc[i][c] = states[i].acc[dim / LANES + c];
+            acc[i][c] = states[i].acc[dim / LANES + part + c];
     }
     const uint8_t *ahead = b->ahead + dim * b->ahead_step;
     int at = b->first * b->dim + dim;
     for (int j = b->first; j <= b->last; j++, at += b->dim) {
         __builtin_prefetch(ahead + j * b->ahead_step);
         for (int c = 0; c < width; c++) {
-            v8 v = load_value(type, b->codes, at, c);
+            vf v = load_value(type, b->codes, at, part + c);
             for (int i = 0; i < n; i++)
                 acc[i][c] = FMA(splat(p[i][j]), v, acc[i][c]);
         }
     }
     for (int i = 0; i < n; i++)
         for (int c = 0; c < width; c++)
-            states[i].acc[dim / LANES + c] = acc[i][c];
+            states[i].acc[dim / LANES + part + c] = acc[i][c];
 }
 
 INLINE void mix_block(const int type, query_state *states, const int n, const tile_block *b) {
     int dim = 0;
-    for (; dim + HN_KV_GROUP <= b->dim; dim += HN_KV_GROUP)
-        mix_columns(type, states, n, b, dim, BLOCK_VECTORS);
+    for (; dim + HN_KV_GROUP <= b->dim; dim += HN_KV_GROUP) {
+        mix_columns(type, states, n, b, dim, 0, WIDE);
+        if ((int)BLOCK_VECTORS > (int)WIDE)
+            mix_columns(type, states, n, b, dim, WIDE, WIDE);
+    }
     for (; type == HN_F32 && dim < b->dim; dim += LANES)
-        mix_columns(type, states, n, b, dim, 1);
+        mix_columns(type, states, n, b, dim, 0, 1);
 }

@@ -1,6 +1,6 @@
-/* The inner loops of attention, written once over vectors of eight floats and compiled for each
+/* The inner loops of attention, written once over vectors of floats and compiled for each
  * instruction set by the file that includes this. The includer defines KERNELS (the table's name),
- * FMA(a, b, c) on v8, and QUERIES_AT_ONCE (how many share a read of K and V).
+ * FMA(a, b, c) on vf, and QUERIES_AT_ONCE (how many share a read of K and V).
  *
  * Online softmax (Milakov and Gimelshein, 2018) in the log2 domain, by parts of the keys that are
  * then joined. Every query's operations and their order are the same however many are computed at
@@ -16,9 +16,9 @@ enum { AHEAD = 2 };
 
 /* Scores to weights for the part's keys first..last (may be outside it), zeros elsewhere. */
 INLINE void weigh_part(query_state *state, int32_t first, int32_t last) {
-    const i8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    const vi lane = lanes_vi();
     enum { VECTORS = HN_ATTENTION_PART / LANES };
-    v8 *p = (v8 *)state->p, best = splat(MASKED), sum = splat(0);
+    vf *p = (vf *)state->p, best = splat(MASKED), sum = splat(0);
     first = first < 0 ? 0 : first;
     last = last >= HN_ATTENTION_PART ? HN_ATTENTION_PART - 1 : last;
     if (first > last) {
@@ -26,18 +26,18 @@ INLINE void weigh_part(query_state *state, int32_t first, int32_t last) {
         return;
     }
     int from = first / LANES, to = last / LANES;
-    p[from] = select_v8(lane + from * LANES >= first, p[from], splat(MASKED));
-    p[to] = select_v8(lane + to * LANES <= last, p[to], splat(MASKED));
+    p[from] = select_vf(lane + from * LANES >= first, p[from], splat(MASKED));
+    p[to] = select_vf(lane + to * LANES <= last, p[to], splat(MASKED));
     for (int c = from; c <= to; c++)
-        best = max_v8(best, p[c]);
-    state->max = largest_v8(best);
+        best = max_vf(best, p[c]);
+    state->max = largest_vf(best);
     memset(p, 0, (size_t)from * sizeof *p);
     for (int c = from; c <= to; c++) {
-        p[c] = exp2_v8(p[c] - splat(state->max)); /* of a masked one it is 0 */
+        p[c] = exp2_vf(p[c] - splat(state->max)); /* of a masked one it is 0 */
         sum += p[c];
     }
     memset(p + to + 1, 0, (size_t)(VECTORS - 1 - to) * sizeof *p);
-    state->sum = sum_v8(sum);
+    state->sum = sum_vf(sum);
 }
 
 /* Whether every query of the tile sees all of the block. */
@@ -157,12 +157,12 @@ static void start_part(query_state *state, int padded_dim) {
 }
 
 /* Adds a part's sums to those of the parts before, scaled to the larger maximum. */
-INLINE void join_part(float *total_max, float *total_sum, v8 *total, float max, float sum,
-                      const v8 *acc, int vectors_dim) {
+INLINE void join_part(float *total_max, float *total_sum, vf *total, float max, float sum,
+                      const vf *acc, int vectors_dim) {
     if (max <= MASKED) /* it saw no key */
         return;
     float most = max > *total_max ? max : *total_max;
-    v8 old = exp2_v8(splat(*total_max - most)), new = exp2_v8(splat(max - most));
+    vf old = exp2_vf(splat(*total_max - most)), new = exp2_vf(splat(max - most));
     *total_sum = *total_sum * old[0] + sum * new[0];
     for (int c = 0; c < vectors_dim; c++)
         total[c] = FMA(total[c], old, acc[c] * new);
@@ -179,10 +179,10 @@ static void finish_part(const hn_attention_tile *tile, query_state *state, int i
     float *out = tile->out[i];
     out[HN_PARTIAL_MAX] = state->max;
     out[HN_PARTIAL_SUM] = state->sum;
-    memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(v8));
+    memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(vf));
 }
 
-static void finish_query(const hn_kv *kv, v8 *total, float sum, int head_dim, float *out) {
+static void finish_query(const hn_kv *kv, vf *total, float sum, int head_dim, float *out) {
     float *values = (float *)total;
     for (int d = 0; d < head_dim; d++)
         values[d] /= sum;
@@ -197,11 +197,11 @@ static void finish_query(const hn_kv *kv, v8 *total, float sum, int head_dim, fl
 static void join(const hn_kv *kv, const float *partials, int n_parts, int head_dim, float *out) {
     float max = MASKED, sum = 0;
     int padded_dim = kv->padded_dim;
-    v8 total[MAX_DIM / LANES];
+    vf total[MAX_DIM / LANES];
     memset(total, 0, (size_t)padded_dim * sizeof(float));
     for (int i = 0; i < n_parts; i++, partials += hn_attention_partial_floats(padded_dim))
         join_part(&max, &sum, total, partials[HN_PARTIAL_MAX], partials[HN_PARTIAL_SUM],
-                  (const v8 *)(partials + HN_KV_LANES), padded_dim / LANES);
+                  (const vf *)(partials + HN_KV_LANES), padded_dim / LANES);
     finish_query(kv, total, sum, head_dim, out);
 }
 

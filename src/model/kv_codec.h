@@ -5,61 +5,71 @@
 
 #include "model/vec.h"
 
-typedef int8_t s8x8 __attribute__((vector_size(8), aligned(1), may_alias));
-typedef uint16_t u16x8 __attribute__((vector_size(16), aligned(2), may_alias));
-
 enum { BLOCK_VECTORS = HN_KV_BLOCK / LANES };
 
 static const float F16_MAX = 65504.0f;
 
-INLINE v8 load_f16(const uint16_t *x) {
-#if defined(__F16C__)
-    return (v8)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+INLINE vf load_f16(const uint16_t *x) {
+#if defined(__F16C__) && VECTOR_LANES == 8
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+#elif defined(__aarch64__)
+    return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x)));
 #else
     /* The exponent is put right by a product, which is exact for subnormals too; no infinities. */
-    typedef uint32_t u32x8 __attribute__((vector_size(32)));
-    u32x8 bits = __builtin_convertvector(*(const u16x8 *)x, u32x8);
-    v8 size = (v8)((bits & 0x7fff) << 13) * splat(0x1p112f);
-    return (v8)((u32x8)size | (bits & 0x8000) << 16);
+    typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+    vu bits;
+    for (int i = 0; i < LANES; i++)
+        bits[i] = x[i];
+    vf size = (vf)((bits & 0x7fff) << 13) * splat(0x1p112f);
+    return (vf)((vu)size | (bits & 0x8000) << 16);
 #endif
 }
 
 /* Of finite values up to F16_MAX. */
-INLINE void store_f16(uint16_t *out, v8 x) {
-#if defined(__F16C__)
+INLINE void store_f16(uint16_t *out, vf x) {
+#if defined(__F16C__) && VECTOR_LANES == 8
     _mm_storeu_si128((__m128i *)(void *)out, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)
+    vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)x)));
 #else
     for (int i = 0; i < LANES; i++)
         out[i] = hn_f32_to_f16(x[i]);
 #endif
 }
 
-INLINE v8 limit_f16(v8 x) {
-    return min_v8(max_v8(x, splat(-F16_MAX)), splat(F16_MAX));
+INLINE vf limit_f16(vf x) {
+    return min_vf(max_vf(x, splat(-F16_MAX)), splat(F16_MAX));
 }
 
-INLINE v8 int_to_v8(i8 x) {
-    return __builtin_convertvector(x, v8);
+INLINE vf int_to_vf(vi x) {
+    return __builtin_convertvector(x, vf);
 }
 
-INLINE i8 load_s8(const int8_t *x) {
-#if defined(__AVX2__)
-    return (i8)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+INLINE vi load_s8(const int8_t *x) {
+#if defined(__AVX2__) && VECTOR_LANES == 8
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+#elif defined(__aarch64__)
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return (vi)vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)))));
 #else
-    return __builtin_convertvector(*(const s8x8 *)x, i8);
+    vi out;
+    for (int i = 0; i < LANES; i++)
+        out[i] = x[i];
+    return out;
 #endif
 }
 
-/* Eight codes as floats; q4_0's from the low or the high half of eight bytes. */
-INLINE v8 load_code_q8(const uint8_t *codes) {
-    return int_to_v8(load_s8((const int8_t *)codes));
+/* A vector of codes as floats; q4_0's from the low or the high half of as many bytes. */
+INLINE vf load_code_q8(const uint8_t *codes) {
+    return int_to_vf(load_s8((const int8_t *)codes));
 }
 
-INLINE v8 load_code_q4(const uint8_t *codes, const int high) {
-    i8 pair = load_s8((const int8_t *)codes);
+INLINE vf load_code_q4(const uint8_t *codes, const int high) {
+    vi pair = load_s8((const int8_t *)codes);
     if (!high)
         pair <<= 28;
-    return int_to_v8(pair >> (high ? 4 : 28));
+    return int_to_vf(pair >> (high ? 4 : 28));
 }
 
 /* Dimensions of the group that begins at `first`. */
@@ -103,7 +113,7 @@ static const float *get_v_f32(const uint8_t *block, int dim, int first, int last
 static void put_k_f16(uint8_t *block, const float *x, int dim, int slot) {
     uint16_t *k = (uint16_t *)(void *)block + slot, row[LANES];
     for (int d = 0; d < dim; d += LANES) {
-        store_f16(row, limit_f16(load_v8(x + d)));
+        store_f16(row, limit_f16(load_vf(x + d)));
         for (int i = 0; i < LANES; i++)
             k[(d + i) * HN_KV_BLOCK] = row[i];
     }
@@ -112,20 +122,20 @@ static void put_k_f16(uint8_t *block, const float *x, int dim, int slot) {
 static void put_v_f16(uint8_t *block, const float *x, int dim, int slot) {
     uint16_t *v = (uint16_t *)(void *)block + slot * dim;
     for (int d = 0; d < dim; d += LANES)
-        store_f16(v + d, limit_f16(load_v8(x + d)));
+        store_f16(v + d, limit_f16(load_vf(x + d)));
 }
 
 static const float *get_k_f16(const uint8_t *block, int dim, float *tile) {
     const uint16_t *k = (const uint16_t *)(const void *)block;
     for (int i = 0; i < dim * HN_KV_BLOCK; i += LANES)
-        store_v8(tile + i, load_f16(k + i));
+        store_vf(tile + i, load_f16(k + i));
     return tile;
 }
 
 static const float *get_v_f16(const uint8_t *block, int dim, int first, int last, float *tile) {
     const uint16_t *v = (const uint16_t *)(const void *)block;
     for (int i = first * dim; i < (last + 1) * dim; i += LANES)
-        store_v8(tile + i, load_f16(v + i));
+        store_vf(tile + i, load_f16(v + i));
     return tile;
 }
 
@@ -148,12 +158,12 @@ INLINE float group_scale(const float *x, int width, const int bits, uint16_t *sc
 /* The codes of a group, from -limit (q4_0: -8) to the most there is. */
 INLINE void group_codes(const float *x, int width, float scale, const int lowest, const int highest,
                         int32_t *codes) {
-    const v8 magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    v8 inverse = splat(scale != 0 ? 1 / scale : 0);
+    const vf magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    vf inverse = splat(scale != 0 ? 1 / scale : 0);
     for (int i = 0; i < width; i += LANES) {
-        v8 q = limit_f16(load_v8(x + i)) * inverse;
-        q = min_v8(max_v8(q, splat((float)lowest)), splat((float)highest));
-        i8 code = (i8)(q + magic) - (i8)magic;
+        vf q = limit_f16(load_vf(x + i)) * inverse;
+        q = min_vf(max_vf(q, splat((float)lowest)), splat((float)highest));
+        vi code = (vi)(q + magic) - (vi)magic;
         memcpy(codes + i, &code, sizeof code);
     }
 }
@@ -183,48 +193,54 @@ static void put_v_q8(uint8_t *block, const float *x, int dim, int slot) {
 static const float *get_k_q8(const uint8_t *block, int dim, float *tile) {
     const uint8_t *codes = codes_in(block, dim);
     for (int i = 0; i < dim * HN_KV_BLOCK; i += LANES)
-        store_v8(tile + i, load_code_q8(codes + i));
+        store_vf(tile + i, load_code_q8(codes + i));
     return tile;
 }
 
 static const float *get_v_q8(const uint8_t *block, int dim, int first, int last, float *tile) {
     const uint8_t *codes = codes_in(block, dim);
     for (int i = first * dim; i < (last + 1) * dim; i += LANES)
-        store_v8(tile + i, load_code_q8(codes + i));
+        store_vf(tile + i, load_code_q8(codes + i));
     return tile;
 }
 
-/* Sums and differences of neighbours: lane i of the result is a[i] + b[i] where `minus` has no bit
- * i, else a[i] - b[i]. */
-INLINE v8 sums_v8(v8 a, v8 b, const i8 minus) {
-    return a + (v8)((i8)b ^ (minus << 31));
+/* a + b, or a - b in the lanes where `minus` is 1. */
+INLINE vf sums_vf(vf a, vf b, vi minus) {
+    return a + (vf)((vi)b ^ (minus << 31));
 }
 
-/* The Walsh-Hadamard transform of 32 values, which is its own inverse: five rounds of sums and
- * differences of values 1, 2, 4, 8 and 16 apart. */
-INLINE void turn_group(float *x) {
-    const float norm = 0.17677669529663687f; /* 1 / sqrt(32) */
-    v8 a[BLOCK_VECTORS];
-    for (int c = 0; c < BLOCK_VECTORS; c++) {
-        v8 v = load_v8(x + c * LANES);
-        v = sums_v8(PAIR(v, v, 0, 0, 2, 2, 4, 4, 6, 6), PAIR(v, v, 1, 1, 3, 3, 5, 5, 7, 7),
-                    (i8){0, 1, 0, 1, 0, 1, 0, 1});
-        v = sums_v8(PAIR(v, v, 0, 1, 0, 1, 4, 5, 4, 5), PAIR(v, v, 2, 3, 2, 3, 6, 7, 6, 7),
-                    (i8){0, 0, 1, 1, 0, 0, 1, 1});
-        a[c] = sums_v8(PAIR(v, v, 0, 1, 2, 3, 0, 1, 2, 3), PAIR(v, v, 4, 5, 6, 7, 4, 5, 6, 7),
-                       (i8){0, 0, 0, 0, 1, 1, 1, 1});
-    }
-    v8 low = a[0] + a[1], low_odd = a[0] - a[1], high = a[2] + a[3], high_odd = a[2] - a[3];
-    store_v8(x, (low + high) * splat(norm));
-    store_v8(x + LANES, (low_odd + high_odd) * splat(norm));
-    store_v8(x + 2 * LANES, (low - high) * splat(norm));
-    store_v8(x + 3 * LANES, (low_odd - high_odd) * splat(norm));
+/* The rounds within a vector: sums and differences of values 1, 2 and (of 8) 4 apart. */
+INLINE vf turn_vf(vf v) {
+#if VECTOR_LANES == 8
+    v = sums_vf(PAIR(v, v, 0, 0, 2, 2, 4, 4, 6, 6), PAIR(v, v, 1, 1, 3, 3, 5, 5, 7, 7),
+                lanes_vi() & 1);
+    v = sums_vf(PAIR(v, v, 0, 1, 0, 1, 4, 5, 4, 5), PAIR(v, v, 2, 3, 2, 3, 6, 7, 6, 7),
+                lanes_vi() >> 1 & 1);
+    return sums_vf(PAIR(v, v, 0, 1, 2, 3, 0, 1, 2, 3), PAIR(v, v, 4, 5, 6, 7, 4, 5, 6, 7),
+                   lanes_vi() >> 2);
+#else
+    v = sums_vf(PAIR(v, v, 0, 0, 2, 2), PAIR(v, v, 1, 1, 3, 3), lanes_vi() & 1);
+    return sums_vf(PAIR(v, v, 0, 1, 0, 1), PAIR(v, v, 2, 3, 2, 3), lanes_vi() >> 1);
+#endif
 }
 
-/* Turns each whole group. */
+/* The Walsh-Hadamard transform of each whole group, which is its own inverse. */
 static void turn(float *x, int dim) {
-    for (; dim >= HN_KV_GROUP; dim -= HN_KV_GROUP, x += HN_KV_GROUP)
-        turn_group(x);
+    const float norm = 0.17677669529663687f; /* 1 / sqrt(32) */
+    for (; dim >= HN_KV_GROUP; dim -= HN_KV_GROUP, x += HN_KV_GROUP) {
+        vf v[BLOCK_VECTORS];
+        for (int c = 0; c < BLOCK_VECTORS; c++)
+            v[c] = turn_vf(load_vf(x + c * LANES));
+        for (int half = 1; half < BLOCK_VECTORS; half *= 2)
+            for (int c = 0; c < BLOCK_VECTORS; c++)
+                if (!(c & half)) {
+                    vf a = v[c], b = v[c + half];
+                    v[c] = a + b;
+                    v[c + half] = a - b;
+                }
+        for (int c = 0; c < BLOCK_VECTORS; c++)
+            store_vf(x + c * LANES, v[c] * splat(norm));
+    }
 }
 
 /* Low nibbles are the first half of the group's dimensions, high ones the second. A short group's
@@ -238,7 +254,7 @@ INLINE void put_q4(uint8_t *block, const float *x, int dim, int slot, const int 
     for (int d = 0; d < dim; d += HN_KV_GROUP, scales += HN_KV_BLOCK) {
         int width = group_width(dim, d), half = width / 2;
         for (int i = 0; i < width; i += LANES)
-            store_v8(turned + i, limit_f16(load_v8(x + d + i)));
+            store_vf(turned + i, limit_f16(load_vf(x + d + i)));
         turn(turned, width);
         float scale = group_scale(turned, width, 4, &scales[slot]);
         group_codes(turned, width, scale, -8, 7, group);
@@ -262,8 +278,8 @@ static const float *get_k_q4(const uint8_t *block, int dim, float *tile) {
         for (int d = first; d < first + half; d++, codes += HN_KV_BLOCK)
             for (int c = 0; c < HN_KV_BLOCK; c += LANES) {
                 float *at = tile + d * HN_KV_BLOCK + c;
-                store_v8(at, load_code_q4(codes + c, 0));
-                store_v8(at + half * HN_KV_BLOCK, load_code_q4(codes + c, 1));
+                store_vf(at, load_code_q4(codes + c, 0));
+                store_vf(at + half * HN_KV_BLOCK, load_code_q4(codes + c, 1));
             }
     }
     return tile;
@@ -278,8 +294,8 @@ static const float *get_v_q4(const uint8_t *block, int dim, int first, int last,
             float *out = tile + j * dim + from;
             int i = 0;
             for (; i + LANES <= half; i += LANES) {
-                store_v8(out + i, load_code_q4(pairs + i, 0));
-                store_v8(out + half + i, load_code_q4(pairs + i, 1));
+                store_vf(out + i, load_code_q4(pairs + i, 0));
+                store_vf(out + half + i, load_code_q4(pairs + i, 1));
             }
             for (; i < half; i++) {
                 out[i] = (float)((int8_t)(pairs[i] << 4) >> 4);

@@ -7,28 +7,28 @@
 
 enum { UP_ROWS = 4 };
 
-INLINE v8 silu_v8(v8 x) {
-    return x * sigmoid_v8(x);
+INLINE vf silu_vf(vf x) {
+    return x * sigmoid_vf(x);
 }
 
 /* gelu in its tanh form (Hendrycks and Gimpel, 2016): (1 + tanh u) / 2 = sigmoid(2u). */
-INLINE v8 gelu_v8(v8 x) {
-    v8 u = splat(0.7978845608f) * FMA(splat(0.044715f) * x * x, x, x); /* sqrt(2 / pi) */
-    return x * sigmoid_v8(u + u);
+INLINE vf gelu_vf(vf x) {
+    vf u = splat(0.7978845608f) * FMA(splat(0.044715f) * x * x, x, x); /* sqrt(2 / pi) */
+    return x * sigmoid_vf(u + u);
 }
 
 INLINE void activate(const int gelu, float *gate, const float *up, long n) {
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
-        v8 x = load_v8(gate + i);
-        store_v8(gate + i, (gelu ? gelu_v8(x) : silu_v8(x)) * load_v8(up + i));
+        vf x = load_vf(gate + i);
+        store_vf(gate + i, (gelu ? gelu_vf(x) : silu_vf(x)) * load_vf(up + i));
     }
     if (i == n)
         return;
     float tail[LANES] = {0};
     memcpy(tail, gate + i, (size_t)(n - i) * sizeof *gate);
-    v8 x = load_v8(tail);
-    store_v8(tail, gelu ? gelu_v8(x) : silu_v8(x));
+    vf x = load_vf(tail);
+    store_vf(tail, gelu ? gelu_vf(x) : silu_vf(x));
     for (long k = i; k < n; k++)
         gate[k] = tail[k - i] * up[k];
 }
@@ -44,20 +44,20 @@ static void gelu_mul(float *gate, const float *up, long n) {
 /* Dot products of x with `count` rows of a, each in eight lanes. */
 INLINE void dots(const float *x, const float *a, int64_t n, const int count, float scale,
                  float *out) {
-    v8 sum[LORA_DOTS];
+    vf sum[LORA_DOTS];
     for (int j = 0; j < count; j++)
         sum[j] = splat(0);
     int64_t k = 0;
     for (; k + LANES <= n; k += LANES) {
-        v8 value = load_v8(x + k);
+        vf value = load_vf(x + k);
         for (int j = 0; j < count; j++)
-            sum[j] = FMA(value, load_v8(a + j * n + k), sum[j]);
+            sum[j] = FMA(value, load_vf(a + j * n + k), sum[j]);
     }
     for (int j = 0; j < count; j++) {
         float tail = 0;
         for (int64_t t = k; t < n; t++)
             tail += x[t] * a[j * n + t];
-        out[j] = scale * (sum_v8(sum[j]) + tail);
+        out[j] = scale * (sum_vf(sum[j]) + tail);
     }
 }
 
@@ -73,12 +73,12 @@ static void lora_down(const hn_lora *lora, const float *x, float *u, int first, 
 INLINE void turn_rows(const float *b, int stride, int ranks, float *bt) {
     int j = 0;
     for (; j + LANES <= ranks; j += LANES) {
-        v8 in[LANES], out[LANES];
+        vf in[LANES], out[LANES];
         for (int o = 0; o < LANES; o++)
-            in[o] = load_v8(b + (int64_t)o * stride + j);
-        transpose_v8(in, out);
+            in[o] = load_vf(b + (int64_t)o * stride + j);
+        transpose_vf(in, out);
         for (int k = 0; k < LANES; k++)
-            store_v8(bt + (j + k) * LANES, out[k]);
+            store_vf(bt + (j + k) * LANES, out[k]);
     }
     for (; j < ranks; j++)
         for (int o = 0; o < LANES; o++)
@@ -89,18 +89,18 @@ INLINE void turn_rows(const float *b, int stride, int ranks, float *bt) {
  * bt: (ranks, 8). Rows side by side hide the latency of each one's sum. */
 INLINE void up_tile(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at,
                     int i, const int count) {
-    v8 sum[UP_ROWS];
+    vf sum[UP_ROWS];
     const float *u = rows->u + i * rows->u_stride + rank;
     float *y = rows->y + i * rows->y_stride + at;
     for (int c = 0; c < count; c++)
-        sum[c] = load_v8(y + c * rows->y_stride);
+        sum[c] = load_vf(y + c * rows->y_stride);
     for (int j = 0; j < ranks; j++) {
-        v8 b = load_v8(bt + j * LANES);
+        vf b = load_vf(bt + j * LANES);
         for (int c = 0; c < count; c++)
             sum[c] = FMA(splat(u[c * rows->u_stride + j]), b, sum[c]);
     }
     for (int c = 0; c < count; c++)
-        store_v8(y + c * rows->y_stride, sum[c]);
+        store_vf(y + c * rows->y_stride, sum[c]);
 }
 
 INLINE void up_rows(const hn_lora_rows *rows, const float *bt, int rank, int ranks, int64_t at) {
@@ -116,7 +116,7 @@ static void up_single(const hn_lora_rows *rows, int64_t at) {
     for (int i = 0; i < rows->n; i++) {
         const float *u = rows->u + (int64_t)i * rows->u_stride;
         float *y = rows->y + (int64_t)i * rows->y_stride + at;
-        v8 sum = splat(*y);
+        vf sum = splat(*y);
         for (int j = 0; j < lora->r; j++)
             sum = FMA(splat(u[j]), splat(lora->b[at * lora->r + j]), sum);
         *y = sum[0];

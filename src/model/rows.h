@@ -36,4 +36,6 @@ const hn_row_kernels *hn_row_kernels_get(hn_isa isa);
 extern const hn_row_kernels hn_row_kernels_portable;
 #if defined(__x86_64__)
 extern const hn_row_kernels hn_row_kernels_avx2;
+#elif defined(__aarch64__)
+extern const hn_row_kernels hn_row_kernels_neon;
 #endif

@@ -10,8 +10,10 @@ const hn_row_kernels *hn_row_kernels_get(hn_isa isa) {
 #if defined(__x86_64__)
     if (hn_isa_includes(isa, HN_ISA_AVX2))
         return &hn_row_kernels_avx2;
-#else
-    (void)isa;
+#elif defined(__aarch64__)
+    if (hn_isa_includes(isa, HN_ISA_NEON))
+        return &hn_row_kernels_neon;
 #endif
+    (void)isa;
     return &hn_row_kernels_portable;
 }

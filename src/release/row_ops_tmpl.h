@@ -3,41 +3,42 @@
 #include "release/row_ops.h"
 
 #define FMA(a, b, c) ((a) * (b) + (c)) /* vec.h wants one */
+#define VECTOR_LANES 8
 #include "model/vec.h"
 
 static hn_grid_sums round_values(const float *x, const float *w, int n, float d, float m,
                                  float top) {
-    const v8 magic = splat(12582912); /* see hn_grid_code */
-    const v8 inverse = splat(d != 0 ? 1 / d : 0), scale = splat(d), offset = splat(m);
-    const v8 zero = splat(0), most = splat(top);
-    v8 q1 = zero, q2 = zero, qx = zero, error = zero;
+    const vf magic = splat(12582912); /* see hn_grid_code */
+    const vf inverse = splat(d != 0 ? 1 / d : 0), scale = splat(d), offset = splat(m);
+    const vf zero = splat(0), most = splat(top);
+    vf q1 = zero, q2 = zero, qx = zero, error = zero;
     for (int i = 0; i < n; i += LANES) {
-        v8 value = load_v8(x + i), weight = load_v8(w + i);
-        v8 t = min_v8(max_v8((value - offset) * inverse, zero), most);
-        v8 q = (t + magic) - magic, wq = weight * q, r = value - (scale * q + offset);
+        vf value = load_vf(x + i), weight = load_vf(w + i);
+        vf t = min_vf(max_vf((value - offset) * inverse, zero), most);
+        vf q = (t + magic) - magic, wq = weight * q, r = value - (scale * q + offset);
         q1 += wq;
         q2 += wq * q;
         qx += wq * value;
         error += weight * r * r;
     }
     return (hn_grid_sums){
-        .q = sum_v8(q1), .qq = sum_v8(q2), .qx = sum_v8(qx), .error = sum_v8(error)};
+        .q = sum_vf(q1), .qq = sum_vf(q2), .qx = sum_vf(qx), .error = sum_vf(error)};
 }
 
 static void add_rows(float *y, const float *c, const float *rows, int64_t n, int64_t stride,
                      int64_t width) {
     enum { AT_ONCE = 4 };
     for (int64_t j = 0; j < width; j += AT_ONCE * LANES) {
-        v8 sum[AT_ONCE];
+        vf sum[AT_ONCE];
         for (int k = 0; k < AT_ONCE; k++)
-            sum[k] = load_v8(y + j + k * LANES);
+            sum[k] = load_vf(y + j + k * LANES);
         for (int64_t i = 0; i < n; i++) {
-            const v8 factor = splat(c[i]);
+            const vf factor = splat(c[i]);
             for (int k = 0; k < AT_ONCE; k++)
-                sum[k] += factor * load_v8(rows + i * stride + j + k * LANES);
+                sum[k] += factor * load_vf(rows + i * stride + j + k * LANES);
         }
         for (int k = 0; k < AT_ONCE; k++)
-            store_v8(y + j + k * LANES, sum[k]);
+            store_vf(y + j + k * LANES, sum[k]);
     }
 }
 

@@ -11,14 +11,16 @@ enum {
     WIDE = 4, /* vectors of a row of codes that are computed together, for each query */
 };
 
-typedef struct query_state {
-    float q[MAX_DIM];
-    float p[HN_ATTENTION_PART]; /* scores, then weights, of the part at hand */
-    vf acc[MAX_DIM / LANES];    /* of the part, as max and sum are */
-    float max, sum;
-    float total_max, total_sum; /* of the parts before */
-    vf total[MAX_DIM / LANES];
-} query_state;
+/* What is known of a tile's queries. Rows lie close together: three that are far apart make each
+ * other's cache lines slow to find. */
+typedef struct tile_state {
+    float q[HN_ATTENTION_QUERIES * MAX_DIM];          /* (queries, dim) */
+    float p[HN_ATTENTION_QUERIES][HN_ATTENTION_PART]; /* the part's scores, then weights */
+    float acc[HN_ATTENTION_QUERIES * MAX_DIM];        /* of the part, as max and sum are */
+    float max[HN_ATTENTION_QUERIES], sum[HN_ATTENTION_QUERIES];
+    float total_max[HN_ATTENTION_QUERIES], total_sum[HN_ATTENTION_QUERIES]; /* of parts before */
+    float total[HN_ATTENTION_QUERIES * MAX_DIM];
+} tile_state;
 
 /* K or V of one head and block. */
 typedef struct tile_block {
@@ -61,22 +63,22 @@ INLINE vf load_value(const int type, const uint8_t *codes, int at, int c) {
     }
 }
 
-/* s[i] += q[i] . K over dimensions first..end-1. */
-INLINE void score_dims(const int type, const query_state *states, const int n, const tile_block *b,
-                       int first, int end, int part, vf s[][WIDE]) {
+/* s[i] += q[i] . K over dimensions first..end-1; q (n, dim). */
+INLINE void score_dims(const int type, const float *q, const int n, const tile_block *b, int first,
+                       int end, int part, vf s[][WIDE]) {
     for (int d = first; d < end; d++) {
         __builtin_prefetch(b->ahead + d * b->ahead_step);
         for (int c = 0; c < WIDE; c++) {
             vf k = load_key(type, b->codes, d, part + c);
             for (int i = 0; i < n; i++)
-                s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
+                s[i][c] = FMA(splat(q[i * b->dim + d]), k, s[i][c]);
         }
     }
 }
 
 /* The same for a group of q4_0: low halves of the bytes are its first 16 dimensions. */
-INLINE void score_group_q4(const query_state *states, const int n, const tile_block *b, int first,
-                           int part, vf s[][WIDE]) {
+INLINE void score_group_q4(const float *q, const int n, const tile_block *b, int first, int part,
+                           vf s[][WIDE]) {
     for (int high = 0; high < 2; high++) {
         const uint8_t *codes = b->codes + first / 2 * HN_KV_BLOCK + part * LANES;
         int d = first + high * (HN_KV_GROUP / 2);
@@ -85,31 +87,33 @@ INLINE void score_group_q4(const query_state *states, const int n, const tile_bl
             for (int c = 0; c < WIDE; c++) {
                 vf k = load_code_q4(codes + c * LANES, high);
                 for (int i = 0; i < n; i++)
-                    s[i][c] = FMA(splat(states[i].q[d]), k, s[i][c]);
+                    s[i][c] = FMA(splat(q[i * b->dim + d]), k, s[i][c]);
             }
         }
     }
 }
 
 /* Adds a group's sums, times its scales, to the scores; without scales there is one group. */
-INLINE void store_scores(query_state *states, const int n, const tile_block *b, int first, int part,
-                         vf s[][WIDE]) {
+INLINE void store_scores(float (*p)[HN_ATTENTION_PART], const int n, const tile_block *b, int first,
+                         int part, vf s[][WIDE]) {
     for (int c = 0; c < WIDE; c++) {
         vf scale = splat(1);
         if (b->scales) /* a group has as many as dimensions */
             scale = load_f16(b->scales + first + (part + c) * LANES);
         for (int i = 0; i < n; i++) {
-            float *p = states[i].p + b->at + (part + c) * LANES;
+            float *at = p[i] + b->at + (part + c) * LANES;
             if (b->scales)
-                s[i][c] = FMA(s[i][c], scale, first ? load_vf(p) : splat(0));
-            store_vf(p, s[i][c]);
+                s[i][c] = FMA(s[i][c], scale, first ? load_vf(at) : splat(0));
+            store_vf(at, s[i][c]);
         }
     }
 }
 
-/* p[i] = q[i] . K for WIDE vectors of the block's keys from vector `part` on. */
-INLINE void score_part(const int type, query_state *states, const int n, const tile_block *b,
+/* p[i] = q[i] . K for WIDE vectors of the block's keys from vector `part` on; n queries from `at`
+ * on. */
+INLINE void score_part(const int type, tile_state *state, int at, const int n, const tile_block *b,
                        int part) {
+    const float *q = state->q + at * b->dim;
     vf s[QUERIES_AT_ONCE][WIDE];
     int group = b->scales ? HN_KV_GROUP : b->dim;
     for (int first = 0; first < b->dim; first += group) {
@@ -118,27 +122,29 @@ INLINE void score_part(const int type, query_state *states, const int n, const t
             for (int c = 0; c < WIDE; c++)
                 s[i][c] = splat(0);
         if (type == HN_Q4_0)
-            score_group_q4(states, n, b, first, part, s);
+            score_group_q4(q, n, b, first, part, s);
         else
-            score_dims(type, states, n, b, first, end, part, s);
-        store_scores(states, n, b, first, part, s);
+            score_dims(type, q, n, b, first, end, part, s);
+        store_scores(state->p + at, n, b, first, part, s);
     }
 }
 
-INLINE void score_block(const int type, query_state *states, const int n, const tile_block *b) {
+INLINE void score_block(const int type, tile_state *state, int at, const int n,
+                        const tile_block *b) {
     for (int part = 0; part < BLOCK_VECTORS; part += WIDE)
-        score_part(type, states, n, b, part);
+        score_part(type, state, at, n, b, part);
 }
 
 /* acc[i] += p[i] V for keys first..last; `width` vectors of dimensions, from vector `part` of the
  * group at `dim` on. */
-INLINE void mix_columns(const int type, query_state *states, const int n, const tile_block *b,
-                        int dim, const int part, const int width) {
+INLINE void mix_columns(const int type, tile_state *state, int query, const int n,
+                        const tile_block *b, int dim, const int part, const int width) {
     vf acc[QUERIES_AT_ONCE][WIDE];
     float scaled[QUERIES_AT_ONCE][HN_KV_BLOCK];
     const float *p[QUERIES_AT_ONCE];
+    float *sums = state->acc + query * b->dim + dim + part * LANES;
     for (int i = 0; i < n; i++) {
-        p[i] = states[i].p + b->at;
+        p[i] = state->p[query + i] + b->at;
         for (int c = 0; b->scales && c < BLOCK_VECTORS; c++) {
             vf scale = load_f16(b->scales + dim / HN_KV_GROUP * HN_KV_BLOCK + c * LANES);
             store_vf(scaled[i] + c * LANES, load_vf(p[i] + c * LANES) * scale);
@@ -146,7 +152,7 @@ INLINE void mix_columns(const int type, query_state *states, const int n, const 
         if (b->scales)
             p[i] = scaled[i];
         for (int c = 0; c < width; c++)
-            acc[i][c] = states[i].acc[dim / LANES + part + c];
+            acc[i][c] = load_vf(sums + i * b->dim + c * LANES);
     }
     const uint8_t *ahead = b->ahead + dim * b->ahead_step;
     int at = b->first * b->dim + dim;
@@ -160,16 +166,17 @@ INLINE void mix_columns(const int type, query_state *states, const int n, const 
     }
     for (int i = 0; i < n; i++)
         for (int c = 0; c < width; c++)
-            states[i].acc[dim / LANES + part + c] = acc[i][c];
+            store_vf(sums + i * b->dim + c * LANES, acc[i][c]);
 }
 
-INLINE void mix_block(const int type, query_state *states, const int n, const tile_block *b) {
+INLINE void mix_block(const int type, tile_state *state, int query, const int n,
+                      const tile_block *b) {
     int dim = 0;
     for (; dim + HN_KV_GROUP <= b->dim; dim += HN_KV_GROUP) {
-        mix_columns(type, states, n, b, dim, 0, WIDE);
+        mix_columns(type, state, query, n, b, dim, 0, WIDE);
         if ((int)BLOCK_VECTORS > (int)WIDE)
-            mix_columns(type, states, n, b, dim, WIDE, WIDE);
+            mix_columns(type, state, query, n, b, dim, WIDE, WIDE);
     }
     for (; type == HN_F32 && dim < b->dim; dim += LANES)
-        mix_columns(type, states, n, b, dim, 0, 1);
+        mix_columns(type, state, query, n, b, dim, 0, 1);
 }

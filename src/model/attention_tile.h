@@ -14,15 +14,21 @@ enum { IN_PLACE_QUERIES = QUERIES_AT_ONCE };
 /* Blocks between the one at hand and the one that is fetched meanwhile. */
 enum { AHEAD = 2 };
 
+/* n is a multiple of LANES. */
+INLINE void clear(float *x, int n) {
+    for (int i = 0; i < n; i += LANES)
+        store_vf(x + i, splat(0));
+}
+
 /* Scores to weights for the part's keys first..last (may be outside it), zeros elsewhere. */
-INLINE void weigh_part(query_state *state, int32_t first, int32_t last) {
+INLINE void weigh_part(tile_state *state, int i, int32_t first, int32_t last) {
     const vi lane = lanes_vi();
     enum { VECTORS = HN_ATTENTION_PART / LANES };
-    vf *p = (vf *)state->p, best = splat(MASKED), sum = splat(0);
+    vf *p = (vf *)state->p[i], best = splat(MASKED), sum = splat(0);
     first = first < 0 ? 0 : first;
     last = last >= HN_ATTENTION_PART ? HN_ATTENTION_PART - 1 : last;
     if (first > last) {
-        memset(p, 0, sizeof state->p);
+        clear((float *)p, HN_ATTENTION_PART);
         return;
     }
     int from = first / LANES, to = last / LANES;
@@ -30,14 +36,14 @@ INLINE void weigh_part(query_state *state, int32_t first, int32_t last) {
     p[to] = select_vf(lane + to * LANES <= last, p[to], splat(MASKED));
     for (int c = from; c <= to; c++)
         best = max_vf(best, p[c]);
-    state->max = largest_vf(best);
-    memset(p, 0, (size_t)from * sizeof *p);
+    state->max[i] = largest_vf(best);
+    clear((float *)p, from * LANES);
     for (int c = from; c <= to; c++) {
-        p[c] = exp2_vf(p[c] - splat(state->max)); /* of a masked one it is 0 */
+        p[c] = exp2_vf(p[c] - splat(state->max[i])); /* of a masked one it is 0 */
         sum += p[c];
     }
-    memset(p + to + 1, 0, (size_t)(VECTORS - 1 - to) * sizeof *p);
-    state->sum = sum_vf(sum);
+    clear((float *)(p + to + 1), (VECTORS - 1 - to) * LANES);
+    state->sum[i] = sum_vf(sum);
 }
 
 /* Whether every query of the tile sees all of the block. */
@@ -66,7 +72,7 @@ INLINE int queries_now(int left) {
 
 /* The scores (is_k) or the sums of all queries for a block. */
 INLINE void run_block(const int type, const int is_k, const hn_attention_tile *tile,
-                      query_state *states, tile_block block, int32_t base) {
+                      tile_state *state, tile_block block, int32_t base) {
     for (int i = 0, n; i < tile->n_queries; i += n) {
         n = queries_now(tile->n_queries - i);
         if (!seen_by_all(tile, base)) {
@@ -75,33 +81,30 @@ INLINE void run_block(const int type, const int is_k, const hn_attention_tile *t
                 continue;
         }
         if (QUERIES_AT_ONCE >= 3 && n == 3)
-            is_k ? score_block(type, states + i, 3, &block)
-                 : mix_block(type, states + i, 3, &block);
+            is_k ? score_block(type, state, i, 3, &block) : mix_block(type, state, i, 3, &block);
         else if (QUERIES_AT_ONCE >= 2 && n == 2)
-            is_k ? score_block(type, states + i, 2, &block)
-                 : mix_block(type, states + i, 2, &block);
+            is_k ? score_block(type, state, i, 2, &block) : mix_block(type, state, i, 2, &block);
         else
-            is_k ? score_block(type, states + i, 1, &block)
-                 : mix_block(type, states + i, 1, &block);
+            is_k ? score_block(type, state, i, 1, &block) : mix_block(type, state, i, 1, &block);
         block.ahead_step = 0;
     }
 }
 
 #define RUN_BLOCKS(type, suffix)                                                                   \
-    static void score_##suffix(const hn_attention_tile *tile, query_state *states,                 \
+    static void score_##suffix(const hn_attention_tile *tile, tile_state *state,                   \
                                const tile_block *block, int32_t base) {                            \
-        run_block(type, 1, tile, states, *block, base);                                            \
+        run_block(type, 1, tile, state, *block, base);                                             \
     }                                                                                              \
-    static void mix_##suffix(const hn_attention_tile *tile, query_state *states,                   \
+    static void mix_##suffix(const hn_attention_tile *tile, tile_state *state,                     \
                              const tile_block *block, int32_t base) {                              \
-        run_block(type, 0, tile, states, *block, base);                                            \
+        run_block(type, 0, tile, state, *block, base);                                             \
     }
 RUN_BLOCKS(HN_F32, f32)
 RUN_BLOCKS(HN_F16, f16)
 RUN_BLOCKS(HN_Q8_0, q8)
 RUN_BLOCKS(HN_Q4_0, q4)
 
-typedef void block_fn(const hn_attention_tile *tile, query_state *states, const tile_block *block,
+typedef void block_fn(const hn_attention_tile *tile, tile_state *state, const tile_block *block,
                       int32_t base);
 static block_fn *const SCORES[HN_DTYPE_COUNT] = {
     [HN_F32] = score_f32, [HN_F16] = score_f16, [HN_Q8_0] = score_q8, [HN_Q4_0] = score_q4};
@@ -117,7 +120,7 @@ INLINE const uint8_t *held(const hn_attention_tile *tile, const int is_k, int32_
 
 /* One block of keys or values of a part that goes from `from` to `to`, for all queries; `values`
  * holds what has to be unpacked. */
-INLINE void attend_block(const int is_k, const hn_attention_tile *tile, query_state *states,
+INLINE void attend_block(const int is_k, const hn_attention_tile *tile, tile_state *state,
                          int32_t index, int32_t from, int32_t to, float *values) {
     const hn_kv *kv = tile->kv;
     const uint8_t *bytes = held(tile, is_k, index);
@@ -147,43 +150,46 @@ INLINE void attend_block(const int is_k, const hn_attention_tile *tile, query_st
         block.ahead = next <= to ? held(tile, is_k, next) : held(tile, 0, next - to - 1 + from);
         block.ahead_step = (int)kv->head_bytes / kv->padded_dim;
     }
-    (is_k ? SCORES : MIXES)[type](tile, states, &block, base);
+    (is_k ? SCORES : MIXES)[type](tile, state, &block, base);
 }
 
-static void start_part(query_state *state, int padded_dim) {
-    state->max = MASKED;
-    state->sum = 0;
-    memset(state->acc, 0, (size_t)padded_dim * sizeof(float));
+static void start_part(const hn_attention_tile *tile, tile_state *state) {
+    for (int i = 0; i < tile->n_queries; i++) {
+        state->max[i] = MASKED;
+        state->sum[i] = 0;
+    }
+    clear(state->acc, tile->n_queries * tile->kv->padded_dim);
 }
 
 /* Adds a part's sums to those of the parts before, scaled to the larger maximum. */
-INLINE void join_part(float *total_max, float *total_sum, vf *total, float max, float sum,
-                      const vf *acc, int vectors_dim) {
+INLINE void join_part(float *total_max, float *total_sum, float *total, float max, float sum,
+                      const float *acc, int dim) {
     if (max <= MASKED) /* it saw no key */
         return;
     float most = max > *total_max ? max : *total_max;
     vf old = exp2_vf(splat(*total_max - most)), new = exp2_vf(splat(max - most));
     *total_sum = *total_sum * old[0] + sum * new[0];
-    for (int c = 0; c < vectors_dim; c++)
-        total[c] = FMA(total[c], old, acc[c] * new);
+    for (int d = 0; d < dim; d += LANES)
+        store_vf(total + d, FMA(load_vf(total + d), old, load_vf(acc + d) * new));
     *total_max = most;
 }
 
-static void finish_part(const hn_attention_tile *tile, query_state *state, int i) {
-    int vectors_dim = tile->kv->padded_dim / LANES;
+static void finish_part(const hn_attention_tile *tile, tile_state *state, int i) {
+    int dim = tile->kv->padded_dim;
+    const float *acc = state->acc + i * dim;
     if (!tile->one_part) {
-        join_part(&state->total_max, &state->total_sum, state->total, state->max, state->sum,
-                  state->acc, vectors_dim);
+        join_part(&state->total_max[i], &state->total_sum[i], state->total + i * dim, state->max[i],
+                  state->sum[i], acc, dim);
         return;
     }
     float *out = tile->out[i];
-    out[HN_PARTIAL_MAX] = state->max;
-    out[HN_PARTIAL_SUM] = state->sum;
-    memcpy(out + HN_KV_LANES, state->acc, (size_t)vectors_dim * sizeof(vf));
+    out[HN_PARTIAL_MAX] = state->max[i];
+    out[HN_PARTIAL_SUM] = state->sum[i];
+    memcpy(out + HN_KV_LANES, acc, (size_t)dim * sizeof *acc);
 }
 
-static void finish_query(const hn_kv *kv, vf *total, float sum, int head_dim, float *out) {
-    float *values = (float *)total;
+/* values: padded_dim of them, changed. */
+static void finish_query(const hn_kv *kv, float *values, float sum, int head_dim, float *out) {
     for (int d = 0; d < head_dim; d++)
         values[d] /= sum;
     if (CODECS[kv->type].turn) {
@@ -195,36 +201,36 @@ static void finish_query(const hn_kv *kv, vf *total, float sum, int head_dim, fl
 }
 
 static void join(const hn_kv *kv, const float *partials, int n_parts, int head_dim, float *out) {
-    float max = MASKED, sum = 0;
-    int padded_dim = kv->padded_dim;
-    vf total[MAX_DIM / LANES];
-    memset(total, 0, (size_t)padded_dim * sizeof(float));
-    for (int i = 0; i < n_parts; i++, partials += hn_attention_partial_floats(padded_dim))
+    float max = MASKED, sum = 0, total[MAX_DIM];
+    int dim = kv->padded_dim;
+    clear(total, dim);
+    for (int i = 0; i < n_parts; i++, partials += hn_attention_partial_floats(dim))
         join_part(&max, &sum, total, partials[HN_PARTIAL_MAX], partials[HN_PARTIAL_SUM],
-                  (const vf *)(partials + HN_KV_LANES), padded_dim / LANES);
+                  partials + HN_KV_LANES, dim);
     finish_query(kv, total, sum, head_dim, out);
 }
 
-static void start_query(const hn_attention_tile *tile, query_state *state, int i) {
+static void start_query(const hn_attention_tile *tile, tile_state *state, int i) {
     const float log2_e = 1.44269504f;
+    float *q = state->q + i * tile->kv->padded_dim;
     for (int d = 0; d < tile->head_dim; d++)
-        state->q[d] = tile->q[i][d] * (tile->scale * log2_e);
+        q[d] = tile->q[i][d] * (tile->scale * log2_e);
     for (int d = tile->head_dim; d < tile->kv->padded_dim; d++)
-        state->q[d] = 0;
+        q[d] = 0;
     if (CODECS[tile->kv->type].turn)
-        CODECS[tile->kv->type].turn(state->q, tile->kv->padded_dim);
-    state->total_max = MASKED;
-    state->total_sum = 0;
-    memset(state->total, 0, (size_t)tile->kv->padded_dim * sizeof(float));
+        CODECS[tile->kv->type].turn(q, tile->kv->padded_dim);
+    state->total_max[i] = MASKED;
+    state->total_sum[i] = 0;
+    clear(state->total + i * tile->kv->padded_dim, tile->kv->padded_dim);
 }
 
 static void attend(const hn_attention_tile *tile) {
-    _Alignas(64) query_state states[HN_ATTENTION_QUERIES];
+    _Alignas(64) tile_state state;
     _Alignas(64) float values[HN_KV_TILE];
     int n = tile->n_queries;
     int32_t first = tile->first_key[0], last = tile->last_key[0];
     for (int i = 0; i < n; i++) {
-        start_query(tile, &states[i], i);
+        start_query(tile, &state, i);
         first = tile->first_key[i] < first ? tile->first_key[i] : first;
         last = tile->last_key[i] > last ? tile->last_key[i] : last;
     }
@@ -232,22 +238,22 @@ static void attend(const hn_attention_tile *tile) {
     int32_t last_part = tile->one_part ? tile->part : last / HN_ATTENTION_PART;
     for (; part <= last_part; part++) {
         int32_t from = part * HN_ATTENTION_PART_BLOCKS, to = from + HN_ATTENTION_PART_BLOCKS - 1;
-        for (int i = 0; i < n; i++)
-            start_part(&states[i], tile->kv->padded_dim);
+        start_part(tile, &state);
         from = first / HN_KV_BLOCK > from ? first / HN_KV_BLOCK : from;
         to = last / HN_KV_BLOCK < to ? last / HN_KV_BLOCK : to;
         for (int32_t b = from; b <= to; b++)
-            attend_block(1, tile, states, b, from, to, values);
+            attend_block(1, tile, &state, b, from, to, values);
         for (int i = 0; i < n; i++)
-            weigh_part(&states[i], tile->first_key[i] - part * HN_ATTENTION_PART,
+            weigh_part(&state, i, tile->first_key[i] - part * HN_ATTENTION_PART,
                        tile->last_key[i] - part * HN_ATTENTION_PART);
         for (int32_t b = from; b <= to; b++)
-            attend_block(0, tile, states, b, from, to, values);
+            attend_block(0, tile, &state, b, from, to, values);
         for (int i = 0; i < n; i++)
-            finish_part(tile, &states[i], i);
+            finish_part(tile, &state, i);
     }
-    for (int i = 0; i < n && !tile->one_part; i++)
-        finish_query(tile->kv, states[i].total, states[i].total_sum, tile->head_dim, tile->out[i]);
+    for (int i = 0, dim = tile->kv->padded_dim; i < n && !tile->one_part; i++)
+        finish_query(tile->kv, state.total + i * dim, state.total_sum[i], tile->head_dim,
+                     tile->out[i]);
 }
 
 const hn_attention_kernels KERNELS = {attend, join, CODECS};

@@ -171,6 +171,12 @@ HONE_API void hone_session_cancel(hone_session *session);
  * session, save hone_session_cancel, and must not leave by longjmp or an exception. */
 typedef int hone_text_fn(void *context, const char *text, size_t n_bytes);
 
+/* Its layout is final. */
+typedef struct hone_logit_bias {
+    int32_t token;
+    float bias; /* added to the token's logit; -INFINITY forbids it */
+} hone_logit_bias;
+
 typedef struct hone_generate_options {
     size_t size;
     float temperature; /* 0 = always the likeliest token (default) */
@@ -186,6 +192,14 @@ typedef struct hone_generate_options {
     int ignore_end;        /* not 0: the model's own end tokens don't end the answer */
     hone_text_fn *on_text; /* or NULL */
     void *on_text_context;
+    /* What the answer may be; at most one of them. An engine keeps what it made of the last few. A
+     * keyword or rule that can't be honoured is HONE_UNSUPPORTED, naming it. */
+    const char *grammar;               /* GBNF, the rule root being the whole answer; NULL = any */
+    const char *json_schema;           /* the answer is JSON that it accepts; NULL = any */
+    const hone_logit_bias *logit_bias; /* (n_logit_bias) */
+    size_t n_logit_bias;
+    int speculate; /* not 0: tokens are guessed from the text so far (default), which makes what
+                      repeats itself quicker and never changes an answer */
 } hone_generate_options;
 HONE_API void hone_generate_options_init(hone_generate_options *options, size_t size);
 
@@ -207,6 +221,7 @@ typedef struct hone_result {
     int n_prompt;                  /* tokens of the prompt */
     int n_reused;                  /* how many of them the session had computed before */
     double first_token_s, total_s; /* seconds from the call's start */
+    int n_drafted, n_accepted;     /* tokens that were guessed, and those that came true */
 } hone_result;
 HONE_API void hone_result_init(hone_result *result, size_t size);
 /* NULL is nothing. */

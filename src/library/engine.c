@@ -65,7 +65,10 @@ static hn_status engine_open(hone_engine **out, const char *path, const hone_eng
     if (!engine)
         return hn_fail_no_memory(err, sizeof *engine);
     hn_status status = open_model(&engine->model, path, &model_options, err);
+    if (status == HN_OK)
+        status = hn_constraint_pool_new(&engine->constraints, engine->model->ckpt.tokenizer, err);
     if (status != HN_OK) {
+        hn_model_free(engine->model);
         hn_free(engine);
         return status;
     }
@@ -92,6 +95,7 @@ void hn_library_engine_hold(hone_engine *engine) {
 void hone_engine_close(hone_engine *engine) {
     if (!engine || atomic_fetch_sub(&engine->holds, 1) > 1)
         return;
+    hn_constraint_pool_free(engine->constraints);
     hn_model_free(engine->model);
     hn_free(engine);
 }

@@ -11,7 +11,8 @@ void hone_generate_options_init(hone_generate_options *options, size_t size) {
     const hn_sampling plain = hn_sampling_default();
     const hone_generate_options defaults = {.temperature = plain.temperature,
                                             .top_p = plain.top_p,
-                                            .repetition_penalty = plain.repetition_penalty};
+                                            .repetition_penalty = plain.repetition_penalty,
+                                            .speculate = 1};
     hn_library_options_write(options, size, &defaults, sizeof defaults);
 }
 
@@ -37,6 +38,7 @@ typedef struct answer {
     const char *text; /* of hone_complete */
     hone_generate_options options;
     hn_ids prompt;
+    hn_pooled_constraint constraint;
     hn_generation generation;
 } answer;
 
@@ -57,29 +59,55 @@ static hn_status check_options(const hone_generate_options *options, hn_error *e
     for (size_t i = 0; i < options->n_stop; i++)
         if (!options->stop[i])
             return hn_fail(err, HN_USAGE, "stop[%zu] is NULL", i);
+    if (options->grammar && options->json_schema)
+        return hn_fail(err, HN_USAGE, "grammar and json_schema exclude each other");
+    if (options->n_logit_bias > INT_MAX)
+        return hn_fail(err, HN_USAGE, "%zu logit biases are not possible", options->n_logit_bias);
+    if (options->n_logit_bias)
+        HN_TRY(hn_library_need(options->logit_bias, "logit_bias", err));
     return HN_OK;
+}
+
+_Static_assert(sizeof(hone_logit_bias) == sizeof(hn_logit_bias) &&
+                   offsetof(hone_logit_bias, bias) == offsetof(hn_logit_bias, bias),
+               "hone_logit_bias is hn_logit_bias");
+
+static hn_status take_constraint(answer *a, hn_error *err) {
+    const hone_generate_options *o = &a->options;
+    const char *text = o->grammar ? o->grammar : o->json_schema;
+    if (!text)
+        return HN_OK;
+    return hn_constraint_pool_take(
+        a->session->engine->constraints, o->grammar ? HN_CONSTRAINT_GBNF : HN_CONSTRAINT_SCHEMA,
+        text, strlen(text), o->grammar ? "grammar" : "json_schema", &a->constraint, err);
 }
 
 static hn_status generate(answer *a, hn_error *err) {
     hone_generate_options *o = &a->options;
     if (a->prompt.size > INT_MAX)
         return hn_fail(err, HN_BAD_INPUT, "a prompt of %zu tokens is too long", a->prompt.size);
-    const hn_generate_options options = {.sampling = {.temperature = o->temperature,
-                                                      .top_k = o->top_k,
-                                                      .top_p = o->top_p,
-                                                      .min_p = o->min_p,
-                                                      .repetition_penalty = o->repetition_penalty,
-                                                      .presence_penalty = o->presence_penalty,
-                                                      .frequency_penalty = o->frequency_penalty,
-                                                      .seed = o->seed},
-                                         .max_tokens = o->max_tokens,
-                                         .stop = o->stop,
-                                         .n_stop = (int)o->n_stop,
-                                         .ignore_eos = o->ignore_end != 0,
-                                         .adapter = hn_library_session_lora(a->session),
-                                         .on_text = o->on_text ? on_text : NULL,
-                                         .context = o,
-                                         .cancel = &a->session->cancel};
+    HN_TRY(take_constraint(a, err));
+    const hn_generate_options options = {
+        .sampling = {.temperature = o->temperature,
+                     .top_k = o->top_k,
+                     .top_p = o->top_p,
+                     .min_p = o->min_p,
+                     .repetition_penalty = o->repetition_penalty,
+                     .presence_penalty = o->presence_penalty,
+                     .frequency_penalty = o->frequency_penalty,
+                     .bias = (const hn_logit_bias *)(const void *)o->logit_bias,
+                     .n_bias = (int)o->n_logit_bias,
+                     .seed = o->seed},
+        .max_tokens = o->max_tokens,
+        .stop = o->stop,
+        .n_stop = (int)o->n_stop,
+        .ignore_eos = o->ignore_end != 0,
+        .adapter = hn_library_session_lora(a->session),
+        .constraint = a->constraint.constraint,
+        .speculator = o->speculate ? a->session->speculator : NULL,
+        .on_text = o->on_text ? on_text : NULL,
+        .context = o,
+        .cancel = &a->session->cancel};
     return hn_generate(a->session->engine->model, a->session->kv, 0, a->prompt.data,
                        (int)a->prompt.size, &options, &a->generation, err);
 }
@@ -95,7 +123,9 @@ static void fill_result(hone_result *out, hn_generation *g) {
                           .n_prompt = g->n_prompt,
                           .n_reused = g->n_reused,
                           .first_token_s = (double)g->first_token_ns * seconds,
-                          .total_s = (double)g->total_ns * seconds};
+                          .total_s = (double)g->total_ns * seconds,
+                          .n_drafted = g->n_drafted,
+                          .n_accepted = g->n_accepted};
     *g = (hn_generation){0};
     const size_t size = out->size;
     hone_result_done(out);
@@ -170,6 +200,7 @@ static hn_status run(answer *a, hn_status (*encode)(answer *, hn_error *),
     if (result)
         fill_result(result, &a->generation);
 done:
+    hn_constraint_pool_give(a->session->engine->constraints, &a->constraint);
     hn_generation_done(&a->generation);
     hn_ids_done(&a->prompt);
     hn_library_session_give(a->session);

@@ -4,6 +4,7 @@
 
 #include "hone.h"
 
+#include "model/constraint_pool.h"
 #include "model/generate.h"
 #include "model/model.h"
 
@@ -11,6 +12,7 @@
 
 struct hone_engine {
     hn_model *model;
+    hn_constraint_pool *constraints;
     int context;
     atomic_int holds; /* the caller's, adapters', sessions' */
 };
@@ -25,7 +27,8 @@ struct hone_session {
     hone_engine *engine;   /* held */
     hone_adapter *adapter; /* held, or NULL */
     hn_kv *kv;             /* one sequence */
-    atomic_bool busy;      /* a call runs on it */
+    hn_speculator *speculator;
+    atomic_bool busy; /* a call runs on it */
     atomic_bool cancel;
 };
 

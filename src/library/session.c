@@ -45,6 +45,7 @@ hone_status hone_session_open(hone_session **out, hone_engine *engine,
 void hone_session_close(hone_session *session) {
     if (!session)
         return;
+    hn_speculator_free(session->speculator);
     hn_kv_free(session->kv);
     hone_adapter_close(session->adapter);
     hone_engine_close(session->engine);

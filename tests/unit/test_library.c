@@ -414,6 +414,59 @@ static void test_same_as_below(void **state) {
     hn_generation_done(&adapted);
 }
 
+/* Schemas, grammars, biases; what they refuse; that guessing changes nothing. */
+static void test_answers_of_a_shape(void **state) {
+    (void)state;
+    hone_engine *engine = open_engine(model_path("llama3"));
+    hone_session *session = open_session(engine, NULL);
+    hone_generate_options options = short_answer();
+    hone_result result = empty_result();
+    options.json_schema = "{\"type\": \"object\", \"properties\": {\"on\": {\"type\": "
+                          "\"boolean\"}}, \"required\": [\"on\"]}";
+    options.max_tokens = 40;
+    for (int round = 0; round < 4; round++) { /* the second finds it compiled */
+        options.speculate = round % 2;
+        ASSERT_HONE(hone_complete(session, QUESTION, &options, &result, errp));
+        json_t *value = json_loads(result.text, 0, NULL);
+        assert_true(json_is_boolean(json_object_get(value, "on")));
+        assert_int_equal(result.finish, HONE_FINISH_STOP);
+        assert_true(options.speculate ? result.n_accepted <= result.n_drafted
+                                      : result.n_drafted == 0);
+        json_decref(value);
+    }
+    options.grammar = "root ::= \"x\"";
+    ASSERT_REFUSED(HONE_USAGE, "exclude each other",
+                   hone_complete(session, QUESTION, &options, &result, errp));
+    options.json_schema = NULL;
+    char text[32];
+    for (int i = 0; i < 12; i++) { /* more than an engine keeps */
+        snprintf(text, sizeof text, "root ::= \"number %d\"", i);
+        options.grammar = text;
+        ASSERT_HONE(hone_complete(session, QUESTION, &options, &result, errp));
+        assert_memory_equal(result.text, text + 10, strlen(text) - 11);
+    }
+    options.grammar = "root ::= rule";
+    ASSERT_REFUSED(HONE_BAD_INPUT, "grammar",
+                   hone_complete(session, QUESTION, &options, &result, errp));
+    options.grammar = NULL;
+    options.json_schema = "{\"not\": {}}";
+    ASSERT_REFUSED(HONE_UNSUPPORTED, "not",
+                   hone_complete(session, QUESTION, &options, &result, errp));
+    options.json_schema = NULL;
+    ASSERT_HONE(hone_complete(session, QUESTION, &options, &result, errp));
+    const hone_logit_bias bias[] = {{result.tokens[0], -INFINITY}, {70, 1000}};
+    options.logit_bias = bias;
+    options.n_logit_bias = 2;
+    ASSERT_HONE(hone_complete(session, QUESTION, &options, &result, errp));
+    assert_int_equal(result.tokens[0], 70);
+    options.logit_bias = NULL;
+    ASSERT_REFUSED(HONE_USAGE, "logit_bias",
+                   hone_complete(session, QUESTION, &options, &result, errp));
+    hone_result_done(&result);
+    hone_session_close(session);
+    hone_engine_close(engine);
+}
+
 static void test_adapter_of_another_engine(void **state) {
     (void)state;
     hone_engine *a = open_engine(model_path("llama3")), *b = open_engine(model_path("llama3"));
@@ -813,6 +866,7 @@ static hone_status use_everything(const char *path, hone_error *err) {
     options.max_tokens = 3;
     options.temperature = 0.5f;
     options.repetition_penalty = 1.2f;
+    options.grammar = "root ::= [a-z ]+";
     hone_session_options_init(&where, sizeof where);
     hone_status status = hone_engine_open(&engine, path, NULL, err);
     if (status == HONE_OK)
@@ -913,6 +967,7 @@ int main(void) {
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_same_as_below),
+        cmocka_unit_test(test_answers_of_a_shape),
         cmocka_unit_test(test_adapter_of_another_engine),
         cmocka_unit_test(test_callback),
         cmocka_unit_test(test_sampling),

@@ -235,7 +235,7 @@ static const hn_option OPTIONS[] = {
      HN_CLI_KV_TYPES, 0, 0},
     {"weights-cache", 0, HN_OPT_CHOICE, "WHEN", "auto",
      "Keep the weights as they are laid out in memory in a file, which the next start maps; auto = "
-     "from 64 MiB on, where the disk has plenty of room",
+     "from 64 MiB on, where disk and memory have plenty of room",
      "auto|on|off", 0, 0},
     {"pin", 0, HN_OPT_FLAG, NULL, NULL, "Bind each thread to a processor, physical cores first"},
     {0},

@@ -304,8 +304,14 @@ static hn_status write_file(opening *o, int fd, hn_weights_map *map, hn_error *e
 }
 
 static hn_status store(opening *o, hn_weights_map *map, hn_error *err) {
-    /* Nobody asked for it: much is left to others. */
-    const double share = o->cache->use == HN_WEIGHTS_CACHE_AUTO ? 0.25 : 1;
+    /* Nobody asked for it: much is left to others, and no write so large that it has to wait for
+     * the disk (the system lets a share of the free memory be dirty). */
+    const bool asked = o->cache->use == HN_WEIGHTS_CACHE_ON;
+    const double share = asked ? 1 : 0.25;
+    hn_memory memory;
+    hn_memory_read(&memory, "");
+    if (!asked && (double)o->want.data_bytes > (double)memory.free_bytes * share)
+        return hn_fail(err, HN_IO, "the weights would fill much of the free memory");
     int fd;
     HN_TRY(hn_dir_make(o->cache->dir, err));
     HN_TRY(hn_weights_folder_make_room(o->cache->dir, DATA_OFFSET + o->want.data_bytes,

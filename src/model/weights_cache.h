@@ -16,7 +16,8 @@
 
 typedef enum hn_weights_cache_use {
     HN_WEIGHTS_CACHE_OFF,
-    HN_WEIGHTS_CACHE_AUTO, /* where laying out takes a while and the disk has plenty of room */
+    HN_WEIGHTS_CACHE_AUTO, /* where laying out takes a while, and disk and memory have plenty of
+                              room */
     HN_WEIGHTS_CACHE_ON,
 } hn_weights_cache_use;
 

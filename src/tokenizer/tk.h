@@ -125,7 +125,7 @@ enum { HN_TK_MAX_STEPS = 16, HN_TK_MAX_TEMPLATE = 16 };
 struct hn_tokenizer {
     hn_arena arena;
     hn_arena merges_arena; /* merges and pairs, which another thread may fill meanwhile */
-    uint64_t seed; /* of the hash tables, so that a file can't be made to collide */
+    uint64_t seed;         /* of the hash tables, so that a file can't be made to collide */
     bool byte_level;
 
     /* the vocabulary, by id */

@@ -77,6 +77,9 @@ expect "ulimit -v below the weights" 1 "it takes 11. MB of memory, and .* are fr
 expect "and below the cache" 1 "a context of 8192 tokens takes 189 MB in f16, and .*ulimit -v.*what fits: [0-9]+ in f16, [0-9]+ in q8_0" \
     limited 400000 "${model[@]}" -p Hi --weights-cache off --ctx 8192
 expect "what it says fits does" 0 "" limited 400000 "${model[@]}" -p Hi --weights-cache off --ctx 1024 -n 2
+rm -rf "$packed"
+expect "with little memory free" 0 "" limited 400000 "${model[@]}" -p Hi -n 2
+[ "$(kept)" = 0 ] && pass "auto keeps nothing" || fail "auto keeps nothing" "$(ls "$packed")"
 group=/sys/fs/cgroup/hone-test-$$
 [ -d /sys/fs/cgroup/memory ] && group=/sys/fs/cgroup/memory/hone-test-$$
 limit=memory.max

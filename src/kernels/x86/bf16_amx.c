@@ -86,7 +86,7 @@ static void gemm_bf16_amx(int64_t m, int64_t width, int64_t n_units, const void 
                 pair_up(n, group + t * TILE_VALUES, pairs);
                 multiply(rows, n, pairs, x + t * TILE_COLS, x_stride, sum);
             }
-            hn_avx512_write_rows(rows, width - j, sum, y + j, y_stride, add);
+            hn_avx512_write_rows(rows, width - j, sum, HN_UNIT_ROWS, y + j, y_stride, add);
         }
     }
     _tile_release();

@@ -117,7 +117,7 @@ HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, cons
         for (int64_t j = 0; j < width; j += HN_UNIT_ROWS) {
             one_group(l, rows, n_units, w + (size_t)(j / HN_UNIT_ROWS) * group_bytes, x, x_stride,
                       sum);
-            hn_avx512_write_rows(rows, width - j, sum, y + j, y_stride, add);
+            hn_avx512_write_rows(rows, width - j, sum, HN_UNIT_ROWS, y + j, y_stride, add);
         }
     }
     _tile_release(); /* else the system saves 8 KB at each switch of threads */

@@ -85,9 +85,9 @@ HN_INLINE __m512i hn_avx512_pairs(const uint16_t *columns) {
 }
 
 /* m rows of 16 sums to the columns that are there. */
-HN_INLINE void hn_avx512_write_rows(int64_t m, int64_t width, const float *sum, float *y,
-                                    int64_t y_stride, bool add) {
-    for (int64_t i = 0; i < m; i++, y += y_stride, sum += HN_UNIT_ROWS) {
+HN_INLINE void hn_avx512_write_rows(int64_t m, int64_t width, const float *sum, int64_t sum_stride,
+                                    float *y, int64_t y_stride, bool add) {
+    for (int64_t i = 0; i < m; i++, y += y_stride, sum += sum_stride) {
         if (width < HN_UNIT_ROWS) {
             for (int64_t j = 0; j < width; j++)
                 y[j] = add ? y[j] + sum[j] : sum[j];

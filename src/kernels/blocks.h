@@ -12,6 +12,9 @@ typedef struct hn_block_parts {
     uint8_t code[HN_BLOCK_VALUES_MAX];
     float scale[HN_BLOCK_SUBS_MAX];
     float min[HN_BLOCK_SUBS_MAX]; /* zero where the dtype has none */
+    /* K types: what these are made of, scale = d * factor and min = d_min * min_factor. */
+    uint16_t d, d_min; /* f16 */
+    int8_t factor[HN_BLOCK_SUBS_MAX], min_factor[HN_BLOCK_SUBS_MAX];
 } hn_block_parts;
 
 /* `dtype` must be quantised. */

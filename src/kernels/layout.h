@@ -4,16 +4,18 @@
  * each unit contiguous and aligned to 64 bytes. Rows are padded to 16 and columns to 64 with zeros.
  * A unit of a quantised type is
  *
- *     scales    [sub_blocks][16]   f16, or f32 where the file's scale has more bits than an f16
- *     minima    [sub_blocks][16]   the same type, where the type has them
- *     high bits [2][16][4]         where codes have 5 bits
+ *     scales    [sub_blocks][16] f16; K types: [16] f16, then [sub_blocks][16] int8 that multiply
+ *               the row's f16, as in the file
+ *     minima    the same, where the type has them; then zeros up to 64 bytes
+ *     high bits [2][16][4] where codes have 5 bits, [2][2][16][4] where they have 6
  *     codes     [2][4 or 8][16][4]
  *
  * The leading 2 of codes counts blocks of 32 columns. For 4-bit codes byte (j, r, c) of a block
  * holds column 4j + c of row r in its low and column 16 + 4j + c in its high nibble; the byte of
  * high bits (r, c) holds the fifth bit of column 4j + c in bit j and that of 16 + 4j + c in bit
- * 4 + j. For 8-bit codes byte (q, r, c) is column 4q + c of row r.
- * A unit of a float type is [64 columns][16 rows] values of that type. */
+ * 4 + j. For 6-bit codes byte (h, r, c) of the high bits holds bits 4 and 5 of column 16h + 4j + c
+ * in its bits 2j and 2j + 1. For 8-bit codes byte (q, r, c) is column 4q + c of row r. A unit of a
+ * float type is [64 columns][16 rows] values of that type. */
 #pragma once
 
 #include "base/dtype.h"
@@ -25,7 +27,7 @@
 enum {
     /* Of what is written here. Packed weights are kept in files between runs: whoever changes where
      * a bit of them lies adds 1. */
-    HN_LAYOUT_VERSION = 1,
+    HN_LAYOUT_VERSION = 2,
     HN_UNIT_ROWS = 16,
     HN_UNIT_COLS = 64,
     HN_UNIT_BLOCKS = 2, /* of 32 columns */
@@ -33,9 +35,9 @@ enum {
 };
 
 typedef struct hn_layout {
-    uint8_t code_bits;   /* 4, 5, 8; 16 and 32: a float type */
+    uint8_t code_bits;   /* 4, 5, 6, 8; 16 and 32: a float type */
     uint8_t sub_blocks;  /* scales a row and unit: 2 (of 32 columns) or 4 (of 16); 0: float */
-    uint8_t scale_bytes; /* 2: f16, 4: f32 */
+    uint8_t scale_bytes; /* a sub-block and row: 2: f16, 1: int8 beside an f16 a row */
     bool has_min;
     int16_t offset; /* value = scale * (code - offset) + min */
 } hn_layout;
@@ -48,11 +50,11 @@ typedef struct hn_layout {
     X(Q5_0, 5, 2, 2, false, 16)                                                                    \
     X(Q5_1, 5, 2, 2, true, 0)                                                                      \
     X(Q8_0, 8, 2, 2, false, 128)                                                                   \
-    X(Q2_K, 4, 4, 4, true, 0)                                                                      \
-    X(Q3_K, 4, 4, 4, false, 4)                                                                     \
-    X(Q4_K, 4, 2, 4, true, 0)                                                                      \
-    X(Q5_K, 5, 2, 4, true, 0)                                                                      \
-    X(Q6_K, 8, 4, 4, false, 32)                                                                    \
+    X(Q2_K, 4, 4, 1, true, 0)                                                                      \
+    X(Q3_K, 4, 4, 1, false, 4)                                                                     \
+    X(Q4_K, 4, 2, 1, true, 0)                                                                      \
+    X(Q5_K, 5, 2, 1, true, 0)                                                                      \
+    X(Q6_K, 6, 4, 1, false, 32)                                                                    \
     X(IQ4_NL, 8, 2, 2, false, 128)
 
 extern const hn_layout HN_LAYOUTS[HN_DTYPE_COUNT];
@@ -61,14 +63,19 @@ static inline int64_t hn_round_up(int64_t n, int64_t grain) {
     return (n + grain - 1) / grain * grain;
 }
 
+/* Where a K type's int8 lie within its scales or minima. */
+enum { HN_UNIT_FACTORS = HN_UNIT_ROWS * 2 };
+
 static inline size_t hn_layout_scales_bytes(hn_layout l) {
-    return (size_t)l.sub_blocks * HN_UNIT_ROWS * l.scale_bytes;
+    return (size_t)l.sub_blocks * HN_UNIT_ROWS * l.scale_bytes +
+           (l.scale_bytes == 1 ? HN_UNIT_FACTORS : 0);
 }
 static inline size_t hn_layout_high_offset(hn_layout l) {
-    return hn_layout_scales_bytes(l) * (l.has_min ? 2 : 1);
+    return (size_t)hn_round_up((int64_t)hn_layout_scales_bytes(l) * (l.has_min ? 2 : 1), 64);
 }
 static inline size_t hn_layout_codes_offset(hn_layout l) {
-    return hn_layout_high_offset(l) + (l.code_bits == 5 ? 2 * HN_UNIT_ROWS * 4 : 0);
+    const size_t high = l.code_bits == 5 ? 1 : l.code_bits == 6 ? 2 : 0;
+    return hn_layout_high_offset(l) + high * HN_UNIT_BLOCKS * HN_UNIT_ROWS * 4;
 }
 /* Bytes of the codes of one block of 32 columns, without high bits. */
 static inline size_t hn_layout_block_bytes(hn_layout l) {

@@ -99,13 +99,16 @@ INLINE bool pack_blocks_32(hn_dtype dtype, hn_layout l, const uint8_t *src, int6
     return finite;
 }
 
-INLINE void store_scale(hn_layout l, uint8_t *scales, int sub, int row, float value) {
-    uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + row) * l.scale_bytes;
+/* A scale or minimum: `value`, or for K types d * factor. */
+INLINE void store_scale(hn_layout l, uint8_t *scales, int sub, int row, float value, uint16_t d,
+                        int8_t factor) {
+    const size_t at = (size_t)(sub * HN_UNIT_ROWS + row);
     if (l.scale_bytes == 2) {
         uint16_t half = hn_f32_to_f16(value);
-        memcpy(p, &half, sizeof half);
+        memcpy(scales + at * sizeof half, &half, sizeof half);
     } else {
-        memcpy(p, &value, sizeof value);
+        memcpy(scales + (size_t)row * sizeof d, &d, sizeof d);
+        scales[HN_UNIT_FACTORS + at] = (uint8_t)factor;
     }
 }
 
@@ -118,14 +121,20 @@ INLINE void store_codes(hn_layout l, uint8_t *unit, int block, int row, const ui
             store32(out + j * REGISTER_BYTES, load32(code + j * 4));
         return;
     }
-    uint32_t high = 0;
+    uint32_t high = 0, pairs[2] = {0};
     for (int j = 0; j < 4; j++) {
         uint32_t first = load32(code + j * 4), second = load32(code + 16 + j * 4);
         store32(out + j * REGISTER_BYTES, (first & 0x0f0f0f0f) | (second & 0x0f0f0f0f) << 4);
         high |= (first >> 4 & 0x01010101) << j | (second >> 4 & 0x01010101) << (4 + j);
+        pairs[0] |= (first >> 4 & 0x03030303) << (2 * j);
+        pairs[1] |= (second >> 4 & 0x03030303) << (2 * j);
     }
     if (l.code_bits == 5)
         store32(unit + hn_layout_high_offset(l) + block * REGISTER_BYTES + row * ROW_BYTES, high);
+    for (int h = 0; h < 2 && l.code_bits == 6; h++)
+        store32(unit + hn_layout_high_offset(l) + (block * 2 + h) * REGISTER_BYTES +
+                    row * ROW_BYTES,
+                pairs[h]);
 }
 
 /* Any quantised type, by way of hn_block_split. */
@@ -144,9 +153,10 @@ INLINE bool pack_blocks(hn_dtype dtype, hn_layout l, const uint8_t *src, int64_t
             for (int v = 0; v < HN_BLOCK_COLS; v += sub_values) {
                 int s = (i + v) / sub_values, sub = (at + v) / sub_values;
                 finite &= isfinite(parts.scale[s]) && isfinite(parts.min[s]);
-                store_scale(l, unit, sub, row, parts.scale[s]);
+                store_scale(l, unit, sub, row, parts.scale[s], parts.d, parts.factor[s]);
                 if (l.has_min)
-                    store_scale(l, unit + hn_layout_scales_bytes(l), sub, row, parts.min[s]);
+                    store_scale(l, unit + hn_layout_scales_bytes(l), sub, row, parts.min[s],
+                                parts.d_min, parts.min_factor[s]);
             }
         }
     }

@@ -7,15 +7,11 @@
 #include <string.h>
 
 static inline float hn_unit_scale_at(hn_layout l, const uint8_t *scales, int sub, int row) {
-    const uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + row) * l.scale_bytes;
-    if (l.scale_bytes == 2) {
-        uint16_t half;
-        memcpy(&half, p, sizeof half);
-        return hn_f16_to_f32(half);
-    }
-    float value;
-    memcpy(&value, p, sizeof value);
-    return value;
+    const size_t at = (size_t)(sub * HN_UNIT_ROWS + row);
+    uint16_t half;
+    memcpy(&half, scales + (l.scale_bytes == 2 ? at : (size_t)row) * sizeof half, sizeof half);
+    const float value = hn_f16_to_f32(half);
+    return l.scale_bytes == 2 ? value : value * (float)(int8_t)scales[HN_UNIT_FACTORS + at];
 }
 
 static inline float hn_unit_scale(hn_layout l, const uint8_t *unit, int sub, int row) {
@@ -39,6 +35,10 @@ static inline int hn_unit_code(hn_layout l, const uint8_t *unit, int row, int co
     if (l.code_bits == 5) {
         uint8_t high = unit[hn_layout_high_offset(l) + (size_t)(block * 64 + row * 4 + c)];
         code |= (high >> (j + 4 * high_half) & 1) << 4;
+    }
+    if (l.code_bits == 6) {
+        const uint8_t *high = unit + hn_layout_high_offset(l) + block * 128 + high_half * 64;
+        code |= (high[row * 4 + c] >> (2 * j) & 3) << 4;
     }
     return code;
 }

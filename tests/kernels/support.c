@@ -113,21 +113,23 @@ void close_to(const char *kernel, const float *got, const float *expected, int64
     }
 }
 
-static uint8_t unit_byte(hn_dtype dtype, fill how) {
-    uint8_t byte = how == FILL_RANDOM ? (uint8_t)hn_rng_u32(&g_rng) : how != FILL_ZEROS ? 0xff : 0;
-    return dtype == HN_Q6_K ? byte & 63 : byte; /* its codes have 6 bits in a byte */
+static uint8_t unit_byte(fill how) {
+    return how == FILL_RANDOM ? (uint8_t)hn_rng_u32(&g_rng) : how != FILL_ZEROS ? 0xff : 0;
 }
 
+/* f16; the K types' factors beside them are bytes like all others, but for the largest scales. */
 static void fill_scales(hn_layout l, uint8_t *unit, fill how) {
-    size_t n = hn_layout_high_offset(l) / l.scale_bytes;
-    for (size_t i = 0; i < n; i++) {
-        uint16_t half = hn_f32_to_f16(hn_rng_float(&g_rng) - 0.5f);
+    const int factors = l.scale_bytes == 1 ? l.sub_blocks * HN_UNIT_ROWS : 0;
+    const int n = factors ? HN_UNIT_ROWS : l.sub_blocks * HN_UNIT_ROWS;
+    for (int which = 0; which <= l.has_min; which++, unit += hn_layout_scales_bytes(l)) {
+        for (int i = 0; i < n; i++) {
+            uint16_t half = hn_f32_to_f16(hn_rng_float(&g_rng) - 0.5f);
+            if (how == FILL_HUGE)
+                half = hn_f32_to_f16(i % 2 ? 65504.0f : -65504.0f);
+            memcpy(unit + (size_t)i * sizeof half, &half, sizeof half);
+        }
         if (how == FILL_HUGE)
-            half = hn_f32_to_f16(i % 2 ? 65504.0f : -65504.0f);
-        /* As in the K types: an f16 times a small integer. */
-        float value = hn_f16_to_f32(half) * (float)hn_rng_below(&g_rng, 64);
-        memcpy(unit + i * l.scale_bytes, l.scale_bytes == 2 ? (void *)&half : (void *)&value,
-               l.scale_bytes);
+            memset(unit + HN_UNIT_FACTORS, INT8_MAX, (size_t)factors);
     }
 }
 
@@ -146,7 +148,7 @@ uint8_t *units(hn_dtype dtype, int64_t n, fill how) {
             continue;
         }
         for (size_t i = 0; i < bytes; i++)
-            unit[i] = unit_byte(dtype, how);
+            unit[i] = unit_byte(how);
         fill_scales(l, unit, how);
     }
     return data;

@@ -6,6 +6,7 @@
 #include "kernels/layout.h"
 
 #include <arm_neon.h>
+#include <string.h>
 
 #define HN_INLINE static inline __attribute__((always_inline))
 
@@ -31,6 +32,15 @@ HN_INLINE void hn_neon_code_pair(hn_layout l, const uint8_t *unit, int block, in
         v[0] = vorrq_u8(v[0], vandq_u8(vshlq_u8(h, vdupq_n_s8((int8_t)(4 - j))), bit));
         v[1] = vorrq_u8(v[1], vandq_u8(vshlq_u8(h, vdupq_n_s8((int8_t)-j)), bit));
     }
+    if (l.code_bits == 6) {
+        const uint8_t *high = unit + hn_layout_high_offset(l) + block * 128 + part * 16;
+        const int8x16_t shift = vdupq_n_s8((int8_t)(4 - 2 * j));
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            const uint8x16_t h = vshlq_u8(vld1q_u8(high + i * 64), shift);
+            v[i] = vorrq_u8(v[i], vandq_u8(h, vdupq_n_u8(48)));
+        }
+    }
 }
 
 /* All quads: v[q] holds columns 4q to 4q + 3. */
@@ -46,10 +56,14 @@ HN_INLINE void hn_neon_codes(hn_layout l, const uint8_t *unit, int block, int pa
 }
 
 HN_INLINE float32x4_t hn_neon_scales_at(hn_layout l, const uint8_t *scales, int sub, int part) {
-    const uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + part * HN_NEON_ROWS) * l.scale_bytes;
+    const size_t at = (size_t)(sub * HN_UNIT_ROWS + part * HN_NEON_ROWS);
     if (l.scale_bytes == 2)
-        return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
-    return vreinterpretq_f32_u8(vld1q_u8(p));
+        return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales + at * 2)));
+    uint32_t four;
+    memcpy(&four, scales + HN_UNIT_FACTORS + at, sizeof four);
+    const int16x8_t factors = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return vmulq_f32(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(scales + part * HN_NEON_ROWS * 2))),
+                     vcvtq_f32_s32(vmovl_s16(vget_low_s16(factors))));
 }
 
 /* Scales of 4 rows for sub-block `sub` (0 to sub_blocks - 1) of a unit. */

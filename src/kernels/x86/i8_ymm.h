@@ -2,10 +2,10 @@
  * defined. HN_LEVEL is the ending of the kernels' names. One row is here, several in
  * i8_ymm_panel.h.
  *
- * Plain AVX2: codes are unsigned bytes or, where they have 8 bits, signed ones; one row's sums of
- * vpmaddubsw stay inside int16 for 8 quads of 4-bit codes (8 * 2 * 15 * 127 = 30480) and 4 quads of
- * 5-bit codes (31496). 8-bit codes go through |w| * sign(a, w): 2 * 128 * 127 fits, once. VNNI:
- * vpdpbusd adds four products of unsigned codes to an int32. */
+ * Plain AVX2: codes are unsigned bytes or, where they have 6 or 8 bits, signed ones; one row's sums
+ * of vpmaddubsw stay inside int16 for 8 quads of 4-bit codes (8 * 2 * 15 * 127 = 30480) and 4 quads
+ * of 5-bit codes (31496). The signed ones go through |w| * sign(a, w): 2 * 128 * 127 fits, once.
+ * VNNI: vpdpbusd adds four products of unsigned codes to an int32. */
 #pragma once
 
 #include "kernels/kernels.h"
@@ -18,8 +18,8 @@
 #define SUMS_ARE_I32(bits) ((bits) > 0)
 #define CODES_ARE_UNSIGNED(bits) ((bits) > 0)
 #else
-#define SUMS_ARE_I32(bits) ((bits) == 8)
-#define CODES_ARE_UNSIGNED(bits) ((bits) != 8)
+#define SUMS_ARE_I32(bits) ((bits) >= 6)
+#define CODES_ARE_UNSIGNED(bits) ((bits) < 6)
 #endif
 #define PASTE_(a, b, c) a##b##_##c
 #define PASTE(a, b, c) PASTE_(a, b, c)
@@ -33,7 +33,7 @@ enum {
 };
 
 /* Sums of one block for 8 rows of W: quads 0 to 3 (columns 0 to 15) and 4 to 7. int16 pairs for 4-
- * and 5-bit codes, int32 for 8-bit ones. */
+ * and 5-bit codes, else int32. */
 typedef struct sums {
     __m256i low, high;
 } sums;
@@ -44,13 +44,13 @@ HN_INLINE __m256i quad(const hn_act_block *a, int q) {
     return _mm256_set1_epi32(four);
 }
 
-/* sum += codes * a, for 8 rows x 4 columns; 8-bit codes: v minus offset, as signed bytes. */
+/* sum += codes * a, for 8 rows x 4 columns; 6 and 8 bits: v minus offset, as signed bytes. */
 HN_INLINE __m256i add_products(hn_layout l, __m256i sum, __m256i v, __m256i a) {
 #ifdef HN_VNNI
     (void)l;
     return _mm256_dpbusd_avx_epi32(sum, v, a);
 #else
-    if (l.code_bits != 8)
+    if (l.code_bits < 6)
         return _mm256_add_epi16(sum, _mm256_maddubs_epi16(v, a));
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_sign_epi8(a, v));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));

@@ -34,7 +34,7 @@ HN_INLINE sum_kind kind_of(hn_layout l) {
     (void)l;
     return SUM_I32;
 #else
-    return l.code_bits != 8 ? SUM_I16 : l.offset == 32 ? SUM_PAIRS : SUM_SIGNED;
+    return l.code_bits < 6 ? SUM_I16 : l.code_bits == 6 ? SUM_PAIRS : SUM_SIGNED;
 #endif
 }
 

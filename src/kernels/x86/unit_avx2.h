@@ -31,6 +31,16 @@ HN_INLINE void hn_avx2_code_pair(hn_layout l, const uint8_t *unit, int block, in
         v[0] = _mm256_or_si256(v[0], _mm256_and_si256(_mm256_slli_epi16(h, 4 - j), bit));
         v[1] = _mm256_or_si256(v[1], _mm256_and_si256(_mm256_srli_epi16(h, j), bit));
     }
+    if (l.code_bits == 6) {
+        const uint8_t *high = unit + hn_layout_high_offset(l) + block * 128 + half * 32;
+        const __m256i bits = _mm256_set1_epi8(48);
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            __m256i h = _mm256_load_si256((const __m256i *)(high + i * 64));
+            h = j < 2 ? _mm256_slli_epi16(h, 4 - 2 * j) : _mm256_srli_epi16(h, 2 * j - 4);
+            v[i] = _mm256_or_si256(v[i], _mm256_and_si256(h, bits));
+        }
+    }
 }
 
 /* All quads: v[q] holds columns 4q to 4q + 3. */
@@ -45,10 +55,12 @@ HN_INLINE void hn_avx2_codes(hn_layout l, const uint8_t *unit, int block, int ha
 }
 
 HN_INLINE __m256 hn_avx2_scales_at(hn_layout l, const uint8_t *scales, int sub, int half) {
-    const uint8_t *p = scales + (size_t)(sub * HN_UNIT_ROWS + half * 8) * l.scale_bytes;
+    const size_t at = (size_t)(sub * HN_UNIT_ROWS + half * 8);
     if (l.scale_bytes == 2)
-        return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p));
-    return _mm256_load_ps((const float *)(const void *)p);
+        return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(scales + at * 2)));
+    const __m128i factors = _mm_loadl_epi64((const __m128i *)(scales + HN_UNIT_FACTORS + at));
+    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_load_si128((const __m128i *)scales + half)),
+                         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(factors)));
 }
 
 /* Scales of 8 rows for sub-block `sub` (0 to sub_blocks - 1) of a unit. */

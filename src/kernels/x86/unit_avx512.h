@@ -38,13 +38,27 @@ HN_INLINE void hn_avx512_codes(hn_layout l, const uint8_t *unit, int block, __m5
             v[4 + j] = _mm512_or_si512(v[4 + j], _mm512_and_si512(_mm512_srli_epi16(h, j), bit));
         }
     }
+    if (l.code_bits == 6) {
+        const __m512i bits = _mm512_set1_epi8(48);
+        const uint8_t *high = unit + hn_layout_high_offset(l) + block * 128;
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+            __m512i h = _mm512_load_si512((const void *)(high + q / 4 * 64));
+            h = q % 4 < 2 ? _mm512_slli_epi16(h, 4 - q % 4 * 2)
+                          : _mm512_srli_epi16(h, q % 4 * 2 - 4);
+            v[q] = _mm512_or_si512(v[q], _mm512_and_si512(h, bits));
+        }
+    }
 }
 
 HN_INLINE __m512 hn_avx512_scales_at(hn_layout l, const uint8_t *scales, int sub) {
-    const uint8_t *p = scales + (size_t)sub * HN_UNIT_ROWS * l.scale_bytes;
+    const size_t at = (size_t)sub * HN_UNIT_ROWS;
     if (l.scale_bytes == 2)
-        return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)p));
-    return _mm512_load_ps((const float *)(const void *)p);
+        return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)(scales + at * 2)));
+    const __m128i factors =
+        _mm_load_si128((const __m128i *)(const void *)(scales + HN_UNIT_FACTORS + at));
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)scales)),
+                         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(factors)));
 }
 
 /* Scales and minima of 16 rows for the sub-blocks of one block. */

@@ -23,6 +23,13 @@ static inline simde__m512 hn_emulated_cvtph_ps(__m256i x) {
                             _mm256_cvtph_ps(_mm256_extracti128_si256(x, 1)));
 }
 
+static inline simde__m512i hn_emulated_cvtepi8_epi32(__m128i x) {
+    simde__m512i_private r;
+    r.m256i[0] = _mm256_cvtepi8_epi32(x);
+    r.m256i[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8));
+    return simde__m512i_from_private(r);
+}
+
 static inline simde__m512 hn_emulated_cvtepi32_ps(simde__m512i x) {
     simde__m512i_private p = simde__m512i_to_private(x);
     return hn_emulated_join(_mm256_cvtepi32_ps(p.m256i[0]), _mm256_cvtepi32_ps(p.m256i[1]));
@@ -50,9 +57,11 @@ static inline __m256i hn_emulated_cvtneps_pbh(simde__m512 x) {
     return _mm256_loadu_si256((const __m256i *)(const void *)to);
 }
 
+#undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtepi32_ps
 #undef _mm512_fmadd_ps
+#define _mm512_cvtepi8_epi32 hn_emulated_cvtepi8_epi32
 #define _mm512_cvtph_ps hn_emulated_cvtph_ps
 #define _mm512_cvtepi32_ps hn_emulated_cvtepi32_ps
 #define _mm512_fmadd_ps hn_emulated_fmadd_ps

@@ -86,8 +86,8 @@ HN_MUST_CHECK hn_status hn_gguf_get_string(const hn_gguf *gguf, const char *key,
 /* Items of an array value, i < value->count; the caller has checked value->item_type. */
 int64_t hn_gguf_item_i64(const hn_gguf_value *value, uint64_t i);
 double hn_gguf_item_f64(const hn_gguf_value *value, uint64_t i);
-/* Fills strings[value->count]; strings are borrowed from the map. */
-void hn_gguf_items_string(const hn_gguf_value *value, hn_gguf_string *strings);
+/* The strings one after another, borrowed from the map: *at is NULL before the first. */
+hn_gguf_string hn_gguf_item_next(const hn_gguf_value *value, const uint8_t **at);
 
 /* Writing: declare all metadata and tensors, begin, then give the tensors' bytes in the order of
  * their declaration, then commit. */

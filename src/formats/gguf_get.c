@@ -83,13 +83,11 @@ double hn_gguf_item_f64(const hn_gguf_value *value, uint64_t i) {
     }
 }
 
-void hn_gguf_items_string(const hn_gguf_value *value, hn_gguf_string *strings) {
-    const uint8_t *p = value->data;
-    for (uint64_t i = 0; i < value->count; i++) {
-        uint64_t size = LOAD(uint64_t, p);
-        strings[i] = (hn_gguf_string){.data = (const char *)p + sizeof size, .size = (size_t)size};
-        p += sizeof size + size;
-    }
+hn_gguf_string hn_gguf_item_next(const hn_gguf_value *value, const uint8_t **at) {
+    const uint8_t *p = *at ? *at : value->data;
+    const uint64_t size = LOAD(uint64_t, p);
+    *at = p + sizeof size + size;
+    return (hn_gguf_string){.data = (const char *)p + sizeof size, .size = (size_t)size};
 }
 
 static hn_status wrong(const hn_gguf *gguf, const char *key, const char *wanted, hn_error *err) {
@@ -139,6 +137,7 @@ hn_status hn_gguf_get_string(const hn_gguf *gguf, const char *key, hn_gguf_strin
         return HN_OK;
     if (value->type != HN_GGUF_STRING)
         return wrong(gguf, key, "a string", err);
-    hn_gguf_items_string(value, out);
+    const uint8_t *at = NULL;
+    *out = hn_gguf_item_next(value, &at);
     return HN_OK;
 }

@@ -40,19 +40,16 @@ static hn_status read_texts(const vocab_reader *r, const char *key, uint64_t max
     HN_TRY(find_array(r, key, true, max, &value, err));
     if (!value)
         return HN_OK;
-    hn_gguf_string *strings = hn_calloc(value->count, sizeof *strings);
     *texts = hn_calloc(value->count, sizeof **texts);
-    hn_status status = HN_OK;
-    if (strings && *texts) {
-        hn_gguf_items_string(value, strings);
-        for (uint64_t i = 0; i < value->count; i++)
-            (*texts)[i] = (hn_vocab_text){strings[i].data, strings[i].size};
-        *count = (uint32_t)value->count;
-    } else {
-        status = hn_fail_no_memory(err, value->count * sizeof *strings);
+    if (!*texts)
+        return hn_fail_no_memory(err, value->count * sizeof **texts);
+    const uint8_t *at = NULL;
+    for (uint64_t i = 0; i < value->count; i++) {
+        const hn_gguf_string string = hn_gguf_item_next(value, &at);
+        (*texts)[i] = (hn_vocab_text){string.data, string.size};
     }
-    hn_free(strings);
-    return status;
+    *count = (uint32_t)value->count;
+    return HN_OK;
 }
 
 static hn_status find_numbers(const vocab_reader *r, const char *key, const hn_gguf_value **out,

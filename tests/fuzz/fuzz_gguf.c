@@ -1,5 +1,4 @@
 /* Any bytes as a GGUF file: parsed, then everything that the parser vouches for is touched. */
-#include "base/mem.h"
 #include "formats/gguf.h"
 
 #include <stdlib.h>
@@ -10,14 +9,12 @@ static volatile double sink;
 
 static void touch_value(const hn_gguf_value *value) {
     if (value->item_type == HN_GGUF_STRING) {
-        hn_gguf_string *strings = hn_calloc(value->count, sizeof *strings);
-        if (!strings)
-            return;
-        hn_gguf_items_string(value, strings);
-        for (uint64_t i = 0; i < value->count; i++)
-            if (strings[i].size)
-                sink += strings[i].data[0] + strings[i].data[strings[i].size - 1];
-        hn_free(strings);
+        const uint8_t *at = NULL;
+        for (uint64_t i = 0; i < value->count; i++) {
+            const hn_gguf_string string = hn_gguf_item_next(value, &at);
+            if (string.size)
+                sink += string.data[0] + string.data[string.size - 1];
+        }
     } else if (value->count) {
         sink += (double)hn_gguf_item_i64(value, 0);
         sink += hn_gguf_item_f64(value, value->count - 1);

@@ -95,7 +95,9 @@ static void test_round_trip(void **state) {
         assert_int_equal(hn_gguf_get_u64(&gguf, "f", &unset, &err), HN_BAD_INPUT);
 
         hn_gguf_string words[3];
-        hn_gguf_items_string(hn_gguf_find(&gguf, "words"), words);
+        const uint8_t *at = NULL;
+        for (int i = 0; i < 3; i++)
+            words[i] = hn_gguf_item_next(hn_gguf_find(&gguf, "words"), &at);
         assert_int_equal(words[1].size, 0);
         assert_int_equal(words[2].size, 3);
         assert_memory_equal(words[2].data, "\xff\x00z", 3);

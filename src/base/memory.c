@@ -45,15 +45,19 @@ static bool read_number(const char *root, const char *folder, const char *file, 
 }
 
 static void see_cgroup(void *context, const char *root, const char *folder, bool v2) {
-    uint64_t limit, used, cached = 0;
+    /* Pages of files count as used until somebody needs them. */
+    static const char *const CACHED[2][2] = {{"total_inactive_file", "total_active_file"},
+                                             {"inactive_file", "active_file"}};
+    uint64_t limit, used;
     if (!read_number(root, folder, v2 ? "memory.max" : "memory.limit_in_bytes", &limit) ||
         !read_number(root, folder, v2 ? "memory.current" : "memory.usage_in_bytes", &used) ||
         limit >= NO_LIMIT)
         return;
-    /* Pages of files count as used until somebody needs them. */
-    if (find_number(root, folder, "memory.stat", v2 ? "inactive_file" : "total_inactive_file",
-                    &cached))
-        used -= cached < used ? cached : used;
+    for (int i = 0; i < 2; i++) {
+        uint64_t cached;
+        if (find_number(root, folder, "memory.stat", CACHED[v2][i], &cached))
+            used -= cached < used ? cached : used;
+    }
     take_least(context, limit > used ? limit - used : 0, "the limit of its cgroup (container)");
 }
 

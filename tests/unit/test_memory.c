@@ -63,7 +63,7 @@ static void test_machine_and_cgroups(void **state) {
     put("/sys/fs/cgroup/a/memory.max", "900000\n"); /* of the one around it */
     put("/sys/fs/cgroup/a/memory.current", "500000\n");
     assert_int_equal(free_bytes("cgroup"), 400000);
-    put("/sys/fs/cgroup/a/memory.stat", "anon 3\ninactive_file 100000\nactive_file 5\n");
+    put("/sys/fs/cgroup/a/memory.stat", "anon 3\ninactive_file 90000\nactive_file 10000\n");
     assert_int_equal(free_bytes("cgroup"), 500000); /* files' pages can go */
     put("/sys/fs/cgroup/a/memory.current", "2000000\n");
     put("/sys/fs/cgroup/a/memory.stat", "inactive_file 9\n");
@@ -79,7 +79,8 @@ static void test_cgroup_v1(void **state) {
     assert_int_equal(free_bytes("machine"), 3000 << 10); /* that is how v1 says: none */
     put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "50000\n");
     put("/sys/fs/cgroup/memory/x/memory.usage_in_bytes", "20000\n");
-    put("/sys/fs/cgroup/memory/x/memory.stat", "inactive_file 1\ntotal_inactive_file 10000\n");
+    put("/sys/fs/cgroup/memory/x/memory.stat",
+        "inactive_file 1\ntotal_inactive_file 9000\ntotal_active_file 1000\n");
     assert_int_equal(free_bytes("cgroup"), 40000);
     put("/sys/fs/cgroup/memory/x/memory.usage_in_bytes", "damaged\n");
     assert_int_equal(free_bytes("machine"), 3000 << 10);

@@ -28,6 +28,7 @@ static void signals_init(void) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is seen as a failed write */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond ulimit -f */
     /* A standard stream that was closed must not become the next file that is opened. */
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)

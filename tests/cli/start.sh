@@ -94,6 +94,13 @@ else
     skip "a container with too little memory" "no right to make a cgroup with a limit"
 fi
 
+# ---- a disk that is full half-way
+rm -rf "$packed"
+# shellcheck disable=SC2016
+expect "a write that fails half-way" 0 "no weights cache: .*File too large" \
+    bash -c 'ulimit -f 20000 && exec "$@"' - "${model[@]}" -p Hi -n 2 --weights-cache on
+[ -z "$(find "$packed" -type f)" ] && pass "and leaves nothing" || fail "and leaves nothing" "$(ls -la "$packed")"
+
 # ---- two processes share the pages
 rm -rf "$packed"
 expect "the real model, kept" 0 "kept for the next start" "${model[@]}" -p Hi -n 8

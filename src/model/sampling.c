@@ -113,29 +113,57 @@ static void sift_down(hn_candidate *heap, uint32_t k, uint32_t at) {
     }
 }
 
+static void make_heap(hn_candidate *c, uint32_t k) {
+    for (uint32_t i = k / 2; i-- > 0;)
+        sift_down(c, k, i);
+}
+
 /* Moves the k best to the front, in no order: a heap of the best so far, the worst of them on top.
  */
 static void select_best(hn_candidate *c, uint32_t n, uint32_t k) {
-    for (uint32_t i = k / 2; i-- > 0;)
-        sift_down(c, k, i);
+    make_heap(c, k);
     for (uint32_t i = k; i < n; i++) {
         if (by_logit(&c[i], &c[0]) >= 0)
             continue;
+        hn_candidate swap = c[0];
         c[0] = c[i];
+        c[i] = swap;
         sift_down(c, k, 0);
     }
 }
 
-/* Sorts the candidates that can matter to the front and returns their number: all with top-k off
- * and no other limit need no order at all. */
-static uint32_t order_candidates(const hn_sampler *sampler, uint32_t n) {
-    const hn_sampling *o = &sampler->options;
-    if (o->top_k > 0 && (uint32_t)o->top_k < n) {
-        select_best(sampler->candidates, n, (uint32_t)o->top_k);
-        n = (uint32_t)o->top_k;
+/* All tokens that can be drawn; forbidden ones can't. */
+static uint32_t gather(const hn_sampler *sampler, const float *logits, int32_t best) {
+    hn_candidate *c = sampler->candidates;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++)
+        if (logits[i] > -INFINITY || (int32_t)i == best)
+            c[n++] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
+    return n;
+}
+
+/* The k best of them, best first, straight from the logits: a token that isn't better than the
+ * worst of the best so far costs a comparison. */
+static uint32_t gather_best(const hn_sampler *sampler, const float *logits, int32_t best,
+                            uint32_t k) {
+    hn_candidate *c = sampler->candidates;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+        if (n == k && !(logits[i] > c[0].logit))
+            continue; /* among equals the lower id is in already */
+        if (!(logits[i] > -INFINITY) && (int32_t)i != best)
+            continue;
+        const hn_candidate one = {.id = (int32_t)i, .logit = logits[i]};
+        if (n == k) {
+            c[0] = one;
+            sift_down(c, k, 0);
+        } else {
+            c[n++] = one;
+            if (n == k)
+                make_heap(c, k);
+        }
     }
-    if (o->top_p < 1.0f || o->top_k > 0)
-        qsort(sampler->candidates, n, sizeof *sampler->candidates, by_logit);
+    qsort(c, n, sizeof *c, by_logit);
     return n;
 }
 
@@ -148,15 +176,31 @@ static double weigh(hn_candidate *c, uint32_t n, float max, float temperature) {
     return sum;
 }
 
-/* The smallest number of leading candidates whose probabilities reach top_p. */
-static uint32_t cut_top_p(const hn_candidate *c, uint32_t n, double sum, float top_p) {
+/* The smallest number of leading candidates whose probabilities reach top_p; 0 = all don't. */
+static uint32_t reach_top_p(const hn_candidate *c, uint32_t n, double sum, float top_p) {
     double reached = 0;
     for (uint32_t i = 0; i < n; i++) {
         reached += (double)c[i].p;
         if (reached >= (double)top_p * sum)
             return i + 1;
     }
-    return n;
+    return 0;
+}
+
+/* Sorts the candidates that reach top_p to the front and returns their number. Nearly always a few
+ * of many do, so that few are sorted. */
+static uint32_t cut_top_p(hn_candidate *c, uint32_t n, double sum, float top_p) {
+    enum { FEW = 256 };
+    if (n > FEW) {
+        select_best(c, n, FEW);
+        qsort(c, FEW, sizeof *c, by_logit);
+        uint32_t reached = reach_top_p(c, FEW, sum, top_p);
+        if (reached)
+            return reached;
+    }
+    qsort(c, n, sizeof *c, by_logit);
+    uint32_t reached = reach_top_p(c, n, sum, top_p);
+    return reached ? reached : n;
 }
 
 int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
@@ -169,11 +213,8 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
     if (o->temperature <= 0)
         return best;
     hn_candidate *c = sampler->candidates;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < sampler->n_vocab; i++)
-        if (logits[i] > -INFINITY || (int32_t)i == best) /* forbidden ones can't be drawn */
-            c[n++] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
-    n = order_candidates(sampler, n);
+    uint32_t n = o->top_k > 0 ? gather_best(sampler, logits, best, (uint32_t)o->top_k)
+                              : gather(sampler, logits, best);
     double sum = weigh(c, n, logits[best], o->temperature);
     if (o->top_p < 1.0f)
         n = cut_top_p(c, n, sum, o->top_p);

@@ -69,9 +69,24 @@ double hn_log_sum_exp(const float *x, long n) {
     return (double)max + log(hn_sum_exp(x, n, max));
 }
 
+/* The largest value first, in lanes that don't wait for one another, then where it is. A NaN is
+ * never larger; where it comes first, nothing is larger than it. */
 long hn_argmax(const float *x, long n) {
-    long best = 0;
-    for (long i = 1; i < n; i++)
-        best = x[i] > x[best] ? i : best;
-    return best;
+    enum { LANES = 16 };
+    float lanes[LANES];
+    long i = 0;
+    for (int j = 0; j < LANES; j++)
+        lanes[j] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (; i < n; i++)
+        lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+    float max = lanes[0];
+    for (int j = 1; j < LANES; j++)
+        max = lanes[j] > max ? lanes[j] : max;
+    for (i = 0; i < n; i++)
+        if (x[i] == max)
+            return i;
+    return 0;
 }

@@ -5,6 +5,7 @@
 #include "model/generate.h"
 #include "model/perplexity.h"
 #include "model/sampling.h"
+#include "model/vmath.h"
 #include "support/check.h"
 #include "support/stories.h"
 
@@ -277,6 +278,97 @@ static void test_top_k_of_many(void **state) {
     hn_sampler_done(&sampler);
 }
 
+static int best_first(const void *a, const void *b) {
+    const hn_candidate *x = a, *y = b;
+    return x->logit != y->logit ? (x->logit < y->logit ? 1 : -1) : x->id - y->id;
+}
+
+/* The draw in its plainest form: everything is sorted. */
+static int32_t plain_draw(const hn_sampling *o, hn_rng *rng, const float *logits, int n) {
+    hn_candidate *c = malloc((size_t)n * sizeof *c);
+    int left = 0;
+    for (int i = 0; i < n; i++)
+        if (logits[i] > -INFINITY)
+            c[left++] = (hn_candidate){.id = i, .logit = logits[i]};
+    qsort(c, (size_t)left, sizeof *c, best_first);
+    if (o->top_k > 0 && o->top_k < left)
+        left = o->top_k;
+    double sum = 0, reached = 0;
+    for (int i = 0; i < left; i++) {
+        c[i].p = expf((c[i].logit - c[0].logit) / o->temperature);
+        sum += (double)c[i].p;
+    }
+    for (int i = 0; i < left; i++) {
+        reached += (double)c[i].p;
+        if (reached >= (double)o->top_p * sum) {
+            left = i + 1;
+            break;
+        }
+    }
+    double target = hn_rng_double(rng) * reached;
+    int at = 0;
+    while (at + 1 < left && (target -= (double)c[at].p) >= 0)
+        at++;
+    int32_t id = c[at].id;
+    free(c);
+    return id;
+}
+
+static void test_draws_plainly(void **state) {
+    (void)state;
+    enum { N = 3000 };
+    static const int top_k[] = {0, 0, 1, 7, 300, N, 2 * N};
+    static const float top_p[] = {0.5f, 0.99f, 1, 0.9f, 0.97f, 0.6f, 1};
+    hn_rng rng = hn_rng_new(5, 5);
+    float *logits = malloc(N * sizeof *logits), *copy = malloc(N * sizeof *copy);
+    for (int way = 0; way < 7; way++) {
+        hn_sampling options = hn_sampling_default();
+        options.top_k = top_k[way];
+        options.top_p = top_p[way];
+        options.seed = (uint64_t)way;
+        for (int spread = 0; spread < 3; spread++) {
+            options.temperature = 0.5f + 0.5f * (float)spread;
+            hn_sampler sampler;
+            ASSERT_OK(hn_sampler_init(&sampler, &options, N, errp));
+            hn_rng draws = hn_rng_new(options.seed, 0);
+            for (int round = 0; round < 40; round++) {
+                for (int i = 0; i < N; i++) { /* few values, so that many are equal */
+                    logits[i] = (float)hn_rng_below(&rng, 30) * (round % 2 ? 0.5f : 0.05f);
+                    if (hn_rng_below(&rng, 8) == 0)
+                        logits[i] = -INFINITY;
+                }
+                memcpy(copy, logits, N * sizeof *copy);
+                assert_int_equal(hn_sampler_draw(&sampler, copy),
+                                 plain_draw(&options, &draws, logits, N));
+            }
+            hn_sampler_done(&sampler);
+        }
+    }
+    free(logits);
+    free(copy);
+}
+
+/* Against the loop that says what is meant. */
+static void test_argmax(void **state) {
+    (void)state;
+    hn_rng rng = hn_rng_new(6, 6);
+    float x[70];
+    for (int round = 0; round < 3000; round++) {
+        int n = 1 + (int)hn_rng_below(&rng, 70), best = 0;
+        for (int i = 0; i < n; i++) {
+            uint64_t kind = hn_rng_below(&rng, 12);
+            x[i] = kind == 0   ? NAN
+                   : kind == 1 ? -INFINITY
+                   : kind == 2 ? INFINITY
+                   : kind == 3 ? -0.0f
+                               : (float)hn_rng_below(&rng, 9) - 4;
+        }
+        for (int i = 1; i < n; i++)
+            best = x[i] > x[best] ? i : best;
+        assert_int_equal(hn_argmax(x, n), best);
+    }
+}
+
 static void test_penalties_and_bias(void **state) {
     (void)state;
     hn_logit_bias bias[1] = {{.token = 3, .bias = -100}};
@@ -452,7 +544,8 @@ int main(void) {
         cmocka_unit_test(test_greedy_story),     cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_context_end),
         cmocka_unit_test(test_seed_decides),     cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_top_k_of_many),    cmocka_unit_test(test_penalties_and_bias),
+        cmocka_unit_test(test_top_k_of_many),    cmocka_unit_test(test_draws_plainly),
+        cmocka_unit_test(test_argmax),           cmocka_unit_test(test_penalties_and_bias),
         cmocka_unit_test(test_score_choices),    cmocka_unit_test(test_perplexity),
         cmocka_unit_test(test_no_chat_template), cmocka_unit_test(test_every_allocation_fails),
     };

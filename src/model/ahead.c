@@ -125,18 +125,20 @@ static hn_status guess(hn_ahead *a, int64_t wanted, int *n, hn_error *err) {
     return cut_guesses(a, made, n, err);
 }
 
-static hn_status forward(hn_ahead *a, const hn_batch_row *rows, int n, const uint64_t *wanted,
+/* Logits of the first n_wanted rows are needed for the tokens in a->wanted alone. */
+static hn_status forward(hn_ahead *a, const hn_batch_row *rows, int n, int n_wanted,
                          hn_error *err) {
-    return hn_forward_wanted(a->model, a->kv, &a->adapter, a->adapter ? 1 : 0, rows, n, wanted,
-                             a->logits, NULL, err);
+    return hn_forward_wanted(a->model, a->kv, &a->adapter, a->adapter ? 1 : 0, rows, n, a->wanted,
+                             n_wanted, a->logits, NULL, err);
 }
 
-/* The tokens that may be drawn behind the text and each guess, or NULL = nearly all. */
-static const uint64_t *wanted_tokens(hn_ahead *a, int n_drafts) {
+/* Notes the tokens that may be drawn behind the text and the guesses; returns for how many of these
+ * places, from the first on. */
+static int note_wanted(hn_ahead *a, int n_drafts) {
     if (!a->constraint)
-        return NULL;
+        return 0;
     memset(a->wanted, 0, mask_words(a) * sizeof *a->wanted);
-    return hn_constraint_wanted(a->constraint, a->drafts, n_drafts, a->wanted) ? a->wanted : NULL;
+    return hn_constraint_wanted(a->constraint, a->drafts, n_drafts, a->wanted);
 }
 
 /* Computes the end of the text that the cache lacks, at most BATCH tokens, and guesses behind it.
@@ -154,7 +156,7 @@ static hn_status last_pass(hn_ahead *a, int64_t max_drafts, hn_error *err) {
                                  .adapter = a->adapter ? 0 : -1,
                                  .wants_logits = i >= certain - 1};
     const uint64_t began = hn_clock_ns();
-    HN_TRY(forward(a, rows, n, wanted_tokens(a, n_drafts), err));
+    HN_TRY(forward(a, rows, n, note_wanted(a, n_drafts), err));
     if (a->speculator && certain == 1)
         hn_speculator_time(a->speculator, n, hn_clock_ns() - began);
     a->base = (int)a->text.size;
@@ -176,7 +178,7 @@ hn_status hn_ahead_logits(hn_ahead *a, int64_t max_drafts, const atomic_bool *ca
         for (int i = 0; i < BATCH; i++)
             rows[i] = (hn_batch_row){
                 .token = a->text.data[a->base + i], .seq = a->seq, .adapter = a->adapter ? 0 : -1};
-        HN_TRY(forward(a, rows, BATCH, NULL, err));
+        HN_TRY(forward(a, rows, BATCH, 0, err));
         a->base += BATCH;
     }
     if (needed) {

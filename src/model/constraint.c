@@ -257,19 +257,22 @@ static bool add_wanted(hn_constraint *c, uint64_t *wanted) {
     return true;
 }
 
-bool hn_constraint_wanted(hn_constraint *c, const int32_t *tokens, int n, uint64_t *wanted) {
+int hn_constraint_wanted(hn_constraint *c, const int32_t *tokens, int n, uint64_t *wanted) {
     const int32_t place = hn_matcher_place(c->matcher);
-    bool few = add_wanted(c, wanted);
-    for (int i = 0; i < n && few; i++) {
+    int places = 0;
+    while (places <= n && add_wanted(c, wanted)) {
         const char *data;
         size_t size;
         hn_error err;
-        token_text(c->tokenizer, tokens[i], &data, &size);
-        few = hn_matcher_go(c->matcher, data, size, &few, &err) == HN_OK && few &&
-              add_wanted(c, wanted);
+        bool accepted;
+        if (++places > n)
+            break;
+        token_text(c->tokenizer, tokens[places - 1], &data, &size);
+        if (hn_matcher_go(c->matcher, data, size, &accepted, &err) != HN_OK || !accepted)
+            break;
     }
     hn_matcher_return(c->matcher, place);
-    return few;
+    return places;
 }
 
 bool hn_constraint_is_over(const hn_constraint *c) {

@@ -35,9 +35,9 @@ HN_MUST_CHECK hn_status hn_constraint_only(hn_constraint *constraint, bool ignor
  * choice, at most `max`. The text may go on with the same bytes in other tokens. */
 HN_MUST_CHECK hn_status hn_constraint_forced(hn_constraint *constraint, int32_t *tokens, int max,
                                              int *n, hn_error *err);
-/* Adds the tokens that may come after each of the first 0 to n tokens to `wanted`, one bit a token.
- * False where they are too many for their rows of the head to be worth picking. */
-bool hn_constraint_wanted(hn_constraint *constraint, const int32_t *tokens, int n,
-                          uint64_t *wanted);
+/* Adds the tokens that may come after each of the first 0 to n tokens to `wanted`, one bit a token,
+ * and returns for how many of these n + 1 places: up to the first where they are too many for their
+ * rows of the head to be worth picking. */
+int hn_constraint_wanted(hn_constraint *constraint, const int32_t *tokens, int n, uint64_t *wanted);
 /* The text is whole and nothing may follow. */
 bool hn_constraint_is_over(const hn_constraint *constraint);

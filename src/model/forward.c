@@ -177,14 +177,14 @@ static void embed(const pass *p, const hn_batch_row *rows) {
     }
 }
 
-static hn_status write_outputs(const pass *p, const uint64_t *wanted, float *logits,
+static hn_status write_outputs(const pass *p, const uint64_t *wanted, int n_wanted, float *logits,
                                float *hidden) {
     hn_model *model = p->model;
     if (hidden)
         hn_step_norm(model, model->scratch->x, model->output_norm, hidden, p->n, false);
     if (!logits || p->n == 0)
         return HN_OK;
-    return hn_step_head(model, p->n, wanted, logits, p->err);
+    return hn_step_head(model, p->n, wanted, n_wanted < p->n ? n_wanted : p->n, logits, p->err);
 }
 
 /* Appends the rows' positions to the cache and notes where each row stands. */
@@ -234,7 +234,8 @@ static void undo_rows(hn_kv *kv, const hn_batch_row *rows, const int32_t *length
 
 static hn_status forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
                          int n_adapters, const hn_batch_row *rows, int n_rows,
-                         const uint64_t *wanted, float *logits, float *hidden, hn_error *err) {
+                         const uint64_t *wanted, int n_wanted, float *logits, float *hidden,
+                         hn_error *err) {
     int chunk = n_rows < HN_FORWARD_CHUNK ? n_rows : HN_FORWARD_CHUNK;
     HN_TRY(hn_scratch_reserve(&model->scratch, &model->arch, chunk,
                               largest_rank(adapters, n_adapters, model->arch.n_layer), err));
@@ -248,7 +249,8 @@ static hn_status forward(hn_model *model, hn_kv *kv, const hn_adapter *const *ad
         embed(&p, rows + first);
         hn_step_angles(model, n);
         HN_GO(run_layers(&p, rows + first));
-        HN_GO(write_outputs(&p, wanted, logits, hidden));
+        HN_GO(write_outputs(&p, wanted, n_wanted, logits, hidden));
+        n_wanted = n_wanted > p.n ? n_wanted - p.n : 0;
         logits = logits ? logits + (size_t)p.n * (size_t)model->arch.n_vocab : NULL;
         hidden = hidden ? hidden + (size_t)p.n * (size_t)model->arch.n_embd : NULL;
     }
@@ -260,11 +262,12 @@ done:
 
 hn_status hn_forward_wanted(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
                             int n_adapters, const hn_batch_row *rows, int n_rows,
-                            const uint64_t *wanted, float *logits, float *hidden, hn_error *err) {
+                            const uint64_t *wanted, int n_wanted, float *logits, float *hidden,
+                            hn_error *err) {
     HN_TRY(check_rows(model, kv, n_adapters, rows, n_rows, err));
     hn_turns_begin(&model->turns);
-    hn_status status =
-        forward(model, kv, adapters, n_adapters, rows, n_rows, wanted, logits, hidden, err);
+    hn_status status = forward(model, kv, adapters, n_adapters, rows, n_rows, wanted, n_wanted,
+                               logits, hidden, err);
     hn_turns_end(&model->turns);
     return status;
 }
@@ -272,6 +275,6 @@ hn_status hn_forward_wanted(hn_model *model, hn_kv *kv, const hn_adapter *const 
 hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters, int n_adapters,
                      const hn_batch_row *rows, int n_rows, float *logits, float *hidden,
                      hn_error *err) {
-    return hn_forward_wanted(model, kv, adapters, n_adapters, rows, n_rows, NULL, logits, hidden,
+    return hn_forward_wanted(model, kv, adapters, n_adapters, rows, n_rows, NULL, 0, logits, hidden,
                              err);
 }

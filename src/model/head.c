@@ -47,8 +47,8 @@ static int find_spans(const uint64_t *wanted, int64_t n_rows, span spans[MAX_SPA
     return n;
 }
 
-static hn_linear head_step(const hn_model *model, int n_rows) {
-    return (hn_linear){.x = model->scratch->x,
+static hn_linear head_step(const hn_model *model, int first_row, int n_rows) {
+    return (hn_linear){.x = model->scratch->x + (size_t)first_row * (size_t)model->arch.n_embd,
                        .n = n_rows,
                        .x_stride = model->arch.n_embd,
                        .norm = model->output_norm,
@@ -63,7 +63,7 @@ static hn_status run_spans(hn_model *model, int n_rows, const span *spans, int n
     for (int64_t i = 0; i < n_rows * head->rows; i++)
         logits[i] = -INFINITY;
     for (int at = 0; at < n_spans; at += HN_LINEAR_MAX_OUTPUTS) {
-        hn_linear step = head_step(model, n_rows);
+        hn_linear step = head_step(model, 0, n_rows);
         for (; step.n_outputs < HN_LINEAR_MAX_OUTPUTS && at + step.n_outputs < n_spans;
              step.n_outputs++) {
             const span *s = &spans[at + step.n_outputs];
@@ -77,17 +77,20 @@ static hn_status run_spans(hn_model *model, int n_rows, const span *spans, int n
     return HN_OK;
 }
 
-hn_status hn_step_head(hn_model *model, int n_rows, const uint64_t *wanted, float *logits,
-                       hn_error *err) {
+hn_status hn_step_head(hn_model *model, int n_rows, const uint64_t *wanted, int n_wanted,
+                       float *logits, hn_error *err) {
     const hn_matrix *head = hn_model_head(model);
     span spans[MAX_SPANS];
-    int n_spans = wanted ? find_spans(wanted, head->rows, spans) : 0;
+    const int n_spans = n_wanted > 0 ? find_spans(wanted, head->rows, spans) : 0;
+    const int first = n_spans ? n_wanted : 0;
     if (n_spans)
-        return run_spans(model, n_rows, spans, n_spans, logits, err);
-    hn_linear step = head_step(model, n_rows);
+        HN_TRY(run_spans(model, n_wanted, spans, n_spans, logits, err));
+    if (first == n_rows)
+        return HN_OK;
+    hn_linear step = head_step(model, first, n_rows - first);
     step.n_outputs = 1;
     step.output[0].w = head;
-    step.output[0].y = logits;
+    step.output[0].y = logits + (size_t)first * (size_t)head->rows;
     step.output[0].y_stride = head->rows;
     return hn_linear_run(model->compute, &step, err);
 }

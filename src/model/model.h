@@ -105,11 +105,11 @@ typedef struct hn_batch_row {
 HN_MUST_CHECK hn_status hn_forward(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
                                    int n_adapters, const hn_batch_row *rows, int n_rows,
                                    float *logits, float *hidden, hn_error *err);
-/* The same where a grammar restricts what may come. wanted: NULL, or one bit a token (n_vocab
- * rounded up to 64 of them); logits of tokens without a bit may be -INFINITY instead, where that
- * saves their part of the head. */
+/* The same where a grammar restricts what may come. wanted: one bit a token, n_vocab rounded up to
+ * 64 of them; in the first n_wanted rows of logits those of tokens without a bit may be -INFINITY
+ * instead, where that saves their part of the head. */
 HN_MUST_CHECK hn_status hn_forward_wanted(hn_model *model, hn_kv *kv,
                                           const hn_adapter *const *adapters, int n_adapters,
                                           const hn_batch_row *rows, int n_rows,
-                                          const uint64_t *wanted, float *logits, float *hidden,
-                                          hn_error *err);
+                                          const uint64_t *wanted, int n_wanted, float *logits,
+                                          float *hidden, hn_error *err);

@@ -24,7 +24,7 @@ void hn_step_norm(hn_model *model, const float *x, const float *weight, float *o
 void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer, hn_module first,
                    int n_modules, const float *x, float *const *y, int n_rows);
 
-/* logits (n_rows, n_vocab) of the residual stream's rows. wanted: NULL, or one bit a token, n_vocab
- * rounded up to 64; logits of tokens without a bit may be -INFINITY instead. */
+/* logits (n_rows, n_vocab) of the residual stream's rows. wanted: one bit a token, n_vocab rounded
+ * up to 64; in the first n_wanted rows logits of tokens without a bit may be -INFINITY instead. */
 HN_MUST_CHECK hn_status hn_step_head(hn_model *model, int n_rows, const uint64_t *wanted,
-                                     float *logits, hn_error *err);
+                                     int n_wanted, float *logits, hn_error *err);

@@ -15,5 +15,13 @@ bool hn_utf8_valid(const char *text, size_t n_bytes);
  * Bytes that can never become valid count as whole. */
 size_t hn_utf8_complete_prefix(const char *text, size_t n_bytes);
 
+/* The value of a hexadecimal digit of either case, or -1. */
+static inline int hn_hex_digit(char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 /* The candidate nearest to `word` by edit distance, or NULL when none is near enough to suggest. */
 const char *hn_text_nearest(const char *word, const char *const *candidates, size_t n_candidates);

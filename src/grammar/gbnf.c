@@ -107,11 +107,7 @@ static hn_status take_hex(parser *p, int digits, uint32_t *out) {
     uint32_t value = 0;
     const char *from = p->at;
     for (int i = 0; i < digits; i++, p->at++) {
-        char c = p->at < p->end ? *p->at : 0;
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
+        int digit = p->at < p->end ? hn_hex_digit(*p->at) : -1;
         if (digit < 0)
             return fail_at(p, from, "an escape lacks hexadecimal digits");
         value = value * 16 + (uint32_t)digit;

@@ -88,11 +88,7 @@ static bool add_named_class(hn_chars *chars, char name) {
 static hn_status take_hex(parser *p, int digits, uint32_t *out) {
     *out = 0;
     for (int i = 0; i < digits; i++, p->at++) {
-        char c = p->at < p->end ? *p->at : 0;
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
+        int digit = p->at < p->end ? hn_hex_digit(*p->at) : -1;
         if (digit < 0)
             return refuse(p, "an escape lacks hexadecimal digits");
         *out = *out * 16 + (uint32_t)digit;

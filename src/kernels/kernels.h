@@ -37,6 +37,18 @@ typedef struct hn_act_block {
 /* A smaller scale counts as 0, lest its inverse overflow. */
 #define HN_ACT_MIN_SCALE 0x1p-100f
 
+/* The scale of a block whose largest absolute value is `largest`: to 22 significant bits, nearest,
+ * ties up. */
+static inline float hn_act_scale(float largest) {
+    const uint32_t unit = 1u << 2; /* of the 24 bits of an f32 */
+    union {
+        float f;
+        uint32_t u;
+    } scale = {largest * (1.0f / 127.0f)};
+    scale.u = (scale.u + unit / 2) & ~(unit - 1);
+    return scale.f < HN_ACT_MIN_SCALE ? 0 : scale.f;
+}
+
 /* X(return type, name, arguments) */
 #define HN_KERNEL_LIST(X)                                                                          \
     /* C (m, width) = alpha * A B + beta * C; beta 0 doesn't read C. A's element (i, k) is at      \

@@ -8,13 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int hex_value(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* One escape of a string literal at text[*i] (just after the backslash), as Python's
  * unicode-escape codec reads it. */
 static hn_status lex_escape(hn_lexer *lx, const char *text, size_t n, size_t *i, hn_buf *buf) {
@@ -37,7 +30,7 @@ static hn_status lex_escape(hn_lexer *lx, const char *text, size_t n, size_t *i,
         int wanted = c == 'x' ? 2 : c == 'u' ? 4 : 8;
         (*i)++;
         for (int digits = 0; digits < wanted; digits++) {
-            int value = *i < n ? hex_value(text[*i]) : -1;
+            int value = *i < n ? hn_hex_digit(text[*i]) : -1;
             if (value < 0)
                 return hn_template_fail(lx->err, lx->line, "truncated \\%c escape in a string", c);
             code = code << 4 | (uint32_t)value;
@@ -92,7 +85,7 @@ static size_t digits_end(const hn_lexer *lx, size_t pos, int base) {
     size_t end = pos;
     for (;;) {
         size_t p = end > pos && hn_lex_at(lx, end, "_") ? end + 1 : end;
-        int value = p < lx->n ? hex_value(lx->src[p]) : -1;
+        int value = p < lx->n ? hn_hex_digit(lx->src[p]) : -1;
         if (value < 0 || value >= base)
             return end;
         end = p + 1;

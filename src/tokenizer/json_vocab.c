@@ -39,11 +39,7 @@ static int hex4(const cursor *c) {
     if (c->end - c->p < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        char x = c->p[i];
-        int digit = x >= '0' && x <= '9'   ? x - '0'
-                    : x >= 'a' && x <= 'f' ? x - 'a' + 10
-                    : x >= 'A' && x <= 'F' ? x - 'A' + 10
-                                           : -1;
+        int digit = hn_hex_digit(c->p[i]);
         if (digit < 0)
             return -1;
         value = value * 16 + digit;

@@ -25,15 +25,8 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
         *out = HN_ACT_NOT_FINITE;
         return;
     }
-    /* To 22 significant bits, as the reference does. */
-    union {
-        float f;
-        uint32_t u;
-    } scale = {largest * (1.0f / 127.0f)};
-    scale.u = (scale.u + 2) & ~3u;
-    if (scale.f < HN_ACT_MIN_SCALE)
-        scale.f = 0;
-    const float inverse = scale.f > 0 ? 1.0f / scale.f : 0;
+    const float scale = hn_act_scale(largest);
+    const float inverse = scale > 0 ? 1.0f / scale : 0;
     int16x8_t pairs = vdupq_n_s16(0);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
@@ -46,11 +39,11 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
         vst1q_s8(out->q + 16 * h, q);
         out->half_sums[h] = vaddlvq_s8(q);
         pairs = vpadalq_s8(pairs, q);
-        out->scaled_half_sums[h] = scale.f * (float)out->half_sums[h];
+        out->scaled_half_sums[h] = scale * (float)out->half_sums[h];
     }
-    out->scale = scale.f;
+    out->scale = scale;
     out->sum = out->half_sums[0] + out->half_sums[1];
-    out->scaled_sum = scale.f * (float)out->sum;
+    out->scaled_sum = scale * (float)out->sum;
     out->pair_sums[0] = vaddvq_s16(vuzp1q_s16(pairs, vdupq_n_s16(0)));
     out->pair_sums[1] = vaddvq_s16(vuzp2q_s16(pairs, vdupq_n_s16(0)));
 }

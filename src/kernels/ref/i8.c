@@ -4,19 +4,6 @@
 
 #include <math.h>
 
-enum { MANTISSA_BITS_DROPPED = 2 };
-
-/* To 22 significant bits, nearest, ties up. */
-static float round_scale(float scale) {
-    union {
-        float f;
-        uint32_t u;
-    } bits = {scale};
-    const uint32_t unit = 1u << MANTISSA_BITS_DROPPED;
-    bits.u = (bits.u + unit / 2) & ~(unit - 1);
-    return bits.f;
-}
-
 static void round_block(int n, const float *x, hn_act_block *out) {
     float largest = 0;
     bool finite = true;
@@ -24,13 +11,11 @@ static void round_block(int n, const float *x, hn_act_block *out) {
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
         finite &= isfinite(x[i]);
     }
-    out->scale = round_scale(largest * (1.0f / 127.0f));
-    if (out->scale < HN_ACT_MIN_SCALE)
-        out->scale = 0;
     if (!finite) {
         *out = HN_ACT_NOT_FINITE;
         return;
     }
+    out->scale = hn_act_scale(largest);
     const float inverse = out->scale > 0 ? 1.0f / out->scale : 0;
     out->half_sums[0] = out->half_sums[1] = 0;
     out->pair_sums[0] = out->pair_sums[1] = 0;

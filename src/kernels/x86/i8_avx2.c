@@ -43,15 +43,8 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
         *out = HN_ACT_NOT_FINITE;
         return;
     }
-    /* To 22 significant bits, as the reference does. */
-    union {
-        float f;
-        uint32_t u;
-    } scale = {largest * (1.0f / 127.0f)};
-    scale.u = (scale.u + 2) & ~3u;
-    if (scale.f < HN_ACT_MIN_SCALE)
-        scale.f = 0;
-    const __m256 inverse = _mm256_set1_ps(scale.f > 0 ? 1.0f / scale.f : 0);
+    const float scale = hn_act_scale(largest);
+    const __m256 inverse = _mm256_set1_ps(scale > 0 ? 1.0f / scale : 0);
     __m256i i32[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -61,13 +54,13 @@ HN_INLINE void round_block(const float *x, hn_act_block *out) {
     /* The packs work within 128-bit lanes: put the dwords back in order. */
     q = _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)out->q, q);
-    out->scale = scale.f;
+    out->scale = scale;
     out->half_sums[0] = sum_16(_mm256_castsi256_si128(q));
     out->half_sums[1] = sum_16(_mm256_extracti128_si256(q, 1));
     out->sum = out->half_sums[0] + out->half_sums[1];
-    out->scaled_sum = scale.f * (float)out->sum;
-    out->scaled_half_sums[0] = scale.f * (float)out->half_sums[0];
-    out->scaled_half_sums[1] = scale.f * (float)out->half_sums[1];
+    out->scaled_sum = scale * (float)out->sum;
+    out->scaled_half_sums[0] = scale * (float)out->half_sums[0];
+    out->scaled_half_sums[1] = scale * (float)out->half_sums[1];
     sum_pairs_of(q, out->pair_sums);
 }
 

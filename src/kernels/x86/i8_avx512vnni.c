@@ -1,6 +1,7 @@
 /* Int8 products with AVX-512 VNNI. A register holds a quad of columns of all 16 rows of a group.
  * One row reads the groups as they lie; for several, the codes of two groups are unpacked into a
  * panel that stays in the L1 cache while tiles of 8 rows of activations pass by. */
+#define HN_LEVEL avx512vnni
 #include "kernels/kernels.h"
 #include "kernels/x86/unit_avx512.h"
 
@@ -198,18 +199,8 @@ HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, cons
     }
 }
 
-#define X(id, bits, subs, scale, min, off)                                                         \
-    static void gemm_i8_##id##_avx512vnni(int64_t m, int64_t width, int64_t n_units,               \
-                                          const void *w, const hn_act_block *x, int64_t x_stride,  \
-                                          float *y, int64_t y_stride, bool add) {                  \
-        gemm((hn_layout){bits, subs, scale, min, off}, m, width, n_units, w, x, x_stride, y,       \
-             y_stride, add);                                                                       \
-    }
-HN_LAYOUT_LIST(X)
-#undef X
+#include "kernels/i8_entry.h"
 
 void hn_k_i8_init_avx512vnni(hn_kernels *table) {
-#define X(id, ...) table->gemm_i8[HN_##id] = gemm_i8_##id##_avx512vnni;
-    HN_LAYOUT_LIST(X)
-#undef X
+    put_products(table);
 }

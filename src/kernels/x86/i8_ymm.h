@@ -21,9 +21,6 @@
 #define SUMS_ARE_I32(bits) ((bits) >= 6)
 #define CODES_ARE_UNSIGNED(bits) ((bits) < 6)
 #endif
-#define PASTE_(a, b, c) a##b##_##c
-#define PASTE(a, b, c) PASTE_(a, b, c)
-#define NAME(base, id) PASTE(base, id, HN_LEVEL)
 
 enum {
     /* Rows whose sums are kept while the units of a group pass by: 6 KB of sums. */
@@ -190,18 +187,4 @@ HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, cons
     }
 }
 
-#define X(id, bits, subs, scale, min, off)                                                         \
-    static void NAME(gemm_i8_, id)(int64_t m, int64_t width, int64_t n_units, const void *w,       \
-                                   const hn_act_block *x, int64_t x_stride, float *y,              \
-                                   int64_t y_stride, bool add) {                                   \
-        gemm((hn_layout){bits, subs, scale, min, off}, m, width, n_units, w, x, x_stride, y,       \
-             y_stride, add);                                                                       \
-    }
-HN_LAYOUT_LIST(X)
-#undef X
-
-static void put_products(hn_kernels *table) {
-#define X(id, ...) table->gemm_i8[HN_##id] = NAME(gemm_i8_, id);
-    HN_LAYOUT_LIST(X)
-#undef X
-}
+#include "kernels/i8_entry.h"

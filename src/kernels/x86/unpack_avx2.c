@@ -1,4 +1,5 @@
 /* Dequantisation of the packed layout into panels of f32 with AVX2. */
+#define HN_LEVEL avx2
 #include "kernels/kernels.h"
 #include "kernels/x86/unit_avx2.h"
 
@@ -106,41 +107,8 @@ HN_INLINE void unpack_floats_t(hn_dtype dtype, const void *unit, int block, floa
     }
 }
 
-#define X(id, bits, subs, scale, min, off)                                                         \
-    static void unpack_f32_##id##_avx2(const void *units, int64_t n_units, float *out) {           \
-        unpack_codes((hn_layout){bits, subs, scale, min, off}, units, n_units, out);               \
-    }                                                                                              \
-    static void unpack_f32_t_##id##_avx2(const void *unit, int block, float *out,                  \
-                                         int64_t out_panel) {                                      \
-        unpack_codes_t((hn_layout){bits, subs, scale, min, off}, unit, block, out, out_panel);     \
-    }
-HN_LAYOUT_LIST(X)
-#undef X
-
-#define X(id)                                                                                      \
-    static void unpack_f32_##id##_avx2(const void *units, int64_t n_units, float *out) {           \
-        unpack_floats(HN_##id, units, n_units, out);                                               \
-    }
-X(F16)
-X(BF16)
-#undef X
-#define X(id)                                                                                      \
-    static void unpack_f32_t_##id##_avx2(const void *unit, int block, float *out,                  \
-                                         int64_t out_panel) {                                      \
-        unpack_floats_t(HN_##id, unit, block, out, out_panel);                                     \
-    }
-X(F16)
-X(BF16)
-X(F32)
-#undef X
+#include "kernels/unpack_entry.h"
 
 void hn_k_unpack_init_avx2(hn_kernels *table) {
-#define X(id, ...)                                                                                 \
-    table->unpack_f32[HN_##id] = unpack_f32_##id##_avx2;                                           \
-    table->unpack_f32_t[HN_##id] = unpack_f32_t_##id##_avx2;
-    HN_LAYOUT_LIST(X)
-    X(F16)
-    X(BF16)
-#undef X
-    table->unpack_f32_t[HN_F32] = unpack_f32_t_F32_avx2;
+    put_unpacking(table);
 }

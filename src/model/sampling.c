@@ -142,17 +142,27 @@ static uint32_t gather(const hn_sampler *sampler, const float *logits, int32_t b
     return n;
 }
 
-/* The k best of them, best first, straight from the logits: a token that isn't better than the
- * worst of the best so far costs a comparison. */
-static uint32_t gather_best(const hn_sampler *sampler, const float *logits, int32_t best,
-                            uint32_t k) {
+enum { LANES = 32 }; /* logits looked at together */
+
+static bool any_above(const float *x, float limit) {
+    int above = 0;
+    for (int j = 0; j < LANES; j++)
+        above |= x[j] > limit;
+    return above != 0;
+}
+
+/* The k best of them, best first, straight from the logits: what isn't better than the worst of the
+ * best so far costs a comparison in lanes. */
+static uint32_t gather_best(const hn_sampler *sampler, const float *logits, uint32_t k) {
     hn_candidate *c = sampler->candidates;
     uint32_t n = 0;
     for (uint32_t i = 0; i < sampler->n_vocab; i++) {
-        if (n == k && !(logits[i] > c[0].logit))
+        while (n == k && i + LANES <= sampler->n_vocab && !any_above(logits + i, c[0].logit))
+            i += LANES;
+        if (i == sampler->n_vocab)
+            break;
+        if (!(logits[i] > (n == k ? c[0].logit : -INFINITY)))
             continue; /* among equals the lower id is in already */
-        if (!(logits[i] > -INFINITY) && (int32_t)i != best)
-            continue;
         const hn_candidate one = {.id = (int32_t)i, .logit = logits[i]};
         if (n == k) {
             c[0] = one;
@@ -163,6 +173,8 @@ static uint32_t gather_best(const hn_sampler *sampler, const float *logits, int3
                 make_heap(c, k);
         }
     }
+    if (n == 0) /* all are forbidden */
+        c[n++] = (hn_candidate){.logit = logits[0]};
     qsort(c, n, sizeof *c, by_logit);
     return n;
 }
@@ -209,12 +221,18 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
         logits[o->bias[i].token] += o->bias[i].bias;
     if (sampler->generated)
         penalise(sampler, logits);
-    int32_t best = (int32_t)hn_argmax(logits, sampler->n_vocab);
-    if (o->temperature <= 0)
-        return best;
     hn_candidate *c = sampler->candidates;
-    uint32_t n = o->top_k > 0 ? gather_best(sampler, logits, best, (uint32_t)o->top_k)
-                              : gather(sampler, logits, best);
+    int32_t best;
+    uint32_t n;
+    if (o->temperature > 0 && o->top_k > 0) {
+        n = gather_best(sampler, logits, (uint32_t)o->top_k);
+        best = c[0].id;
+    } else {
+        best = (int32_t)hn_argmax(logits, sampler->n_vocab);
+        if (o->temperature <= 0)
+            return best;
+        n = gather(sampler, logits, best);
+    }
     double sum = weigh(c, n, logits[best], o->temperature);
     if (o->top_p < 1.0f)
         n = cut_top_p(c, n, sum, o->top_p);

@@ -274,6 +274,11 @@ static void test_top_k_of_many(void **state) {
     }
     for (int i = 0; i < K; i++)
         assert_true(seen[i]);
+    for (int i = 0; i < N; i++) /* nothing may come: what comes all the same is a token */
+        logits[i] = -INFINITY;
+    assert_int_equal(hn_sampler_draw(&sampler, logits), 0);
+    logits[N - 1] = 1; /* behind the last whole lanes */
+    assert_int_equal(hn_sampler_draw(&sampler, logits), N - 1);
     free(logits);
     hn_sampler_done(&sampler);
 }

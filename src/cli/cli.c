@@ -203,6 +203,8 @@ int hn_cli_main(int argc, char **argv) {
             puts("hone " HN_VERSION);
         return finish(&cli.err, HN_OK, &err, HN_EXIT_OK);
     }
+    if (argc == 3 && is_help_word(argv[2]) && hn_help_family(stdout, argv[1], cli.out.width))
+        return finish(&cli.err, HN_OK, &err, HN_EXIT_OK);
     const hn_command *command;
     int n_words = 0;
     hn_status status = hn_command_find(&command, &n_words, argv + 1, argc - 1, &err);

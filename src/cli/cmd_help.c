@@ -4,6 +4,9 @@
 static hn_status run(hn_cli *cli, hn_error *err) {
     const hn_command *command = NULL;
     int n_words = 0;
+    const bool plain = !hn_cli_flag(cli, "list") && !hn_cli_flag(cli, "man");
+    if (plain && cli->opts.n_args == 1 && hn_help_family(stdout, cli->opts.args[0], cli->out.width))
+        return HN_OK;
     if (cli->opts.n_args > 0) {
         HN_TRY(hn_command_find(&command, &n_words, cli->opts.args, cli->opts.n_args, err));
         if (n_words < cli->opts.n_args)
@@ -36,6 +39,6 @@ const hn_command HN_CMD_HELP = {
     .summary = "what the commands do and which options they take",
     .details = "Without an argument, lists the commands.",
     .groups = {OPTIONS},
-    .examples = "hone help\nhone help help",
+    .examples = "hone help\nhone help help\nhone help data",
     .run = run,
 };

@@ -102,14 +102,37 @@ static void option_print(FILE *out, const hn_option *option, int width) {
     }
 }
 
+/* All of them, or those whose first word this is; returns how many. */
+static int list_commands(FILE *out, const char *first, int width) {
+    const size_t n_first = first ? strlen(first) : 0;
+    int n = 0;
+    for (size_t i = 0; HN_COMMANDS[i]; i++) {
+        const hn_command *c = HN_COMMANDS[i];
+        if (first && (strncmp(c->name, first, n_first) || c->name[n_first] != ' '))
+            continue;
+        if (first && n == 0)
+            fprintf(out, "usage: hone %s COMMAND [arguments] [options]\n\nCommands:\n", first);
+        fprintf(out, "  %-14s", c->name);
+        wrap(out, c->summary, strlen(c->summary), 17, 16, width);
+        n++;
+    }
+    return n;
+}
+
+bool hn_help_family(FILE *out, const char *first, int width) {
+    char more[96];
+    if (list_commands(out, first, width) == 0)
+        return false;
+    snprintf(more, sizeof more, "'hone help %s COMMAND' says more.", first);
+    fputc('\n', out);
+    wrap_line(out, width, more);
+    return true;
+}
+
 void hn_help_overview(FILE *out, int width) {
     wrap_line(out, width, "hone " HN_VERSION ": " PURPOSE);
     fputs("\nusage: hone COMMAND [arguments] [options]\n\nCommands:\n", out);
-    for (size_t i = 0; HN_COMMANDS[i]; i++) {
-        const hn_command *c = HN_COMMANDS[i];
-        fprintf(out, "  %-14s", c->name);
-        wrap(out, c->summary, strlen(c->summary), 17, 16, width);
-    }
+    (void)list_commands(out, NULL, width);
     fputc('\n', out);
     wrap_line(out, width, "'hone help COMMAND' (or hone COMMAND --help) says more.");
     fputs("\nExit codes:\n", out);

@@ -15,6 +15,9 @@ expect "dedupe" 0 "2 rows kept, 1 copies" "$HONE" data dedupe good.jsonl -o clea
     pass "it keeps the first ones" || fail "it keeps the first ones" "$(cat clean.jsonl)"
 expect_json "dedupe --json" "$HONE" data dedupe good.jsonl --list --json
 expect "one word is no command" 2 "needs a second word: check, dedupe, stats" "$HONE" data
+expect "help lists them" 0 "data dedupe +[a-z]" "$HONE" help data
+expect "and so does --help" 0 "usage: hone data COMMAND" "$HONE" data --help
+expect "no such family" 2 "" "$HONE" help dat
 expect "a wrong second word" 2 "did you mean 'data dedupe'" "$HONE" data dedup good.jsonl
 if [ -f "$BASE_MODEL" ]; then
     expect "stats" 0 "rows +3," "$HONE" data stats "$BASE_MODEL" good.jsonl

@@ -9,8 +9,10 @@ cat >peer <<'END'
 #!/bin/bash
 echo "$*" >>calls
 turn=$(wc -l <calls)
-echo "[{\"n_prompt\": 8, \"n_gen\": 0, \"n_depth\": 0, \"avg_ts\": ${turn}00.0, \"build_commit\": \"stand-in\"},
-       {\"n_prompt\": 0, \"n_gen\": 4, \"n_depth\": 0, \"avg_ts\": ${turn}0.0, \"build_commit\": \"stand-in\"}]"
+held='"type_k": "f16", "type_v": "f16"'
+[[ "$*" =~ "-ctk q8_0 -ctv q8_0 -fa 1" ]] && held='"type_k": "q8_0", "type_v": "q8_0"'
+echo "[{\"n_prompt\": 8, \"n_gen\": 0, \"n_depth\": 0, \"avg_ts\": ${turn}00.0, $held, \"build_commit\": \"stand-in\"},
+       {\"n_prompt\": 0, \"n_gen\": 4, \"n_depth\": 0, \"avg_ts\": ${turn}0.0, $held, \"build_commit\": \"stand-in\"}]"
 END
 chmod +x peer
 options=(--hone "$HONE" --peer ./peer -p 8 -n 4 -t 1)
@@ -26,6 +28,15 @@ assert (first["test"], second["test"]) == ("pp8", "tg4") and result["programs"][
 assert first["samples"]["peer"] == [100, 200, 300] and first["peer_ts"] == 200 and len(first["samples"]["hone"]) == 3
 assert first["hone_ts"] == sorted(first["samples"]["hone"])[1] and first["ratio"] == first["hone_ts"] / 200
 END
+rm calls
+expect "caches of two types" 0 "model\.gguf +tg4 q8_0 +[0-9.]+ +35\.0 +[0-9.]+" \
+    python3 "$peers" "${options[@]}" -r 2 --kv-type f16,q8_0 --json result.json model.gguf
+printf '%s\n' "-m model.gguf -p 8 -n 4 -t 1 -r 1 -o json -ctk "{f16,f16,q8_0,q8_0} | sed 's/-ctk \(.*\)/& -ctv \1 -fa 1/' |
+    diff - calls >said && pass "the peer's types" || fail "the peer's types" "$(cat said)"
+python3 -c 'import json; assert [t["kv_type"] for t in json.load(open("result.json"))["tests"]] == 2 * ["f16"] + 2 * ["q8_0"]' &&
+    pass "types as JSON" || fail "types as JSON"
+expect "a peer with another type" 1 "peer: its cache was in f16 and f16, not in q4_0" \
+    python3 "$peers" "${options[@]}" -r 1 --kv-type q4_0 model.gguf
 expect "tests that only one measured" 1 "only one of the programs measured" \
     python3 "$peers" "${options[@]}" -r 1 --hone-args "--rows 1 -n 3" model.gguf
 expect "a peer that fails" 1 "false .*: exit 1" python3 "$peers" "${options[@]}" --peer false model.gguf

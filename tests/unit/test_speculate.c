@@ -311,8 +311,8 @@ static void test_grammars(void **state) {
         "root ::= [a-zA-Z .,]{5,90}",
         "root ::= \"Once\" ( \" upon\" | \" there\" ) [a-z ]{0,40} \".\"",
         "root ::= (\"Tom had a red ball. \" | \"Lily ran. \"){3,5}",
-        "root ::= \"{\" \"\\\"name\\\": \\\"\" [A-Za-z]{1,12} \"\\\", \\\"age\\\": \" [0-9]{1,2} "
-        "\"}\"",
+        ("root ::= \"{\" \"\\\"name\\\": \\\"\" [A-Za-z]{1,12} \"\\\", \\\"age\\\": \" [0-9]{1,2} "
+         "\"}\""),
     };
     hn_kv_free(new_kv(1));
     for (size_t g = 0; g < sizeof grammars / sizeof *grammars; g++) {

@@ -29,7 +29,9 @@ static void name_cell(hn_table *table, const json_t *test) {
                   : json_object_get(test, "sustained_s") ? "sustained"
                                                          : "decode",
                   n_prompt + n_gen, rows, depth,
-                  json_is_true(json_object_get(test, "cold")) ? " cold" : "");
+                  json_is_true(json_object_get(test, "cold")) ? " cold"
+                  : json_object_get(test, "tokens_per_pass")  ? " text"
+                                                              : "");
 }
 
 /* A rate in thousand millions, and its share of the limit. */
@@ -42,7 +44,27 @@ static void rate_cells(hn_table *table, const json_t *test, const char *key, con
         hn_table_cell(table, "%s", "-");
 }
 
-static void show_row(hn_table *table, const json_t *test, bool with_model) {
+/* Tokens a pass, and how many of the guesses came true. */
+static void guess_cells(hn_table *table, const json_t *test) {
+    if (!json_object_get(test, "tokens_per_pass")) {
+        hn_table_cell(table, "%s", "-");
+        hn_table_cell(table, "%s", "-");
+        return;
+    }
+    hn_table_cell(table, "%.2f", real(test, "tokens_per_pass"));
+    hn_table_cell(table, "%d of %d", whole(test, "n_accepted"), whole(test, "n_drafted"));
+}
+
+static bool any_text(const json_t *tests) {
+    size_t i;
+    const json_t *test;
+    json_array_foreach (tests, i, test)
+        if (json_object_get(test, "tokens_per_pass"))
+            return true;
+    return false;
+}
+
+static void show_row(hn_table *table, const json_t *test, bool with_model, bool with_text) {
     const char *path = text(test, "model_filename"), *slash = strrchr(path, '/');
     if (with_model)
         hn_table_cell(table, "%s", slash ? slash + 1 : path);
@@ -55,6 +77,8 @@ static void show_row(hn_table *table, const json_t *test, bool with_model) {
     hn_table_cell(table, "%.2f", real(test, "median_ts"));
     rate_cells(table, test, "bytes_s", "read_limit_s");
     rate_cells(table, test, "macs_s", "mac_limit_s");
+    if (with_text)
+        guess_cells(table, test);
 }
 
 /* The worst window, and the run in ten parts. */
@@ -74,16 +98,17 @@ static void show_sustained(const json_t *test) {
 }
 
 hn_status hn_bench_show(const hn_cli *cli, const json_t *tests, bool with_model, hn_error *err) {
-    static const char *const HEADS[] = {"model",     "test",   "kv",     "threads",
-                                        "isa",       "tok/s",  "+/-",    "median",
-                                        "read GB/s", "of max", "GMAC/s", "of max"};
+    static const char *const HEADS[] = {"model",  "test",   "kv",       "threads",   "isa",
+                                        "tok/s",  "+/-",    "median",   "read GB/s", "of max",
+                                        "GMAC/s", "of max", "tok/pass", "came true"};
     hn_table table;
     size_t i;
     json_t *test;
-    hn_table_init(&table, with_model ? 12 : 11, HEADS + !with_model,
-                  with_model ? "Lllrlrrrrrrr" : "llrlrrrrrrr");
+    const bool with_text = any_text(tests);
+    hn_table_init(&table, 11 + with_model + 2 * with_text, HEADS + !with_model,
+                  &"Lllrlrrrrrrrrr"[!with_model]);
     json_array_foreach (tests, i, test)
-        show_row(&table, test, with_model);
+        show_row(&table, test, with_model, with_text);
     hn_status status = hn_table_print(&table, &cli->out, err);
     hn_table_done(&table);
     if (status != HN_OK)

@@ -27,6 +27,8 @@ typedef struct plan {
     int n_kv_types;
     hn_dtype kv_types[HN_DTYPE_COUNT];
     hn_bench_options options; /* what all tests share */
+    char *text;               /* of --prompt, or NULL; owned */
+    size_t text_bytes;
 } plan;
 
 /* "1,2,4" */
@@ -74,7 +76,12 @@ static hn_status read_plan(const hn_cli *cli, plan *out, hn_error *err) {
     HN_TRY(read_numbers(cli, "n-depth", 0, MAX_TOKENS, &out->depths, err));
     HN_TRY(read_numbers(cli, "rows", 1, HN_BENCH_MAX_ROWS, &out->rows, err));
     HN_TRY(read_numbers(cli, "threads", 0, 1024, &out->threads, err));
-    return read_kv_types(cli, out, err);
+    HN_TRY(read_kv_types(cli, out, err));
+    const char *prompt = hn_cli_text(cli, "prompt");
+    if (!prompt && strcmp(hn_cli_text(cli, "speculate"), "none"))
+        return hn_fail(err, HN_USAGE,
+                       "--speculate: random tokens can't be guessed; give a text with --prompt");
+    return prompt ? hn_cli_read(prompt, &out->text, &out->text_bytes, err) : HN_OK;
 }
 
 /* One test, its object added to `tests`. */
@@ -90,18 +97,20 @@ static hn_status run_test(const hn_cli *cli, const hn_session *session,
 
 /* The tests at one depth and with one type of cache. */
 static hn_status run_tests(const hn_cli *cli, const hn_session *session, const plan *p,
-                           hn_limits *limits, int n_depth, json_t *tests, hn_error *err) {
-    hn_bench_options options = p->options;
-    options.limits = limits;
+                           const hn_bench_options *shared, int n_depth, json_t *tests,
+                           hn_error *err) {
+    hn_bench_options options = *shared;
     options.n_depth = n_depth;
     options.sustained_s = 0;
+    options.n_text = 0;
+    options.speculator = NULL;
     for (int i = 0; i < p->prompts.n; i++) {
         options.n_prompt = p->prompts.values[i];
         if (options.n_prompt)
             HN_TRY(run_test(cli, session, &options, tests, err));
     }
-    options.n_prompt = 0;
-    options.sustained_s = p->options.sustained_s;
+    options = *shared;
+    options.n_depth = n_depth;
     for (int row = 0; row < p->rows.n; row++)
         for (int i = 0; i < p->gens.n; i++) {
             options.n_rows = p->rows.values[row];
@@ -109,6 +118,25 @@ static hn_status run_tests(const hn_cli *cli, const hn_session *session, const p
             if (options.n_gen)
                 HN_TRY(run_test(cli, session, &options, tests, err));
         }
+    return HN_OK;
+}
+
+/* What --prompt and --speculate ask for, with this model's tokens. */
+static hn_status read_text(const hn_cli *cli, hn_session *session, const plan *p, hn_ids *ids,
+                           hn_bench_options *options, hn_error *err) {
+    int longest = 0;
+    hn_generate_options generate = {0};
+    HN_TRY(hn_encode(session->model->ckpt.tokenizer, p->text, p->text_bytes,
+                     HN_ENCODE_ADD_SPECIAL | HN_ENCODE_PARSE_SPECIAL, ids, err));
+    if (!ids->size)
+        return hn_fail(err, HN_BAD_INPUT, "%s: no text to go on from", hn_cli_text(cli, "prompt"));
+    for (int i = 0; i < p->gens.n; i++)
+        longest = p->gens.values[i] > longest ? p->gens.values[i] : longest;
+    HN_TRY(hn_session_speculator(session, cli, (int)ids->size + longest + 1 + HN_DRAFT_MAX,
+                                 &generate, err));
+    options->text = ids->data;
+    options->n_text = (int)ids->size;
+    options->speculator = generate.speculator;
     return HN_OK;
 }
 
@@ -120,18 +148,24 @@ static hn_status run_model(const hn_cli *cli, const plan *p, const char *path, i
                                       .isa = hn_cli_text(cli, "isa"),
                                       .numerics = f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8};
     hn_session session = {0};
+    hn_ids ids = {0};
+    hn_bench_options shared = p->options;
     hn_status status;
     HN_GO(hn_model_open(&session.model, path, &options, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&session, cli, err));
     hn_limits limits = {.compute = session.model->compute};
+    if (!hn_cli_flag(cli, "no-limits"))
+        shared.limits = &limits;
+    if (p->text)
+        HN_GO(read_text(cli, &session, p, &ids, &shared, err));
     for (int kv = 0; kv < p->n_kv_types; kv++) {
         session.model->kv_type = p->kv_types[kv];
         for (int i = 0; i < p->depths.n; i++)
-            HN_GO(run_tests(cli, &session, p, hn_cli_flag(cli, "no-limits") ? NULL : &limits,
-                            p->depths.values[i], tests, err));
+            HN_GO(run_tests(cli, &session, p, &shared, p->depths.values[i], tests, err));
     }
 done:
+    hn_ids_done(&ids);
     hn_session_done(&session);
     return status;
 }
@@ -169,7 +203,7 @@ static hn_status run_shape(const hn_cli *cli, const plan *p, json_t *tests, hn_e
 }
 
 static hn_status run(hn_cli *cli, hn_error *err) {
-    plan p;
+    plan p = {0};
     json_t *tests = json_array();
     hn_status status = HN_OK;
     int n_models = 0;
@@ -192,6 +226,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     status =
         cli->json ? hn_cli_print_json(tests, err) : hn_bench_show(cli, tests, n_models > 1, err);
 done:
+    hn_free(p.text);
     json_decref(tests);
     return status;
 }
@@ -215,6 +250,12 @@ static const hn_option OPTIONS[] = {
      "Empty the processor's caches before each decoded token; that doesn't count as time"},
     {"sustained", 0, HN_OPT_REAL, "SECONDS", "0",
      "Decode for so long: the rate second by second, and of the worst 60 s", NULL, 0, 86400},
+    {"prompt", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Decode what the model writes behind this text, as it stands, instead of random tokens; - "
+     "reads standard input"},
+    {"speculate", 0, HN_OPT_TEXT, "HOW", "none",
+     "Tokens guessed ahead while decoding --prompt, as in hone chat: ngram, none, or a smaller "
+     "model with the same tokenizer"},
     {"no-limits", 0, HN_OPT_FLAG, NULL, NULL, "Don't measure what the machine can do"},
     {"shape", 0, HN_OPT_CHOICE, "NAME", NULL,
      "Instead of a model: random weights in the shape of a known one", HN_SYNTHETIC_SHAPES, 0, 0},
@@ -240,6 +281,7 @@ const hn_command HN_CMD_BENCH = {
     .examples = "hone bench model.gguf\n"
                 "hone bench model.gguf -p 0 -n 64 --threads 1,2 --json\n"
                 "hone bench model.gguf -p 0 -d 0,4096 --rows 1,4 --kv-type f16,q8_0\n"
+                "hone bench model.gguf -p 0 --prompt text.txt --speculate ngram\n"
                 "hone bench --shape llama-3.2-1b --type q4_0 --write shape.gguf",
     .run = run,
 };

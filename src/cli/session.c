@@ -197,7 +197,8 @@ hn_status hn_session_speculator(hn_session *session, const hn_cli *cli, int n_ct
     if (strcmp(how, "ngram") == 0) {
         HN_TRY(hn_speculator_new_ngram(&session->speculator, err));
     } else {
-        const hn_model_options draft = {.n_threads = hn_cli_int(cli, "threads"),
+        const hn_model_options draft = {.n_threads =
+                                            hn_pool_threads(hn_compute_pool(model->compute)),
                                         .isa = hn_cli_text(cli, "isa"),
                                         .numerics = model->numerics,
                                         .kv_type = model->kv_type};

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "eval/benchmark_internal.h"
+#include "model/generate.h"
 
 #include <stdio.h>
 
@@ -82,10 +83,30 @@ static hn_status check_cancel(const bench_run *run, hn_error *err) {
                : HN_OK;
 }
 
+/* n tokens that the model writes behind the text and a first token, which comes with the prompt. */
+static hn_status write_text(bench_run *run, hn_bench_test *test, int n, uint64_t *ns,
+                            hn_error *err) {
+    const hn_bench_options *o = &run->options;
+    const hn_generate_options options = {.sampling = hn_sampling_default(),
+                                         .max_tokens = n + 1,
+                                         .ignore_eos = true,
+                                         .adapter = run->adapter,
+                                         .speculator = o->speculator,
+                                         .cancel = run->progress ? run->progress->cancel : NULL};
+    hn_generation g;
+    HN_TRY(hn_generate(run->model, run->kv, 0, o->text, o->n_text, &options, &g, err));
+    *ns = g.total_ns - g.first_token_ns;
+    test->n_drafted += g.n_drafted;
+    test->n_accepted += g.n_accepted;
+    hn_generation_done(&g);
+    return check_cancel(run, err);
+}
+
 /* One run of n tokens from the depth on: *ns the time that counts. */
-static hn_status run_once(bench_run *run, const hn_bench_test *test, int n, uint64_t *ns,
-                          hn_error *err) {
+static hn_status run_once(bench_run *run, hn_bench_test *test, int n, uint64_t *ns, hn_error *err) {
     HN_TRY(check_cancel(run, err));
+    if (test->on_text)
+        return write_text(run, test, n, ns, err);
     HN_TRY(go_to_depth(run, err));
     *ns = 0;
     if (test->n_prompt) {
@@ -111,8 +132,10 @@ static hn_status run_repeatedly(bench_run *run, hn_bench_test *test, hn_error *e
         HN_TRY(run_once(run, test, i < 0 && n > WARM_UP_TOKENS ? WARM_UP_TOKENS : n, &ns, err));
         hn_progress_update(run->progress, label, (uint64_t)(i + 2),
                            (uint64_t)run->options.repetitions + 1, "runs", NULL);
-        if (i < 0)
+        if (i < 0) {
+            test->n_drafted = test->n_accepted = 0;
             continue;
+        }
         test->ns[test->n_samples] = (double)ns;
         test->ts[test->n_samples++] = (double)n * test->n_rows * 1e9 / (double)(ns + 1);
     }
@@ -185,6 +208,7 @@ static hn_status run_test(bench_run *run, int n_prompt, int n_gen, bool sustaine
     hn_bench_test test = {.n_prompt = n_prompt,
                           .n_gen = n_gen,
                           .n_rows = n_prompt ? 1 : run->options.n_rows,
+                          .on_text = n_gen && run->options.n_text,
                           .max_samples = n};
     hn_status status = HN_OK;
     test.ns = hn_calloc((size_t)n, sizeof *test.ns);
@@ -200,9 +224,16 @@ static hn_status run_test(bench_run *run, int n_prompt, int n_gen, bool sustaine
     return status;
 }
 
+/* Tokens in a cache at most, a text's first one and guesses included. */
+static int64_t longest_of(const hn_bench_options *o) {
+    const int64_t text = o->n_text ? (int64_t)o->n_text + o->n_gen + 1 + HN_DRAFT_MAX : 0;
+    const int64_t n = (int64_t)o->n_depth + (o->n_prompt > o->n_gen ? o->n_prompt : o->n_gen);
+    return text > n ? text : n;
+}
+
 static hn_status check(const bench_run *run, hn_error *err) {
     const hn_bench_options *o = &run->options;
-    int64_t longest = (int64_t)o->n_depth + (o->n_prompt > o->n_gen ? o->n_prompt : o->n_gen);
+    int64_t longest = longest_of(o);
     if (o->n_prompt < 0 || o->n_gen < 0 || o->n_depth < 0 || (o->n_prompt < 1 && o->n_gen < 1) ||
         o->repetitions < 1 || o->repetitions > HN_BENCH_MAX_REPETITIONS)
         return hn_fail(err, HN_USAGE,
@@ -218,6 +249,14 @@ static hn_status check(const bench_run *run, hn_error *err) {
                        "a sustained run decodes tokens for at most %.0f s, and not with the caches "
                        "emptied",
                        MAX_SUSTAINED_S);
+    if (o->n_text < 0 || (o->n_text && !o->text))
+        return hn_fail(err, HN_USAGE, "a text of %d tokens", o->n_text);
+    if (o->n_text && (o->n_depth || o->n_rows > 1 || o->cold || o->sustained_s > 0))
+        return hn_fail(err, HN_USAGE,
+                       "a text is decoded in one row from where it ends: not with a depth, several "
+                       "rows, emptied caches or as a sustained run");
+    if (o->speculator && !o->n_text)
+        return hn_fail(err, HN_USAGE, "random tokens can't be guessed: speculation needs a text");
     if (longest > run->model->arch.n_ctx_train)
         return hn_fail(err, HN_USAGE, "%lld tokens exceed the model's context of %d",
                        (long long)longest, run->model->arch.n_ctx_train);
@@ -227,7 +266,7 @@ static hn_status check(const bench_run *run, hn_error *err) {
 static hn_status make_room(bench_run *run, hn_error *err) {
     const hn_bench_options *o = &run->options;
     enum { BLOCK = 32 }; /* positions that a cache hands out at a time: its last one isn't full */
-    int64_t longest = (int64_t)o->n_depth + (o->n_prompt > o->n_gen ? o->n_prompt : o->n_gen);
+    int64_t longest = longest_of(o);
     HN_TRY(hn_kv_new(&run->kv, run->model, o->n_rows, o->n_rows * (longest + BLOCK), err));
     size_t n_rows = (size_t)(o->n_batch > o->n_rows ? o->n_batch : o->n_rows);
     size_t n_logits = (size_t)o->n_rows * (size_t)run->model->arch.n_vocab;
@@ -255,6 +294,8 @@ hn_status hn_bench_run(hn_model *model, const hn_adapter *adapter, const hn_benc
     HN_GO(make_room(&run, err));
     if (options->n_prompt)
         HN_GO(run_test(&run, options->n_prompt, 0, false, out.tests, &out.prefill_ts, err));
+    if (options->n_text)
+        run.options.n_depth = options->n_text; /* as the report says it */
     if (options->n_gen)
         HN_GO(run_test(&run, 0, options->n_gen, options->sustained_s > 0, out.tests, &out.decode_ts,
                        err));

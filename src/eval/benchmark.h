@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "eval/limits.h"
 #include "model/model.h"
+#include "model/speculate.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -22,6 +23,11 @@ typedef struct hn_bench_options {
     /* The decode test goes on for so many seconds instead of repetitions, n_gen tokens from n_depth
      * on again and again, and says the rate of each second and of the worst HN_BENCH_WINDOW_S. */
     double sustained_s;
+    /* The decode test is what the model writes greedily behind these tokens (borrowed), n_gen of
+     * them behind its first one; 0 = random tokens. Not with n_depth, n_rows, cold, sustained_s. */
+    const int32_t *text;
+    int n_text;
+    hn_speculator *speculator; /* guesses it; it goes on learning from run to run. NULL = none */
     hn_limits *limits; /* borrowed: what the machine can do goes beside the rates; NULL = not */
 } hn_bench_options;
 
@@ -37,7 +43,8 @@ typedef struct hn_bench_result {
  * bytes_per_token and macs_per_token, which the test's tokens read and multiply on average (weights
  * as they lie in memory, the cache's keys and values); bytes_s, macs_s; with `limits` read_limit_s,
  * mac_limit_s; of a sustained test, whose samples are seconds, sustained_s, worst_window_s and
- * worst_window_ts.
+ * worst_window_ts; of a text, which is n_depth tokens long, n_drafted and n_accepted (tokens
+ * guessed, and come true, over all runs), tokens_per_pass and, where any was guessed, acceptance.
  * HN_USAGE: what can't be measured. HN_NO_MEMORY, HN_CANCELLED. */
 HN_MUST_CHECK hn_status hn_bench_run(hn_model *model, const hn_adapter *adapter,
                                      const hn_bench_options *options, const hn_progress *progress,

@@ -7,8 +7,10 @@ typedef struct hn_bench_test {
     int n_prompt, n_gen; /* one of them is 0 */
     int n_rows;
     int n_samples, max_samples;
-    double *ns, *ts;    /* (max_samples) of a run each; of a sustained test, of a second each */
-    double sustained_s; /* 0, or how long a sustained test took and its worst window: */
+    double *ns, *ts; /* (max_samples) of a run each; of a sustained test, of a second each */
+    bool on_text;
+    int64_t n_drafted, n_accepted; /* over all samples */
+    double sustained_s;            /* 0, or how long a sustained test took and its worst window: */
     double worst_window_s, worst_window_ts;
 } hn_bench_test;
 

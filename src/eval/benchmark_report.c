@@ -25,6 +25,16 @@ static double keys_seen(const hn_arch *arch, int64_t length) {
     return keys;
 }
 
+/* Passes that wrote the text of one run, and rows in them: a guess that came true saved a pass, and
+ * each guess was a row. */
+static double text_passes(const hn_bench_test *test) {
+    return test->n_gen - (double)test->n_accepted / test->n_samples;
+}
+
+static double text_rows(const hn_bench_test *test) {
+    return text_passes(test) + (double)test->n_drafted / test->n_samples;
+}
+
 /* The weights that each pass goes through; the head counts for the rows that ask for logits. */
 static void count_weights(const hn_model *model, double *bytes, double *macs, double *head_macs) {
     const hn_matrix *head = hn_model_head(model);
@@ -59,6 +69,11 @@ static work count_work(const hn_model *model, const hn_bench_options *options,
         for (int i = done; i < end; i++)
             out.macs +=
                 test->n_rows * key_macs * keys_seen(arch, (int64_t)options->n_depth + i + 1);
+    }
+    if (test->on_text) { /* a draft model's own work isn't known here */
+        out.passes = text_passes(test);
+        out.bytes *= out.passes / n;
+        out.macs *= text_rows(test) / n;
     }
     return out;
 }
@@ -134,6 +149,18 @@ done:
     return status;
 }
 
+static hn_status add_guesses(const hn_bench_test *test, json_t *object, hn_error *err) {
+    json_t *guesses =
+        json_pack("{s:I, s:I, s:f}", "n_drafted", (json_int_t)test->n_drafted, "n_accepted",
+                  (json_int_t)test->n_accepted, "tokens_per_pass", test->n_gen / text_passes(test));
+    if (test->n_drafted)
+        json_object_set_new(guesses, "acceptance",
+                            json_real((double)test->n_accepted / (double)test->n_drafted));
+    const bool failed = !guesses || json_object_update(object, guesses);
+    json_decref(guesses);
+    return failed ? hn_fail_no_memory(err, sizeof *test) : HN_OK;
+}
+
 hn_status hn_bench_report(const hn_model *model, const hn_bench_options *options,
                           const hn_bench_test *test, json_t *tests, double *ts, hn_error *err) {
     double avg_ns, stddev_ns, avg_ts, stddev_ts, median_ns, median_ts;
@@ -159,6 +186,8 @@ hn_status hn_bench_report(const hn_model *model, const hn_bench_options *options
          json_object_set_new(object, "worst_window_s", json_real(test->worst_window_s)) ||
          json_object_set_new(object, "worst_window_ts", json_real(test->worst_window_ts))))
         status = hn_fail_no_memory(err, sizeof *test);
+    if (status == HN_OK && test->on_text)
+        status = add_guesses(test, object, err);
     if (status == HN_OK)
         status = add_rates(model, options, &w, median_ts, object, err);
     if (status == HN_OK && json_array_append(tests, object))

@@ -33,6 +33,18 @@ json "limits, and caches that are emptied for decoding" \
 expect "a sustained run" 0 "worst 1 s" "$HONE" bench model.gguf -p 0 -n 4 --sustained 1 --no-limits
 expect "two files" 0 "^model +test" "$HONE" bench model.gguf model.gguf -p 4 -n 0 -r 1 --no-limits
 
+printf 'one two three one two three one two' >text.txt
+run "$HONE" bench model.gguf -p 4 -n 24 -r 2 --no-limits --prompt text.txt --speculate ngram --json
+json "decode on a text" "t[1]['n_depth'] > 0 and t[1]['tokens_per_pass'] >= 1 and 'n_drafted' not in t[0]"
+expect "a draft model" 0 "tok/pass +came true" "$HONE" bench model.gguf -p 0 -n 8 -r 1 --no-limits \
+    --prompt text.txt --speculate model.gguf
+"$HONE" bench model.gguf -p 0 -n 4 -r 1 --no-limits --prompt - <text.txt 2>err | grep -q "decode 4 @.* text" &&
+    pass "a text from standard input" || fail "a text from standard input" "$(cat err)"
+expect "nothing to guess" 2 "random tokens can't be guessed" "$HONE" bench model.gguf --speculate ngram
+expect "a draft that isn't there" 3 "none\.gguf" "$HONE" bench model.gguf --prompt text.txt --speculate none.gguf
+expect "no such text" 3 "none\.txt" "$HONE" bench model.gguf --prompt none.txt
+expect "a text at a depth" 2 "not with a depth" "$HONE" bench model.gguf -p 0 -n 4 -d 4 --prompt text.txt
+
 expect "neither model nor shape" 2 "needs a model, or --shape" "$HONE" bench
 expect "both" 2 "needs a model, or --shape" "$HONE" bench model.gguf --shape stories260k
 expect "an unknown shape" 2 "llama-3\.2-1b" "$HONE" bench --shape llama-9

@@ -133,9 +133,82 @@ static void test_sustained_and_cold(void **state) {
     json_decref(result.tests);
 }
 
+static hn_status look(void *self, const int32_t *text, int n, int max, int *found, int *kind,
+                      hn_error *err) {
+    (void)self, (void)text, (void)n, (void)err;
+    *found = max < 3 ? max : 3;
+    *kind = 0;
+    return HN_OK;
+}
+
+/* The last token again and again. */
+static hn_status guess(void *self, const int32_t *text, int n, int wanted, int32_t *tokens,
+                       int *made, hn_error *err) {
+    (void)self, (void)err;
+    for (int i = 0; i < wanted; i++)
+        tokens[i] = text[n - 1];
+    *made = wanted;
+    return HN_OK;
+}
+
+/* What the model writes behind a text: the work is that of the passes that were made, and guesses
+ * are counted. */
+static void test_text(void **state) {
+    (void)state;
+    enum { TEXT = 20, GEN = 30, RUNS = 3 };
+    int32_t text[TEXT];
+    for (int i = 0; i < TEXT; i++)
+        text[i] = 30 + i % 7;
+    hn_bench_options options = {.n_gen = GEN, .n_depth = TEXT, .repetitions = RUNS};
+    hn_bench_result random, plain, guessed;
+    ASSERT_OK(hn_bench_run(model, NULL, &options, NULL, &random, errp));
+    options.n_depth = 0;
+    options.text = text;
+    options.n_text = TEXT;
+    ASSERT_OK(hn_bench_run(model, NULL, &options, NULL, &plain, errp));
+    const json_t *a = json_array_get(random.tests, 0), *b = json_array_get(plain.tests, 0);
+    assert_int_equal(number(b, "n_depth"), TEXT);
+    assert_float_equal(number(a, "macs_per_token"), number(b, "macs_per_token"), 1e-6);
+    assert_float_equal(number(a, "bytes_per_token"), number(b, "bytes_per_token"), 1e-6);
+    assert_true(number(b, "median_ts") > 0 && number(b, "tokens_per_pass") == 1);
+    assert_int_equal(number(b, "n_drafted"), 0);
+    assert_null(json_object_get(b, "acceptance"));
+    assert_null(json_object_get(a, "tokens_per_pass"));
+
+    const hn_drafter drafter = {
+        .look = look, .draft = guess, .n_kinds = 1, .chances = {0.5f}, .eager = true};
+    ASSERT_OK(hn_speculator_new(&options.speculator, &drafter, errp));
+    ASSERT_OK(hn_bench_run(model, NULL, &options, NULL, &guessed, errp));
+    const json_t *c = json_array_get(guessed.tests, 0);
+    const double drafted = number(c, "n_drafted"), accepted = number(c, "n_accepted");
+    const double passes = GEN * RUNS - accepted;
+    assert_true(drafted > 0 && accepted >= 0 && accepted <= drafted);
+    assert_float_equal(number(c, "acceptance"), accepted / drafted, 1e-9);
+    assert_float_equal(number(c, "tokens_per_pass"), GEN * RUNS / passes, 1e-9);
+    assert_float_equal(number(c, "bytes_per_token"),
+                       number(b, "bytes_per_token") * passes / (GEN * RUNS), 1e-3);
+    assert_float_equal(number(c, "macs_per_token"),
+                       number(b, "macs_per_token") * (passes + drafted) / (GEN * RUNS), 1e-3);
+    hn_speculator_free(options.speculator);
+    json_decref(random.tests);
+    json_decref(plain.tests);
+    json_decref(guessed.tests);
+}
+
 static void test_refusals(void **state) {
     (void)state;
+    static const int32_t text[] = {5, 6};
+    hn_speculator *speculator;
+    ASSERT_OK(hn_speculator_new_ngram(&speculator, errp));
     const hn_bench_options bad[] = {
+        {.n_gen = 4, .repetitions = 1, .speculator = speculator},
+        {.n_gen = 4, .repetitions = 1, .n_text = 2},
+        {.n_gen = 4, .repetitions = 1, .text = text, .n_text = -1},
+        {.n_gen = 4, .repetitions = 1, .text = text, .n_text = 2, .n_depth = 1},
+        {.n_gen = 4, .repetitions = 1, .text = text, .n_text = 2, .n_rows = 2},
+        {.n_gen = 4, .repetitions = 1, .text = text, .n_text = 2, .cold = true},
+        {.n_gen = 4, .repetitions = 1, .text = text, .n_text = 2, .sustained_s = 1},
+        {.n_gen = 500, .repetitions = 1, .text = text, .n_text = 2},
         {.repetitions = 1},
         {.n_gen = 4},
         {.n_gen = 4, .repetitions = HN_BENCH_MAX_REPETITIONS + 1},
@@ -155,6 +228,7 @@ static void test_refusals(void **state) {
         assert_int_equal(hn_bench_run(model, NULL, &bad[i], NULL, &result, &err), HN_USAGE);
         assert_null(result.tests);
     }
+    hn_speculator_free(speculator);
     const atomic_bool cancel = true;
     const hn_progress progress = {.cancel = &cancel};
     const hn_bench_options good = {.n_gen = 4, .repetitions = 1};
@@ -266,6 +340,7 @@ int main(void) {
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_sustained_and_cold),
+        cmocka_unit_test(test_text),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_limits),

@@ -61,21 +61,29 @@ static hn_status flush(hn_metrics *metrics, hn_error *err) {
     return HN_OK;
 }
 
+static void put_values(hn_metrics *metrics, const char *before, const hn_values *values) {
+    for (int i = 0; i < values->n; i++)
+        fprintf(metrics->file, ", \"%s%s\": %.9g", before, values->items[i].name,
+                values->items[i].value);
+}
+
 hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_error *err) {
     fprintf(metrics->file,
-            "{\"step\": %llu, \"epoch\": %.4f, \"loss\": %.9g, \"accuracy\": %.4f, \"lr\": %.9g, "
-            "\"grad_norm\": %.9g, \"tokens\": %llu, \"supervised\": %llu, \"rows\": %llu, "
-            "\"seconds\": %.4f, \"tokens_per_second\": %.1f}\n",
-            (unsigned long long)m->step, m->epoch, m->loss, m->accuracy, m->rate, m->grad_norm,
+            "{\"step\": %llu, \"epoch\": %.4f, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, "
+            "\"tokens\": %llu, \"supervised\": %llu, \"rows\": %llu, \"seconds\": %.4f, "
+            "\"tokens_per_second\": %.1f",
+            (unsigned long long)m->step, m->epoch, m->loss, m->rate, m->grad_norm,
             (unsigned long long)m->tokens, (unsigned long long)m->supervised,
             (unsigned long long)m->rows, m->seconds, (double)m->tokens / m->seconds);
+    put_values(metrics, "", &m->values);
+    fputs("}\n", metrics->file);
     return flush(metrics, err);
 }
 
 hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m, hn_error *err) {
-    fprintf(metrics->file,
-            "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_accuracy\": %.4f, "
-            "\"eval_row_accuracy\": %.4f}\n",
-            (unsigned long long)m->step, m->loss, m->token_accuracy, m->row_accuracy);
+    fprintf(metrics->file, "{\"step\": %llu, \"eval_loss\": %.9g", (unsigned long long)m->step,
+            m->loss);
+    put_values(metrics, "eval_", &m->values);
+    fputs("}\n", metrics->file);
     return flush(metrics, err);
 }

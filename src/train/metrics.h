@@ -11,17 +11,35 @@ typedef struct hn_metrics {
     char *path;
 } hn_metrics;
 
+/* What a task measures beyond the loss: names are literals. */
+enum { HN_MAX_VALUES = 16 };
+typedef struct hn_values {
+    int n;
+    struct {
+        const char *name;
+        double value;
+    } items[HN_MAX_VALUES];
+} hn_values;
+
+static inline void hn_values_add(hn_values *values, const char *name, double value) {
+    if (values->n < HN_MAX_VALUES) {
+        values->items[values->n].name = name;
+        values->items[values->n++].value = value;
+    }
+}
+
 typedef struct hn_step_metrics {
     uint64_t step;
-    double epoch, loss, accuracy, rate, grad_norm, seconds;
+    double epoch, loss, rate, grad_norm, seconds;
     uint64_t tokens, supervised; /* of the documents */
     uint64_t rows;               /* computed: less than tokens where beginnings are shared */
+    hn_values values;
 } hn_step_metrics;
 
 typedef struct hn_eval_metrics {
     uint64_t step;
-    double loss, token_accuracy;
-    double row_accuracy; /* documents whose every learned token would be chosen greedily */
+    double loss;
+    hn_values values; /* written with "eval_" before their names */
 } hn_eval_metrics;
 
 /* Keeps the lines of steps up to `step` of an earlier part of the run and appends to them. */

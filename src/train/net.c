@@ -2,7 +2,6 @@
 #include "train/net.h"
 
 #include "base/mem.h"
-#include "train/loss.h"
 
 #include <math.h>
 #include <string.h>
@@ -260,18 +259,18 @@ static hn_status backward_layers(hn_net *net, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_net_run(hn_net *net, const hn_tree *tree, float weight, uint64_t dropout_key,
-                     bool backward, hn_net_loss *loss, hn_error *err) {
+hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_error *err) {
     float dropout = net->dropout;
-    if (!backward)
+    if (!pass->backward)
         net->dropout = 0; /* evaluation */
-    net->dropout_key = dropout_key;
-    hn_status status = hn_net_prepare(net, tree, backward, err);
+    net->dropout_key = pass->dropout_key;
+    net->without_adapter = pass->without_adapter;
+    hn_status status = hn_net_prepare(net, pass->tree, pass->backward, err);
     if (status == HN_OK)
         status = forward(net, err);
     if (status == HN_OK)
-        status = hn_net_head(net, weight, backward, loss, err);
-    if (status == HN_OK && backward)
+        status = hn_net_head(net, pass, sum, err);
+    if (status == HN_OK && pass->backward)
         status = backward_layers(net, err);
     hn_net_finish(net);
     net->dropout = dropout;

@@ -7,6 +7,7 @@
 #include "data/tree.h"
 #include "model/model.h"
 #include "train/attention.h"
+#include "train/loss.h"
 #include "train/ops.h"
 #include "train/params.h"
 
@@ -43,6 +44,7 @@ typedef struct hn_net {
     hn_attention_plan *plan;
     hn_learned learned;
     uint64_t dropout_key;
+    bool without_adapter;
     bool recompute; /* only x is kept a layer; backward runs the layer's forward again */
     hn_layer_acts acts[HN_ARCH_MAX_LAYERS];
     float *x_out;         /* (learned.n, n_embd) output of the last layer */
@@ -65,9 +67,18 @@ typedef struct hn_net {
     size_t budget_bytes;
 } hn_net;
 
-/* What a pass adds up. */
+/* What is computed of a tree. */
+typedef struct hn_pass {
+    const hn_tree *tree;
+    const hn_loss *loss;
+    uint64_t dropout_key; /* dropout masks are a function of it alone */
+    bool backward;        /* adds gradients to params->grads; otherwise without dropout */
+    bool without_adapter; /* the base alone; not with backward */
+} hn_pass;
+
+/* What passes add up. */
 typedef struct hn_net_loss {
-    double loss;    /* weight * sum of -log p */
+    double loss;    /* as the loss defines it */
     double correct; /* targets whose label had the largest logit */
     bool *missed; /* a document of the tree each: set where a target was wrong; NULL = not asked */
 } hn_net_loss;
@@ -80,10 +91,8 @@ HN_MUST_CHECK hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *par
 void hn_net_free(hn_net *net);
 /* Rows of a pass that fit in the budget with everything kept. */
 int64_t hn_net_max_rows(const hn_net *net);
-/* Loss and, when `backward`, gradients (added to params->grads) of one tree; every target counts
- * `weight`. Dropout masks are a function of dropout_key alone. */
-HN_MUST_CHECK hn_status hn_net_run(hn_net *net, const hn_tree *tree, float weight,
-                                   uint64_t dropout_key, bool backward, hn_net_loss *loss,
+/* Adds to *sum. */
+HN_MUST_CHECK hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                    hn_error *err);
 
 /* Between the files of net_*.c. */
@@ -92,7 +101,7 @@ HN_MUST_CHECK hn_status hn_net_prepare(hn_net *net, const hn_tree *tree, bool ba
 void hn_net_finish(hn_net *net);
 HN_MUST_CHECK hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err);
 HN_MUST_CHECK hn_status hn_net_layer_backward(hn_net *net, int layer, hn_error *err);
-HN_MUST_CHECK hn_status hn_net_head(hn_net *net, float weight, bool backward, hn_net_loss *loss,
+HN_MUST_CHECK hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                     hn_error *err);
 
 /* y_m += scale * (drop(x) A_m^T) B_m^T for each adapted module of the group; x (n, in). y[i]

@@ -1,31 +1,43 @@
 /* The output head and the loss, a tile of supervised rows at a time: logits never exist for all
- * rows at once, and none for rows that learn nothing. */
-#include "train/loss.h"
+ * rows at once, and none for rows that learn nothing. A loss of whole completions goes over the
+ * tiles twice: for the log-probabilities, then for the gradient, when what each weighs is known. */
 #include "train/net.h"
+
+#include "base/mem.h"
 
 #include <string.h>
 
 enum { TILE_LABELS = 4096 };
 
+typedef struct head {
+    hn_net *net;
+    const hn_pass *pass;
+    hn_net_loss *sum;
+    int32_t n_docs;
+    float *weights; /* (targets) */
+    double *logps;  /* (targets) */
+} head;
+
 static hn_status head_logits(hn_net *net, int64_t n, hn_error *err) {
-    const hn_matrix *head = hn_model_head(net->model);
+    const hn_matrix *matrix = hn_model_head(net->model);
     hn_linear linear = {.x = net->tile_x,
                         .n = n,
-                        .x_stride = head->cols,
+                        .x_stride = matrix->cols,
                         .n_outputs = 1,
-                        .output = {{.w = head, .y = net->logits, .y_stride = head->rows}},
+                        .output = {{.w = matrix, .y = net->logits, .y_stride = matrix->rows}},
                         .numerics = net->model->numerics};
     return hn_linear_run(net->model->compute, &linear, err);
 }
 
-/* Targets [first, first + n): loss, and their rows' gradients added to net->dxn. */
-static hn_status tile(hn_net *net, int32_t first, int32_t n, float weight, bool backward,
-                      hn_net_loss *loss, hn_error *err) {
-    const hn_matrix *head = hn_model_head(net->model);
+/* Targets [first, first + n): their loss is added to *value, h->logps and hits are set, and, when
+ * `backward`, their rows' gradients added to net->dxn. */
+static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *value, bool *hits,
+                      hn_error *err) {
+    hn_net *net = h->net;
+    const hn_matrix *matrix = hn_model_head(net->model);
     int64_t dim = net->model->arch.n_embd;
     const int32_t *row = net->learned.target + first;
     int32_t labels[TILE_LABELS];
-    bool hits[TILE_LABELS];
     for (int32_t i = 0; i < n; i++) {
         memcpy(net->tile_x + i * dim, net->xn + row[i] * dim, (size_t)dim * sizeof(float));
         labels[i] = net->tree->targets[first + i].label;
@@ -33,37 +45,106 @@ static hn_status tile(hn_net *net, int32_t first, int32_t n, float weight, bool 
     HN_TRY(head_logits(net, n, err));
     hn_loss_rows rows = {.logits = net->logits,
                          .n = n,
-                         .n_vocab = (int32_t)head->rows,
+                         .n_vocab = (int32_t)matrix->rows,
                          .labels = labels,
-                         .weight = weight,
+                         .weights = h->weights + first,
+                         .logps = h->logps + first,
                          .hits = hits,
                          .ops = net->ops,
                          .pool = net->pool};
-    loss->loss += hn_loss_sft(&rows);
-    for (int32_t i = 0; i < n; i++) {
-        loss->correct += hits[i];
-        if (loss->missed && !hits[i])
-            loss->missed[net->tree->targets[first + i].doc] = true;
-    }
+    *value += h->pass->loss->rows(h->pass->loss->context, &rows);
     if (!backward)
         return HN_OK;
-    HN_TRY(hn_matrix_backward(net->model->compute, head, net->logits, n, head->rows, net->tile_dx,
-                              dim, false, err));
+    HN_TRY(hn_matrix_backward(net->model->compute, matrix, net->logits, n, matrix->rows,
+                              net->tile_dx, dim, false, err));
     for (int32_t i = 0; i < n; i++)
         net->ops->add(net->dxn + row[i] * dim, net->tile_dx + i * dim, dim, 1.0f);
     return HN_OK;
 }
 
-hn_status hn_net_head(hn_net *net, float weight, bool backward, hn_net_loss *loss, hn_error *err) {
-    int64_t dim = net->model->arch.n_embd, n = net->learned.n;
+static void count_hits(head *h, int32_t first, int32_t n, const bool *hits) {
+    for (int32_t i = 0; i < n; i++) {
+        h->sum->correct += hits[i];
+        if (h->sum->missed && !hits[i])
+            h->sum->missed[h->net->tree->targets[first + i].doc] = true;
+    }
+}
+
+static hn_status tiles(head *h, bool backward, bool count, double *value, hn_error *err) {
+    const hn_net *net = h->net;
+    bool hits[TILE_LABELS];
     int32_t step = net->tile_rows < TILE_LABELS ? net->tile_rows : TILE_LABELS;
+    for (int32_t first = 0; first < net->tree->n_targets; first += step) {
+        int32_t left = net->tree->n_targets - first, n = left < step ? left : step;
+        HN_TRY(tile(h, first, n, backward, value, hits, err));
+        if (count)
+            count_hits(h, first, n, hits);
+    }
+    return HN_OK;
+}
+
+/* Hands the documents' log-probabilities to the loss; sets the rows' weights. */
+static hn_status weigh_documents(head *h, hn_error *err) {
+    const hn_tree *tree = h->net->tree;
+    const hn_loss *loss = h->pass->loss;
+    size_t n = (size_t)h->n_docs;
+    double *logps = hn_calloc(n, sizeof *logps);
+    int32_t *counts = hn_calloc(n, sizeof *counts);
+    float *weights = hn_calloc(n, sizeof *weights);
+    hn_status status = HN_OK;
+    if (!logps || !counts || !weights)
+        HN_GO(hn_fail_no_memory(err, n * sizeof *logps));
+    for (int32_t i = 0; i < tree->n_targets; i++) {
+        logps[tree->targets[i].doc] += h->logps[i];
+        counts[tree->targets[i].doc]++;
+    }
+    hn_loss_documents documents = {h->n_docs, logps, counts, weights};
+    h->sum->loss += loss->documents(loss->context, &documents);
+    for (int32_t i = 0; i < tree->n_targets; i++)
+        h->weights[i] = weights[tree->targets[i].doc];
+done:
+    hn_free(logps);
+    hn_free(counts);
+    hn_free(weights);
+    return status;
+}
+
+static hn_status run_tiles(head *h, hn_error *err) {
+    bool backward = h->pass->backward;
+    double unweighted = 0;
+    if (!h->pass->loss->documents)
+        return tiles(h, backward, true, &h->sum->loss, err);
+    HN_TRY(tiles(h, false, true, &unweighted, err));
+    HN_TRY(weigh_documents(h, err));
+    return backward ? tiles(h, true, false, &unweighted, err) : HN_OK;
+}
+
+static hn_status run(head *h, hn_error *err) {
+    const hn_tree *tree = h->net->tree;
+    size_t n = (size_t)tree->n_targets;
+    h->weights = hn_malloc(n * sizeof *h->weights);
+    h->logps = hn_malloc(n * sizeof *h->logps);
+    hn_status status = HN_OK;
+    if (!h->weights || !h->logps)
+        HN_GO(hn_fail_no_memory(err, n * sizeof *h->logps));
+    for (size_t i = 0; i < n; i++) {
+        h->weights[i] = h->pass->loss->weight;
+        h->n_docs = tree->targets[i].doc >= h->n_docs ? tree->targets[i].doc + 1 : h->n_docs;
+    }
+    status = run_tiles(h, err);
+done:
+    hn_free(h->weights);
+    hn_free(h->logps);
+    return status;
+}
+
+hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_error *err) {
+    int64_t dim = net->model->arch.n_embd, n = net->learned.n;
+    head h = {.net = net, .pass = pass, .sum = sum};
     hn_net_rms_norm(net, net->x_out, net->model->output_norm, n, dim, net->xn);
     memset(net->dxn, 0, (size_t)(n * dim) * sizeof *net->dxn);
-    for (int32_t first = 0; first < net->tree->n_targets; first += step) {
-        int32_t left = net->tree->n_targets - first;
-        HN_TRY(tile(net, first, left < step ? left : step, weight, backward, loss, err));
-    }
-    if (!backward)
+    HN_TRY(run(&h, err));
+    if (!pass->backward)
         return HN_OK;
     memset(net->dx, 0, (size_t)(n * dim) * sizeof *net->dx);
     hn_net_rms_norm_backward(net, net->x_out, net->model->output_norm, n, dim, net->dxn, net->dx);

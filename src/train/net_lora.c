@@ -64,7 +64,7 @@ static hn_status down_backward(hn_net *net, const float *x, int64_t n, int64_t i
 hn_status hn_net_lora_forward(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
                               float *const *y, hn_error *err) {
     int rank = hn_params_group_rank(net->params, layer, group);
-    if (rank == 0 || n == 0)
+    if (rank == 0 || n == 0 || net->without_adapter)
         return HN_OK;
     const hn_slot *slots = net->params->slots[layer];
     int64_t in = 0;

@@ -15,7 +15,7 @@ typedef struct file_header {
     uint64_t checksum; /* of the header with this field 0, then of the arrays */
 } file_header;
 
-static uint64_t hash_documents(const hn_documents *docs, uint64_t hash) {
+uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash) {
     for (size_t i = 0; docs && i < docs->n; i++) /* ids and labels lie in one block */
         hash = hn_hash64(docs->items[i].ids, 2 * (size_t)docs->items[i].n * sizeof(int32_t), hash);
     return hash;
@@ -33,8 +33,7 @@ static uint64_t hash_model(const hn_model *model, uint64_t hash) {
     return hash;
 }
 
-uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params,
-                              const hn_documents *docs, const hn_documents *eval,
+uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, uint64_t data_hash,
                               const hn_train_options *o) {
     const double numbers[] = {o->dropout,
                               o->learning_rate,
@@ -57,7 +56,7 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params,
                               (double)model->numerics};
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
     hash = hn_hash64(params->values, params->n * sizeof *params->values, hash);
-    return hash_documents(eval, hash_documents(docs, hash_model(model, hash)));
+    return hn_hash64(&data_hash, sizeof data_hash, hash_model(model, hash));
 }
 
 static uint64_t checksum_of(const file_header *header, const float *const *arrays, int n) {

@@ -16,10 +16,11 @@ typedef struct hn_train_state {
 } hn_train_state;
 
 /* Identity of a run: whatever changes its results. Two runs of one fingerprint may continue each
- * other. `values` are the adapter's first values. */
-uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params,
-                              const hn_documents *docs, const hn_documents *eval,
+ * other. `values` are the adapter's first values; data_hash stands for what is learned from. */
+uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, uint64_t data_hash,
                               const hn_train_options *options);
+/* Tokens and labels; docs may be NULL. */
+uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash);
 
 /* `best` (n) may be NULL when nothing has been evaluated. */
 HN_MUST_CHECK hn_status hn_train_state_save(const char *path, uint64_t fingerprint,

@@ -68,7 +68,9 @@ static inline double step_loss(hn_net *net, const golden *g, size_t first, size_
     hn_tree_options options = {.share = true};
     hn_net_loss loss = {0};
     assert_int_equal(hn_tree_build(&tree, list, n, &options, &err), HN_OK);
-    assert_int_equal(hn_net_run(net, &tree, (float)(1 / supervised), 0, true, &loss, &err), HN_OK);
+    hn_loss sft = hn_loss_sft((float)(1 / supervised));
+    hn_pass pass = {.tree = &tree, .loss = &sft, .backward = true};
+    assert_int_equal(hn_net_run(net, &pass, &loss, &err), HN_OK);
     hn_tree_done(&tree);
     return loss.loss;
 }

@@ -74,7 +74,9 @@ static double run(setup *s, int first, int n, bool share, int segment, bool back
     hn_net_loss loss = {0};
     hn_tree_options options = {.share = share, .max_segment_rows = segment};
     assert_int_equal(hn_tree_build(&tree, s->list + first, (size_t)n, &options, &err), HN_OK);
-    hn_status status = hn_net_run(s->net, &tree, 0.01f, 99, backward, &loss, &err);
+    hn_loss sft = hn_loss_sft(0.01f);
+    hn_pass pass = {.tree = &tree, .loss = &sft, .dropout_key = 99, .backward = backward};
+    hn_status status = hn_net_run(s->net, &pass, &loss, &err);
     if (status != HN_OK)
         fail_msg("%s", err.message);
     hn_tree_done(&tree);
@@ -215,6 +217,8 @@ static void test_every_allocation_fails(void **state) {
     hn_tree tree;
     hn_tree_options options = {.share = true};
     assert_int_equal(hn_tree_build(&tree, s.list, N_DOCS, &options, &err), HN_OK);
+    hn_loss sft = hn_loss_sft(1);
+    hn_pass pass = {.tree = &tree, .loss = &sft, .backward = true};
     hn_status status = HN_NO_MEMORY;
     for (int64_t n = 0; status != HN_OK; n++) {
         hn_net *net = NULL;
@@ -222,7 +226,7 @@ static void test_every_allocation_fails(void **state) {
         hn_mem_fail_after(n);
         status = hn_net_new(&net, s.model, &s.params, 0, 0, &err);
         if (status == HN_OK)
-            status = hn_net_run(net, &tree, 1, 0, true, &loss, &err);
+            status = hn_net_run(net, &pass, &loss, &err);
         hn_mem_fail_after(-1);
         hn_net_free(net);
         assert_true(status == HN_OK || status == HN_NO_MEMORY);

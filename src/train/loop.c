@@ -1,0 +1,258 @@
+/* The training loop: steps, evaluation, the best adapter, checkpoints, metrics. */
+#define _GNU_SOURCE
+#include "train/loop.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "train/state.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { STREAM_SHUFFLE = 1, STREAM_DROPOUT = 2, STREAM_ADAPTER = 3 };
+
+typedef struct run {
+    hn_trainer t;
+    const hn_task *task;
+    hn_adapter *adapter;
+    hn_optimiser optimiser;
+    float *best; /* (params.n) the values of the lowest evaluation loss */
+    hn_train_state state;
+    uint64_t fingerprint, saved_step;
+    int steps_per_epoch, total_steps;
+    uint32_t *order;     /* (n_items) this epoch's order of items */
+    int64_t order_epoch; /* -1 = none yet */
+    char *adapter_dir, *checkpoint_path;
+    hn_metrics metrics;
+    bool stop; /* early */
+} run;
+
+static hn_status make_adapter(run *r, hn_error *err) {
+    const hn_train_options *o = r->t.options;
+    if (o->init_adapter)
+        return hn_adapter_open(&r->adapter, o->init_adapter, &r->t.model->arch, err);
+    HN_TRY(hn_adapter_new(&r->adapter, &r->t.model->arch, o->module_mask, o->r, o->alpha,
+                          o->seed + STREAM_ADAPTER, err));
+    r->adapter->dropout = o->dropout;
+    return HN_OK;
+}
+
+static hn_status open_files(run *r, hn_error *err) {
+    r->adapter_dir = hn_path_join(r->t.options->out_dir, "adapter");
+    r->checkpoint_path = hn_path_join(r->t.options->out_dir, "checkpoint");
+    if (!r->adapter_dir || !r->checkpoint_path)
+        return hn_fail_no_memory(err, strlen(r->t.options->out_dir));
+    if (r->t.options->resume && hn_path_exists(r->checkpoint_path)) {
+        HN_TRY(hn_train_state_load(r->checkpoint_path, r->fingerprint, &r->state, &r->t.params,
+                                   &r->optimiser, r->best, err));
+        r->saved_step = r->state.step;
+        hn_progress_note(r->t.progress, "going on after step %llu of %d",
+                         (unsigned long long)r->state.step, r->total_steps);
+    }
+    return hn_metrics_open(&r->metrics, r->t.options->out_dir, r->state.step, err);
+}
+
+static hn_status begin(run *r, hn_error *err) {
+    const hn_train_options *o = r->t.options;
+    HN_TRY(hn_train_options_check(o, err));
+    HN_TRY(make_adapter(r, err));
+    HN_TRY(hn_params_new(&r->t.params, r->adapter, err));
+    HN_TRY(hn_optimiser_new(&r->optimiser, r->t.params.n, err));
+    HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
+    r->best = hn_alloc_aligned(r->t.params.n * sizeof *r->best);
+    r->order = hn_malloc(r->task->n_items * sizeof *r->order);
+    if (!r->best || !r->order)
+        return hn_fail_no_memory(err, r->t.params.n * sizeof *r->best);
+    r->order_epoch = -1;
+    size_t batch = (size_t)o->batch_rows;
+    r->steps_per_epoch = (int)((r->task->n_items + batch - 1) / batch);
+    r->total_steps =
+        o->max_steps > 0 ? o->max_steps : (int)ceil((double)o->epochs * r->steps_per_epoch);
+    r->state = (hn_train_state){.best_eval_loss = INFINITY};
+    r->fingerprint = hn_train_fingerprint(r->t.model, &r->t.params, r->task->data_hash, o);
+    HN_TRY(hn_dir_make(o->out_dir, err));
+    if (r->task->begin)
+        HN_TRY(r->task->begin(r->task->context, &r->t, err));
+    return open_files(r, err);
+}
+
+static void end(run *r) {
+    hn_metrics_close(&r->metrics);
+    hn_free(r->adapter_dir);
+    hn_free(r->checkpoint_path);
+    hn_free(r->order);
+    hn_free_aligned(r->best, r->t.params.n * sizeof *r->best);
+    hn_net_free(r->t.net);
+    hn_optimiser_done(&r->optimiser);
+    hn_params_done(&r->t.params);
+    hn_adapter_free(r->adapter);
+}
+
+/* The items of step `step`, in *items; a pure function of (seed, step). */
+static size_t choose_items(run *r, uint64_t step, const uint32_t **items) {
+    int64_t epoch = (int64_t)(step / (uint64_t)r->steps_per_epoch);
+    size_t n = r->task->n_items, size = (size_t)r->t.options->batch_rows;
+    size_t first = step % (uint64_t)r->steps_per_epoch * size;
+    if (epoch != r->order_epoch) {
+        for (size_t i = 0; i < n; i++)
+            r->order[i] = (uint32_t)i;
+        hn_rng rng = hn_rng_new(r->t.options->seed, (uint64_t)epoch << 8 | STREAM_SHUFFLE);
+        if (r->t.options->shuffle)
+            hn_rng_shuffle(&rng, r->order, (uint32_t)n);
+        r->order_epoch = epoch;
+    }
+    *items = r->order + first;
+    return n - first < size ? n - first : size;
+}
+
+static hn_status not_finite(const run *r, const uint32_t *items, size_t n, double loss, double norm,
+                            hn_error *err) {
+    hn_buf lines = {.max = 400};
+    for (size_t i = 0; i < n; i++)
+        hn_buf_printf(&lines, "%s%llu", i ? ", " : "",
+                      (unsigned long long)r->task->line(r->task->context, items[i]));
+    hn_fail(err, HN_FAILED,
+            "step %llu: loss %g, gradient norm %g; its rows are lines %s of %s. The adapter as it "
+            "was before is kept in %s: lower the learning rate, or take a bad row out",
+            (unsigned long long)r->state.step + 1, loss, norm, hn_buf_text(&lines),
+            r->task->path ? r->task->path : "the data", r->checkpoint_path);
+    hn_buf_done(&lines);
+    return HN_FAILED;
+}
+
+static hn_status save(run *r, hn_error *err) {
+    bool evaluated = isfinite(r->state.best_eval_loss);
+    HN_TRY(hn_train_state_save(r->checkpoint_path, r->fingerprint, &r->state, &r->t.params,
+                               &r->optimiser, evaluated ? r->best : NULL, err));
+    r->saved_step = r->state.step;
+    return HN_OK;
+}
+
+/* As save, but the error that is already in *err stays the one that is reported. */
+static void save_quietly(run *r) {
+    hn_error ignored;
+    if (r->saved_step != r->state.step || r->state.step == 0)
+        (void)(save(r, &ignored) == HN_OK);
+}
+
+static hn_status step(run *r, hn_error *err) {
+    double began = hn_clock_seconds();
+    const uint32_t *items;
+    size_t n = choose_items(r, r->state.step, &items);
+    hn_step_metrics m = {.step = r->state.step + 1};
+    hn_rng rng = hn_rng_new(r->t.options->seed, r->state.step << 8 | STREAM_DROPOUT);
+    memset(r->t.params.grads, 0, r->t.params.n * sizeof *r->t.params.grads);
+    HN_TRY(r->task->step(r->task->context, &r->t, items, n, hn_rng_u64(&rng), &m, err));
+    m.grad_norm = hn_gradient_norm(r->t.net);
+    if (!isfinite(m.loss) || !isfinite(m.grad_norm)) {
+        save_quietly(r);
+        return not_finite(r, items, n, m.loss, m.grad_norm, err);
+    }
+    m.rate = hn_schedule_rate(r->t.options, (int)r->state.step, r->total_steps);
+    hn_optimiser_update(&r->optimiser, r->t.net, r->t.options, m.rate, m.grad_norm);
+    m.seconds = hn_clock_seconds() - began;
+    r->state.step++;
+    r->state.tokens += m.tokens;
+    r->state.supervised += m.supervised;
+    r->state.seconds += m.seconds;
+    r->state.last_loss = m.loss;
+    m.epoch = (double)r->state.step / r->steps_per_epoch;
+    char detail[64];
+    snprintf(detail, sizeof detail, "loss %.4f, %.0f tokens/s", m.loss,
+             (double)m.tokens / m.seconds);
+    hn_progress_update(r->t.progress, "training", r->state.step, (uint64_t)r->total_steps, "step",
+                       detail);
+    return hn_metrics_step(&r->metrics, &m, err);
+}
+
+static hn_status evaluate(run *r, hn_error *err) {
+    hn_eval_metrics m = {.step = r->state.step};
+    HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
+    r->state.evaluated_step = r->state.step;
+    if (m.loss < r->state.best_eval_loss) {
+        r->state.best_eval_loss = m.loss;
+        r->state.best_step = r->state.step;
+        r->state.evals_without_gain = 0;
+        memcpy(r->best, r->t.params.values, r->t.params.n * sizeof *r->best);
+    } else {
+        r->state.evals_without_gain++;
+    }
+    int patience = r->t.options->early_stop_evals;
+    r->stop = patience > 0 && r->state.evals_without_gain >= (uint64_t)patience;
+    char more[160] = "";
+    for (int i = 0, at = 0; i < m.values.n && at < (int)sizeof more; i++)
+        at += snprintf(more + at, sizeof more - (size_t)at, ", %s %.4f", m.values.items[i].name,
+                       m.values.items[i].value);
+    hn_progress_note(r->t.progress, "step %llu: evaluation loss %.4f%s%s",
+                     (unsigned long long)r->state.step, m.loss, more,
+                     r->stop ? "; no gain for a while, stopping" : "");
+    return hn_metrics_eval(&r->metrics, &m, err);
+}
+
+/* True after every `every` steps (0 = an epoch) and after the last one. */
+static bool is_due(const run *r, int every) {
+    uint64_t period = (uint64_t)(every > 0 ? every : r->steps_per_epoch);
+    return r->state.step % period == 0 || r->state.step == (uint64_t)r->total_steps;
+}
+
+static hn_status evaluate_when_due(run *r, hn_error *err) {
+    if (!r->task->evaluates || r->state.step == 0 || r->state.evaluated_step == r->state.step ||
+        !is_due(r, r->t.options->eval_every))
+        return HN_OK;
+    return evaluate(r, err);
+}
+
+static hn_status train(run *r, hn_error *err) {
+    int patience = r->t.options->early_stop_evals;
+    r->stop = patience > 0 && r->state.evals_without_gain >= (uint64_t)patience;
+    HN_TRY(evaluate_when_due(r, err)); /* a run may have been stopped in the middle of it */
+    while (!r->stop && r->state.step < (uint64_t)r->total_steps) {
+        HN_TRY(step(r, err));
+        HN_TRY(evaluate_when_due(r, err));
+        if (r->stop || is_due(r, r->t.options->save_every))
+            HN_TRY(save(r, err));
+    }
+    return HN_OK;
+}
+
+static uint64_t peak_resident_bytes(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
+    bool evaluated = isfinite(r->state.best_eval_loss);
+    hn_params_store(&r->t.params, evaluated ? r->best : r->t.params.values, r->adapter);
+    HN_TRY(hn_adapter_save(r->adapter, &r->t.model->arch, r->adapter_dir, err));
+    *result = (hn_train_result){
+        .steps = (int)r->state.step,
+        .best_step = (int)(evaluated ? r->state.best_step : r->state.step),
+        .final_loss = r->state.last_loss,
+        .best_eval_loss = r->state.best_eval_loss,
+        .tokens = r->state.tokens,
+        .supervised = r->state.supervised,
+        .seconds = r->state.seconds,
+        .peak_resident_bytes = peak_resident_bytes(),
+    };
+    return HN_OK;
+}
+
+hn_status hn_train_run(hn_model *model, const hn_task *task, const hn_train_options *options,
+                       const hn_progress *progress, hn_train_result *result, hn_error *err) {
+    run r = {.t = {.model = model, .options = options, .progress = progress}, .task = task};
+    hn_status status = begin(&r, err);
+    if (status == HN_OK)
+        status = train(&r, err);
+    if (status == HN_CANCELLED) {
+        save_quietly(&r);
+        status = hn_fail(err, HN_CANCELLED, "stopped after step %llu of %d; run it again to go on",
+                         (unsigned long long)r.state.step, r.total_steps);
+    }
+    if (status == HN_OK)
+        status = publish(&r, result, err);
+    end(&r);
+    return status;
+}

@@ -1,0 +1,50 @@
+/* What all trainings have in common: steps over shuffled items, evaluation, the best adapter,
+ * checkpoints, metrics. What an item is, and what is computed of it, is the task's. */
+#pragma once
+
+#include "train/metrics.h"
+#include "train/net.h"
+#include "train/train.h"
+
+typedef struct hn_trainer {
+    hn_model *model;
+    const hn_train_options *options;
+    const hn_progress *progress;
+    hn_params params;
+    hn_net *net;
+} hn_trainer;
+
+typedef struct hn_task {
+    void *context;
+    size_t n_items;     /* documents, pairs: a step takes options->batch_rows of them */
+    const char *path;   /* of their file, for messages; NULL = "the data" */
+    uint64_t data_hash; /* of the items, of those to evaluate on, and of the task's own options */
+    bool evaluates;
+    uint64_t (*line)(const void *context, uint32_t item); /* in the file */
+    /* Called before the first step, also when a run goes on, with the adapter as it was at the
+     * start; NULL = nothing to do. */
+    hn_status (*begin)(void *context, const hn_trainer *trainer, hn_error *err);
+    /* Adds the gradients of a step's items; sets loss, accuracy and counts of *metrics. `key`
+     * stands for the step's random numbers. */
+    hn_status (*step)(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
+                      uint64_t key, hn_step_metrics *metrics, hn_error *err);
+    /* Sets all but the step. */
+    hn_status (*evaluate)(void *context, const hn_trainer *trainer, hn_eval_metrics *metrics,
+                          hn_error *err);
+} hn_task;
+
+/* Trains an adapter; contract as hn_train_sft. */
+HN_MUST_CHECK hn_status hn_train_run(hn_model *model, const hn_task *task,
+                                     const hn_train_options *options, const hn_progress *progress,
+                                     hn_train_result *result, hn_error *err);
+
+/* One pass over documents that fit in memory together; pass->tree is made of them. Adds to *sum
+ * and, computed rows, to *rows (NULL = not asked). HN_CANCELLED after it when that is wished. */
+HN_MUST_CHECK hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *docs,
+                                      size_t n, const hn_pass *pass, hn_net_loss *sum,
+                                      uint64_t *rows, hn_error *err);
+/* As many passes as documents need, packed to the memory budget; sum->missed counts in an order of
+ * its own. */
+HN_MUST_CHECK hn_status hn_train_passes(const hn_trainer *trainer, const hn_document *const *docs,
+                                        size_t n, const hn_pass *pass, hn_net_loss *sum,
+                                        uint64_t *rows, hn_error *err);

@@ -1,0 +1,43 @@
+/* Documents to passes: packed to the memory budget, merged into trees, run. */
+#include "base/mem.h"
+#include "train/loop.h"
+
+hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *docs, size_t n,
+                        const hn_pass *pass, hn_net_loss *sum, uint64_t *rows, hn_error *err) {
+    hn_tree tree;
+    hn_tree_options options = {.share = !trainer->options->plain_batches};
+    HN_TRY(hn_tree_build(&tree, docs, n, &options, err));
+    hn_pass whole = *pass;
+    whole.tree = &tree;
+    hn_status status = hn_net_run(trainer->net, &whole, sum, err);
+    if (rows)
+        *rows += (uint64_t)tree.n_rows;
+    hn_tree_done(&tree);
+    if (status == HN_OK && hn_progress_cancelled(trainer->progress))
+        status = HN_CANCELLED;
+    return status;
+}
+
+hn_status hn_train_passes(const hn_trainer *trainer, const hn_document *const *docs, size_t n,
+                          const hn_pass *pass, hn_net_loss *sum, uint64_t *rows, hn_error *err) {
+    hn_packing packing;
+    HN_TRY(hn_pack_documents(&packing, docs, n, hn_net_max_rows(trainer->net),
+                             !trainer->options->plain_batches, err));
+    const hn_document **bin = hn_malloc(n * sizeof *bin);
+    bool *missed = sum->missed;
+    hn_status status = bin ? HN_OK : hn_fail_no_memory(err, n * sizeof *bin);
+    for (size_t b = 0; status == HN_OK && b < packing.n_bins; b++) {
+        size_t first = packing.first[b], count = packing.first[b + 1] - first;
+        for (size_t i = 0; i < count; i++)
+            bin[i] = docs[packing.items[first + i]];
+        hn_pass one = *pass;
+        one.dropout_key += b;
+        if (missed) /* a document is in one bin only: its place is where the bin begins */
+            sum->missed = missed + first;
+        status = hn_train_pass(trainer, bin, count, &one, sum, rows, err);
+    }
+    sum->missed = missed;
+    hn_free(bin);
+    hn_packing_done(&packing);
+    return status;
+}

@@ -1,9 +1,7 @@
 /* hone sft: supervised fine-tuning of a LoRA adapter beside a frozen model. */
 #include "cli/commands.h"
 #include "cli/session.h"
-
-#include "data/records.h"
-#include "train/train.h"
+#include "cli/training.h"
 
 #include <string.h>
 
@@ -15,96 +13,14 @@ static hn_status documents(const hn_cli *cli, const hn_model *model, const char 
     for (int i = 0; i < 3; i++)
         if (strcmp(hn_cli_text(cli, "supervise"), NAMES[i]) == 0)
             supervise = i;
-    HN_TRY(hn_records_read(&records, path, hn_cli_flag(cli, "skip-bad"), &cli->progress, err));
-    if (records.n_bad)
-        hn_progress_note(&cli->progress, "%s: %zu bad rows left out", path, records.n_bad);
+    HN_TRY(hn_training_records(cli, path, &records, err));
     hn_status status =
         hn_documents_build(docs, &records, &model->ckpt, hn_cli_text(cli, "system"),
                            (hn_supervise)supervise, hn_cli_int(cli, "max-length"), err);
     hn_records_done(&records);
-    if (status == HN_OK && docs->n_truncated + docs->n_dropped)
-        hn_progress_note(&cli->progress, "%s: %zu rows cut to %d tokens, %zu of them dropped", path,
-                         docs->n_truncated, hn_cli_int(cli, "max-length"), docs->n_dropped);
+    if (status == HN_OK)
+        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
     return status;
-}
-
-static hn_status modules_parse(const char *text, unsigned *mask, hn_error *err) {
-    *mask = (1u << HN_MODULE_COUNT) - 1;
-    if (strcmp(text, "all") == 0)
-        return HN_OK;
-    *mask = 0;
-    while (*text) {
-        size_t n = strcspn(text, ",");
-        int found = -1;
-        for (int m = 0; m < HN_MODULE_COUNT; m++) {
-            const char *name = hn_module_name((hn_module)m);
-            if (strlen(name) == n && strncmp(name, text, n) == 0)
-                found = m;
-        }
-        if (found < 0)
-            return hn_fail(err, HN_USAGE,
-                           "--modules: '%.*s' is none of q_proj, k_proj, v_proj, o_proj, "
-                           "gate_proj, up_proj, down_proj",
-                           (int)n, text);
-        *mask |= 1u << found;
-        text += n;
-        text += *text == ',';
-    }
-    return HN_OK;
-}
-
-static hn_status options_read(const hn_cli *cli, hn_train_options *o, hn_error *err) {
-    static const char *const SCHEDULES[] = {"linear", "cosine", "constant"};
-    *o = hn_train_options_default();
-    o->r = hn_cli_int(cli, "rank");
-    o->alpha = (float)hn_cli_real(cli, "alpha");
-    o->dropout = (float)hn_cli_real(cli, "dropout");
-    o->learning_rate = (float)hn_cli_real(cli, "learning-rate");
-    o->weight_decay = (float)hn_cli_real(cli, "weight-decay");
-    o->max_grad_norm = (float)hn_cli_real(cli, "max-grad-norm");
-    o->warmup_ratio = (float)hn_cli_real(cli, "warmup-ratio");
-    o->epochs = (float)hn_cli_real(cli, "epochs");
-    o->max_steps = hn_cli_int(cli, "max-steps");
-    o->batch_rows = hn_cli_int(cli, "batch");
-    o->max_length = hn_cli_int(cli, "max-length");
-    o->seed = (uint64_t)hn_parsed_get(&cli->opts, "seed")->integer;
-    o->eval_every = hn_cli_int(cli, "eval-every");
-    o->save_every = hn_cli_int(cli, "save-every");
-    o->early_stop_evals = hn_cli_int(cli, "early-stop");
-    o->init_adapter = hn_cli_text(cli, "init-adapter");
-    o->out_dir = hn_cli_text(cli, "output");
-    o->resume = !hn_cli_flag(cli, "restart");
-    o->shuffle = !hn_cli_flag(cli, "no-shuffle");
-    for (int i = 0; i < 3; i++)
-        if (strcmp(hn_cli_text(cli, "schedule"), SCHEDULES[i]) == 0)
-            o->schedule = (hn_schedule)i;
-    return modules_parse(hn_cli_text(cli, "modules"), &o->module_mask, err);
-}
-
-static hn_status print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
-                       bool with_eval, hn_error *err) {
-    double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
-    if (cli->json) {
-        json_t *value = json_pack(
-            "{s:o, s:i, s:i, s:f, s:o, s:I, s:I, s:f, s:f, s:I}", "adapter",
-            json_sprintf("%s/adapter", o->out_dir), "steps", r->steps, "best_step", r->best_step,
-            "final_loss", r->final_loss, "best_eval_loss",
-            with_eval ? json_real(r->best_eval_loss) : json_null(), "tokens", (json_int_t)r->tokens,
-            "supervised_tokens", (json_int_t)r->supervised, "seconds", r->seconds,
-            "tokens_per_second", rate, "peak_resident_bytes", (json_int_t)r->peak_resident_bytes);
-        hn_status status = hn_cli_print_json(value, err);
-        json_decref(value);
-        return status;
-    }
-    char time[32], memory[32];
-    printf("adapter  %s/adapter\nsteps    %d in %s, %.0f tokens/s, %s resident at most\n",
-           o->out_dir, r->steps, hn_cli_duration(time, r->seconds), rate,
-           hn_cli_bytes(memory, (double)r->peak_resident_bytes));
-    printf("loss     %.4f at the end", r->final_loss);
-    if (with_eval)
-        printf("; on the evaluation rows %.4f at best (step %d)", r->best_eval_loss, r->best_step);
-    putchar('\n');
-    return HN_OK;
 }
 
 static hn_status run(hn_cli *cli, hn_error *err) {
@@ -113,17 +29,15 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_train_result result;
     hn_documents docs = {0}, eval_docs = {0};
     const char *eval_path = hn_cli_text(cli, "eval");
-    bool int8 = strcmp(hn_cli_text(cli, "numerics"), "int8") == 0;
     hn_status status;
-    HN_TRY(options_read(cli, &options, err));
-    HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
-                           int8 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32, err));
+    HN_TRY(hn_training_options(cli, &options, err));
+    HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
     HN_GO(documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
         HN_GO(documents(cli, session.model, eval_path, &eval_docs, err));
     HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
                        &cli->progress, &result, err));
-    status = print(cli, &options, &result, eval_path != NULL, err);
+    status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
     hn_documents_done(&docs);
     hn_documents_done(&eval_docs);
@@ -132,43 +46,10 @@ done:
 }
 
 static const hn_option OPTIONS[] = {
-    {"output", 'o', HN_OPT_TEXT, "DIR", "run", "Where adapter/, checkpoint/ and metrics.jsonl go",
-     NULL, 0, 0},
-    {"eval", 'e', HN_OPT_TEXT, "FILE", NULL, "Rows to evaluate on; the best adapter is kept"},
-    {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text for rows that have none"},
     {"supervise", 0, HN_OPT_CHOICE, "WHAT", "completion",
      "Learn the last assistant turn, all of them, or everything", "completion|assistant|all", 0, 0},
-    {"skip-bad", 0, HN_OPT_FLAG, NULL, NULL, "Leave bad rows out instead of stopping"},
-    {"max-length", 0, HN_OPT_INT, "N", "1024", "Longest row in tokens", NULL, 8, 1 << 20},
-    {"rank", 'r', HN_OPT_INT, "N", "16", "Rank of the adapter", NULL, 1, 1024},
-    {"alpha", 0, HN_OPT_REAL, "X", "32", "Scale of the adapter, times 1/rank", NULL, 1e-3, 1e6},
-    {"dropout", 0, HN_OPT_REAL, "X", "0", "Dropout before the adapter", NULL, 0, 0.99},
-    {"modules", 0, HN_OPT_TEXT, "LIST", "all",
-     "Layers to adapt: all, or q_proj,v_proj and the like"},
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
-    {"schedule", 0, HN_OPT_CHOICE, "NAME", "cosine", "How it falls", "linear|cosine|constant", 0,
-     0},
-    {"warmup-ratio", 0, HN_OPT_REAL, "X", "0.03", "Share of the steps in which it rises", NULL, 0,
-     1},
     {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
-    {"max-steps", 0, HN_OPT_INT, "N", "0", "Steps, whatever the epochs; 0 = from the epochs", NULL,
-     0, 1e9},
-    {"batch", 'b', HN_OPT_INT, "N", "8", "Rows a step", NULL, 1, 1e6},
-    {"weight-decay", 0, HN_OPT_REAL, "X", "0", "AdamW's weight decay", NULL, 0, 10},
-    {"max-grad-norm", 0, HN_OPT_REAL, "X", "1", "Gradients are cut to this norm; 0 = not", NULL, 0,
-     1e9},
-    {"eval-every", 0, HN_OPT_INT, "N", "0", "Steps between evaluations; 0 = each epoch", NULL, 0,
-     1e9},
-    {"save-every", 0, HN_OPT_INT, "N", "0", "Steps between checkpoints; 0 = each epoch", NULL, 0,
-     1e9},
-    {"early-stop", 0, HN_OPT_INT, "N", "0",
-     "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6},
-    {"init-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "Start from this adapter"},
-    {"restart", 0, HN_OPT_FLAG, NULL, NULL, "Start anew although there is a checkpoint"},
-    {"no-shuffle", 0, HN_OPT_FLAG, NULL, NULL, "Take the rows in the file's order"},
-    {"seed", 0, HN_OPT_INT, "N", "0", "Seed of shuffling, dropout and the adapter", NULL, 0, 9e15},
-    {"numerics", 0, HN_OPT_CHOICE, "NAME", "f32", "How the forward pass is computed", "f32|int8", 0,
-     0},
     {0},
 };
 
@@ -184,7 +65,7 @@ const hn_command HN_CMD_SFT = {
         "quantised or not. The adapter is written as PEFT writes it.\n\n"
         "Ctrl-C leaves a checkpoint; the same command goes on from it, with the same result as "
         "without the break.",
-    .groups = {OPTIONS, HN_OPTIONS_COMPUTE},
+    .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
     .examples = "hone sft model.gguf train.jsonl --eval val.jsonl -o run",
     .run = run,
 };

@@ -9,6 +9,7 @@ extern const hn_command HN_CMD_DATA_CHECK;
 extern const hn_command HN_CMD_DATA_DEDUPE;
 extern const hn_command HN_CMD_DATA_STATS;
 extern const hn_command HN_CMD_DETOKENIZE;
+extern const hn_command HN_CMD_DPO;
 extern const hn_command HN_CMD_EVAL;
 extern const hn_command HN_CMD_EXPORT;
 extern const hn_command HN_CMD_GATE;

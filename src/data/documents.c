@@ -133,18 +133,19 @@ static hn_status check_bos(const builder *b, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status take_document(const builder *b, hn_documents *docs, uint64_t line, hn_error *err) {
+/* What is marked, cut to max_length, as a document; one without a supervised token stays empty. */
+static hn_status make_document(const builder *b, uint64_t line, bool *cut, hn_document *out,
+                               hn_error *err) {
     size_t n = b->full.size;
-    bool cut = n > (size_t)b->max_length;
-    if (cut)
+    *cut = n > (size_t)b->max_length;
+    if (*cut)
         n = (size_t)b->max_length;
     int32_t n_supervised = 0;
     for (size_t i = 1; i < n; i++)
         n_supervised += b->supervised[i];
-    if (n_supervised == 0) {
-        docs->n_dropped++;
+    *out = (hn_document){.line = line};
+    if (n_supervised == 0)
         return HN_OK;
-    }
     hn_document doc = {.n = (int32_t)n, .n_supervised = n_supervised, .line = line};
     doc.ids = hn_malloc(2 * n * sizeof *doc.ids);
     if (!doc.ids)
@@ -153,16 +154,14 @@ static hn_status take_document(const builder *b, hn_documents *docs, uint64_t li
     memcpy(doc.ids, b->full.data, n * sizeof *doc.ids);
     for (size_t i = 0; i < n; i++)
         doc.labels[i] = i + 1 < n && b->supervised[i + 1] ? doc.ids[i + 1] : -1;
-    docs->items[docs->n++] = doc;
-    docs->n_truncated += cut;
-    docs->n_tokens += n;
-    docs->n_supervised += (uint64_t)n_supervised;
+    *out = doc;
     return HN_OK;
 }
 
-static hn_status build_row(builder *b, hn_documents *docs, const hn_record *record,
-                           const char *system, hn_error *err) {
-    json_t *messages = hn_record_messages(record, system, true);
+/* One row as a document; of a preference, the completion that is chosen or the other. */
+static hn_status build_row(builder *b, const hn_record *record, const char *system, bool chosen,
+                           bool *cut, hn_document *out, hn_error *err) {
+    json_t *messages = hn_record_messages(record, system, chosen);
     if (!messages)
         return hn_fail_no_memory(err, json_object_size(record->row));
     hn_status status = mark(b, messages, json_object_get(record->row, "tools"), err);
@@ -170,36 +169,67 @@ static hn_status build_row(builder *b, hn_documents *docs, const hn_record *reco
     if (status == HN_OK)
         status = check_bos(b, err);
     if (status == HN_OK)
-        return take_document(b, docs, record->line, err);
+        return make_document(b, record->line, cut, out, err);
     return hn_error_prefix(err, "%s:%llu", b->path, (unsigned long long)record->line);
+}
+
+static hn_status add_document(builder *b, hn_documents *docs, const hn_record *record,
+                              const char *system, hn_error *err) {
+    bool cut;
+    hn_document doc;
+    HN_TRY(build_row(b, record, system, true, &cut, &doc, err));
+    if (doc.n == 0) {
+        docs->n_dropped++;
+        return HN_OK;
+    }
+    docs->items[docs->n++] = doc;
+    docs->n_truncated += cut;
+    docs->n_tokens += (uint64_t)doc.n;
+    docs->n_supervised += (uint64_t)doc.n_supervised;
+    return HN_OK;
+}
+
+static hn_status builder_begin(builder *b, const hn_records *records, const hn_checkpoint *ckpt,
+                               hn_supervise supervise, int max_length, hn_error *err) {
+    if (max_length < 2)
+        return hn_fail(err, HN_USAGE, "max_length %d: a row needs at least 2 tokens", max_length);
+    *b = (builder){
+        .ckpt = ckpt, .path = records->path, .supervise = supervise, .max_length = max_length};
+    return HN_OK;
+}
+
+static void builder_end(builder *b) {
+    hn_ids_done(&b->full);
+    hn_ids_done(&b->part);
+    hn_ids_done(&b->prompt);
+    hn_free(b->supervised);
+}
+
+static hn_status nothing_left(const hn_records *records, int max_length, hn_error *err) {
+    return hn_fail(err, HN_BAD_INPUT,
+                   "%s: no token would be learned: all %zu rows lose their completion when cut "
+                   "to %d tokens; raise max_length",
+                   records->path, records->n, max_length);
 }
 
 hn_status hn_documents_build(hn_documents *out, const hn_records *records,
                              const hn_checkpoint *ckpt, const char *system, hn_supervise supervise,
                              int max_length, hn_error *err) {
-    if (max_length < 2)
-        return hn_fail(err, HN_USAGE, "max_length %d: a row needs at least 2 tokens", max_length);
+    builder b;
+    HN_TRY(builder_begin(&b, records, ckpt, supervise, max_length, err));
     hn_documents docs = {.path = hn_strdup(records->path),
                          .items = hn_calloc(records->n, sizeof *docs.items)};
-    builder b = {
-        .ckpt = ckpt, .path = records->path, .supervise = supervise, .max_length = max_length};
     hn_status status = HN_OK;
     if (!docs.path || !docs.items)
         HN_GO(hn_fail_no_memory(err, records->n * sizeof *docs.items));
     for (size_t i = 0; i < records->n; i++)
-        HN_GO(build_row(&b, &docs, &records->items[i], system, err));
+        HN_GO(add_document(&b, &docs, &records->items[i], system, err));
     if (docs.n == 0)
-        HN_GO(hn_fail(err, HN_BAD_INPUT,
-                      "%s: no token would be learned: all %zu rows lose their completion when cut "
-                      "to %d tokens; raise max_length",
-                      records->path, records->n, max_length));
+        HN_GO(nothing_left(records, max_length, err));
     *out = docs;
     docs = (hn_documents){0};
 done:
-    hn_ids_done(&b.full);
-    hn_ids_done(&b.part);
-    hn_ids_done(&b.prompt);
-    hn_free(b.supervised);
+    builder_end(&b);
     hn_documents_done(&docs);
     return status;
 }
@@ -210,4 +240,67 @@ void hn_documents_done(hn_documents *docs) {
     hn_free(docs->items);
     hn_free(docs->path);
     *docs = (hn_documents){0};
+}
+
+static bool same_tokens(const hn_document *a, const hn_document *b) {
+    return a->n == b->n && memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids) == 0;
+}
+
+static hn_status add_pair(builder *b, hn_pairs *pairs, const hn_record *record, const char *system,
+                          hn_error *err) {
+    bool cut[2];
+    hn_pair *pair = &pairs->items[pairs->n];
+    if (record->kind != HN_RECORD_PREFERENCE)
+        return hn_fail(err, HN_BAD_INPUT, "%s:%llu: a preference is {prompt, chosen, rejected}",
+                       b->path, (unsigned long long)record->line);
+    HN_TRY(build_row(b, record, system, true, &cut[0], &pair->chosen, err));
+    hn_status status = build_row(b, record, system, false, &cut[1], &pair->rejected, err);
+    bool usable = status == HN_OK && pair->chosen.n > 0 && pair->rejected.n > 0;
+    if (usable && same_tokens(&pair->chosen, &pair->rejected))
+        status = hn_fail(err, HN_BAD_INPUT,
+                         "%s:%llu: chosen and rejected are the same%s: there is nothing to prefer",
+                         b->path, (unsigned long long)record->line,
+                         cut[0] || cut[1] ? " when cut to max_length" : "");
+    if (status != HN_OK || !usable) {
+        hn_free(pair->chosen.ids);
+        hn_free(pair->rejected.ids);
+        *pair = (hn_pair){0};
+        pairs->n_dropped += status == HN_OK;
+        return status;
+    }
+    pairs->n++;
+    pairs->n_truncated += cut[0] || cut[1];
+    pairs->n_tokens += (uint64_t)(pair->chosen.n + pair->rejected.n);
+    return HN_OK;
+}
+
+hn_status hn_pairs_build(hn_pairs *out, const hn_records *records, const hn_checkpoint *ckpt,
+                         const char *system, int max_length, hn_error *err) {
+    builder b;
+    HN_TRY(builder_begin(&b, records, ckpt, HN_SUPERVISE_COMPLETION, max_length, err));
+    hn_pairs pairs = {.path = hn_strdup(records->path),
+                      .items = hn_calloc(records->n, sizeof *pairs.items)};
+    hn_status status = HN_OK;
+    if (!pairs.path || !pairs.items)
+        HN_GO(hn_fail_no_memory(err, records->n * sizeof *pairs.items));
+    for (size_t i = 0; i < records->n; i++)
+        HN_GO(add_pair(&b, &pairs, &records->items[i], system, err));
+    if (pairs.n == 0)
+        HN_GO(nothing_left(records, max_length, err));
+    *out = pairs;
+    pairs = (hn_pairs){0};
+done:
+    builder_end(&b);
+    hn_pairs_done(&pairs);
+    return status;
+}
+
+void hn_pairs_done(hn_pairs *pairs) {
+    for (size_t i = 0; pairs->items && i < pairs->n; i++) {
+        hn_free(pairs->items[i].chosen.ids);
+        hn_free(pairs->items[i].rejected.ids);
+    }
+    hn_free(pairs->items);
+    hn_free(pairs->path);
+    *pairs = (hn_pairs){0};
 }

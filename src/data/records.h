@@ -68,6 +68,27 @@ HN_MUST_CHECK hn_status hn_documents_build(hn_documents *docs, const hn_records 
                                            hn_supervise supervise, int max_length, hn_error *err);
 void hn_documents_done(hn_documents *docs);
 
+/* A preference: two completions of one prompt. */
+typedef struct hn_pair {
+    hn_document chosen, rejected;
+} hn_pair;
+
+typedef struct hn_pairs {
+    hn_pair *items;
+    size_t n;
+    size_t n_dropped;   /* pairs of which a completion was cut off entirely */
+    size_t n_truncated; /* pairs of which one side was cut to max_length */
+    uint64_t n_tokens;
+    char *path;
+} hn_pairs;
+
+/* {prompt, chosen, rejected} rows, supervised in their completions; other rows, and pairs whose
+ * completions are the same tokens, are HN_BAD_INPUT. */
+HN_MUST_CHECK hn_status hn_pairs_build(hn_pairs *pairs, const hn_records *records,
+                                       const hn_checkpoint *ckpt, const char *system,
+                                       int max_length, hn_error *err);
+void hn_pairs_done(hn_pairs *pairs);
+
 /* A row as chat messages (new reference), whatever its kind; thought is kept inside the assistant
  * turn as <think>...</think>. For preference rows `chosen` picks the completion. */
 json_t *hn_record_messages(const hn_record *record, const char *system, bool chosen);

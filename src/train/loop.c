@@ -244,10 +244,12 @@ hn_status hn_train_run(hn_model *model, const hn_task *task, const hn_train_opti
                        const hn_progress *progress, hn_train_result *result, hn_error *err) {
     run r = {.t = {.model = model, .options = options, .progress = progress}, .task = task};
     hn_status status = begin(&r, err);
-    if (status == HN_OK)
+    bool began = status == HN_OK;
+    if (began)
         status = train(&r, err);
     if (status == HN_CANCELLED) {
-        save_quietly(&r);
+        if (began)
+            save_quietly(&r);
         status = hn_fail(err, HN_CANCELLED, "stopped after step %llu of %d; run it again to go on",
                          (unsigned long long)r.state.step, r.total_steps);
     }

@@ -15,9 +15,14 @@ typedef struct file_header {
     uint64_t checksum; /* of the header with this field 0, then of the arrays */
 } file_header;
 
+uint64_t hn_train_hash_document(const hn_document *doc, uint64_t hash) {
+    /* ids and labels lie in one block */
+    return hn_hash64(doc->ids, 2 * (size_t)doc->n * sizeof(int32_t), hash);
+}
+
 uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash) {
-    for (size_t i = 0; docs && i < docs->n; i++) /* ids and labels lie in one block */
-        hash = hn_hash64(docs->items[i].ids, 2 * (size_t)docs->items[i].n * sizeof(int32_t), hash);
+    for (size_t i = 0; docs && i < docs->n; i++)
+        hash = hn_train_hash_document(&docs->items[i], hash);
     return hash;
 }
 

@@ -20,6 +20,7 @@ typedef struct hn_train_state {
 uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, uint64_t data_hash,
                               const hn_train_options *options);
 /* Tokens and labels; docs may be NULL. */
+uint64_t hn_train_hash_document(const hn_document *doc, uint64_t hash);
 uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash);
 
 /* `best` (n) may be NULL when nothing has been evaluated. */

@@ -5,7 +5,7 @@
 #include "base/progress.h"
 #include "data/records.h"
 #include "model/model.h"
-#include "train/loss.h"
+#include "train/loss_dpo.h"
 
 typedef enum hn_schedule {
     HN_SCHEDULE_LINEAR,
@@ -53,5 +53,17 @@ typedef struct hn_train_result {
  * HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
 HN_MUST_CHECK hn_status hn_train_sft(hn_model *model, const hn_documents *docs,
                                      const hn_documents *eval, const hn_train_options *options,
+                                     const hn_progress *progress, hn_train_result *result,
+                                     hn_error *err);
+
+typedef struct hn_dpo_options {
+    hn_dpo loss;
+    bool
+        base_is_reference; /* the model without any adapter; otherwise the adapter it starts from */
+} hn_dpo_options;
+
+/* Preference tuning; the rest as hn_train_sft. metrics.jsonl has the values that TRL logs. */
+HN_MUST_CHECK hn_status hn_train_dpo(hn_model *model, const hn_pairs *pairs, const hn_pairs *eval,
+                                     const hn_dpo_options *options, const hn_train_options *train,
                                      const hn_progress *progress, hn_train_result *result,
                                      hn_error *err);

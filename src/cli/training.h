@@ -1,0 +1,24 @@
+/* What the commands that train an adapter share: their options, rows, and the report at the end. */
+#pragma once
+
+#include "cli/cli.h"
+#include "train/train.h"
+
+/* The options that every training has (a command adds its learning rate and epochs). */
+extern const hn_option HN_OPTIONS_TRAIN[];
+
+/* Fills in HN_OPTIONS_TRAIN, --learning-rate and --epochs; texts are borrowed from cli. */
+HN_MUST_CHECK hn_status hn_training_options(const hn_cli *cli, hn_train_options *options,
+                                            hn_error *err);
+/* --numerics */
+hn_numerics hn_training_numerics(const hn_cli *cli);
+/* Reads rows, as --skip-bad says, and notes what was left out. */
+HN_MUST_CHECK hn_status hn_training_records(const hn_cli *cli, const char *path,
+                                            hn_records *records, hn_error *err);
+/* Notes how many rows were cut or dropped, if any. */
+void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
+                          size_t n_dropped);
+/* The result, for people or as JSON. */
+HN_MUST_CHECK hn_status hn_training_print(const hn_cli *cli, const hn_train_options *options,
+                                          const hn_train_result *result, bool with_eval,
+                                          hn_error *err);

@@ -1,0 +1,304 @@
+/* Preference tuning: the losses and their derivatives, runs against TRL (tests/golden/
+ * record_dpo.py), exact resume, the kept references, and rows that are no pairs. */
+#define _GNU_SOURCE
+#include "base/file.h"
+#include "base/json.h"
+#include "train/train.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "formats/jsonl.h"
+#include "golden_model.h"
+
+static hn_document document(const json_t *prompt, const json_t *answer, uint64_t line) {
+    size_t before = json_array_size(prompt), n = before + json_array_size(answer);
+    hn_document d = {.n = (int32_t)n, .n_supervised = (int32_t)(n - before), .line = line};
+    d.ids = hn_malloc(2 * n * sizeof *d.ids);
+    d.labels = d.ids + n;
+    for (size_t i = 0; i < n; i++)
+        d.ids[i] = (int32_t)json_integer_value(i < before ? json_array_get(prompt, i)
+                                                          : json_array_get(answer, i - before));
+    for (size_t i = 0; i < n; i++)
+        d.labels[i] = i + 1 >= before && i + 1 < n ? d.ids[i + 1] : -1;
+    return d;
+}
+
+static json_t *read_golden(void) {
+    json_t *golden;
+    hn_error err;
+    assert_int_equal(hn_json_read(HN_TEST_ROOT "/golden/dpo.json", 1 << 24, &golden, &err), HN_OK);
+    return golden;
+}
+
+static hn_pairs pairs_of(const json_t *golden) {
+    const json_t *list = json_object_get(golden, "pairs");
+    size_t n = json_array_size(list);
+    hn_pairs pairs = {.items = hn_calloc(n, sizeof *pairs.items), .n = n};
+    for (size_t i = 0; i < n; i++) {
+        const json_t *row = json_array_get(list, i), *prompt = json_object_get(row, "prompt");
+        pairs.items[i] = (hn_pair){document(prompt, json_object_get(row, "chosen"), i + 1),
+                                   document(prompt, json_object_get(row, "rejected"), i + 1)};
+    }
+    return pairs;
+}
+
+typedef struct setup {
+    json_t *golden;
+    hn_pairs pairs;
+    char dir[64], adapter[600];
+    hn_dpo_options dpo;
+    hn_train_options train;
+} setup;
+
+static void begin(setup *s, const char *family) {
+    s->golden = read_golden();
+    s->pairs = pairs_of(s->golden);
+    strcpy(s->dir, "/tmp/hone-dpo-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    snprintf(s->adapter, sizeof s->adapter, "%s/golden/sft/%s/adapter", HN_TEST_ROOT, family);
+    s->dpo = (hn_dpo_options){.loss = {.beta = 0.1f}};
+    s->train = hn_train_options_default();
+    s->train.learning_rate = (float)json_number_value(json_object_get(s->golden, "rate"));
+    s->train.warmup_steps = (int)json_integer_value(json_object_get(s->golden, "warmup"));
+    s->train.batch_rows = (int)json_integer_value(json_object_get(s->golden, "batch"));
+    s->train.max_steps = 20;
+    s->train.shuffle = false;
+    s->train.init_adapter = s->adapter;
+    s->train.out_dir = s->dir;
+}
+
+static void end(setup *s) {
+    hn_error err;
+    json_decref(s->golden);
+    hn_pairs_done(&s->pairs);
+    assert_int_equal(hn_path_remove(s->dir, &err), HN_OK);
+}
+
+static hn_status run(setup *s, const char *family, int threads, const hn_progress *progress,
+                     hn_train_result *result, hn_error *err) {
+    char dir[600];
+    snprintf(dir, sizeof dir, "%s/golden/sft/%s", HN_TEST_ROOT, family);
+    hn_model *model = load_model(dir, family, threads);
+    hn_status status =
+        hn_train_dpo(model, &s->pairs, &s->pairs, &s->dpo, &s->train, progress, result, err);
+    tiny_model_free(model);
+    return status;
+}
+
+static void must_run(setup *s, const char *family, int threads, hn_train_result *result) {
+    hn_error err = {0};
+    if (run(s, family, threads, NULL, result, &err) != HN_OK)
+        fail_msg("%s", err.message);
+}
+
+/* One recorded value of each step against metrics.jsonl's. */
+static void check_value(const char *what, const json_t *row, const char *key, const json_t *wanted,
+                        size_t step, double relative, double absolute) {
+    double ours = json_number_value(json_object_get(row, key));
+    double theirs = json_number_value(json_array_get(wanted, step));
+    if (!(fabs(ours - theirs) <= relative * fabs(theirs) + absolute))
+        fail_msg("%s step %zu: %s %.9g, recorded %.9g", what, step, key, ours, theirs);
+}
+
+static void check_steps(const setup *s, const json_t *recorded, const char *what) {
+    static const char *const REWARDS[] = {"rewards/chosen",  "rewards/rejected",
+                                          "rewards/margins", "rewards/accuracies",
+                                          "logps/chosen",    "logps/rejected"};
+    char path[100];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", s->dir);
+    hn_jsonl lines;
+    hn_error err;
+    json_t *row;
+    assert_int_equal(hn_jsonl_open(&lines, path, &err), HN_OK);
+    size_t step = 0;
+    for (; hn_jsonl_next(&lines, &row, &err) == HN_OK && row; json_decref(row)) {
+        if (!json_object_get(row, "lr"))
+            continue;
+        check_value(what, row, "loss", json_object_get(recorded, "losses"), step,
+                    step ? 1e-4 : 1e-5, 1e-5);
+        check_value(what, row, "grad_norm", json_object_get(recorded, "norms"), step, 1e-3, 1e-6);
+        for (size_t i = 0; i < sizeof REWARDS / sizeof *REWARDS; i++)
+            check_value(what, row, REWARDS[i], json_object_get(recorded, REWARDS[i]), step, 1e-4,
+                        1e-3);
+        step++;
+    }
+    assert_int_equal(step, 20);
+    hn_jsonl_close(&lines);
+}
+
+static void test_against_trl(void **state) {
+    (void)state;
+    static const char *const LOSSES[] = {"sigmoid", "robust", "ipo"};
+    json_t *golden = read_golden();
+    const json_t *runs = json_object_get(golden, "runs");
+    for (size_t i = 0; i < json_array_size(runs); i++) {
+        const json_t *recorded = json_array_get(runs, i);
+        const char *family = json_string_value(json_object_get(recorded, "family"));
+        const char *loss = json_string_value(json_object_get(recorded, "loss"));
+        setup s;
+        hn_train_result result;
+        char what[64];
+        snprintf(what, sizeof what, "%s %s", family, loss);
+        begin(&s, family);
+        for (int kind = 0; kind < 3; kind++)
+            if (strcmp(LOSSES[kind], loss) == 0)
+                s.dpo.loss.kind = (hn_dpo_kind)kind;
+        s.dpo.loss.label_smoothing =
+            (float)json_number_value(json_object_get(recorded, "label_smoothing"));
+        must_run(&s, family, 2, &result);
+        check_steps(&s, recorded, what);
+        end(&s);
+    }
+    json_decref(golden);
+}
+
+/* Central differences of each loss; their value where policy and reference agree. */
+static void test_losses(void **state) {
+    (void)state;
+    static const hn_dpo LOSSES[] = {{HN_DPO_SIGMOID, 0.1f, 0},
+                                    {HN_DPO_SIGMOID, 0.3f, 0.2f},
+                                    {HN_DPO_ROBUST, 0.1f, 0.1f},
+                                    {HN_DPO_IPO, 0.1f, 0}};
+    static const double AT_START[] = {0.693147180559945, 0.693147180559945, 0.693147180559945, 25};
+    for (size_t i = 0; i < sizeof LOSSES / sizeof *LOSSES; i++) {
+        hn_dpo_pair same = {{-3, -5}, {-3, -5}, {4, 7}}, pair = {{-3, -9}, {-4, -5}, {4, 7}};
+        double gradient[2], unused[2], step = 1e-5;
+        assert_true(fabs(hn_loss_dpo(&LOSSES[i], &same, unused) - AT_START[i]) < 1e-5);
+        hn_loss_dpo(&LOSSES[i], &pair, gradient);
+        for (int side = 0; side < 2; side++) {
+            hn_dpo_pair up = pair, down = pair;
+            up.logps[side] += step;
+            down.logps[side] -= step;
+            double slope =
+                (hn_loss_dpo(&LOSSES[i], &up, unused) - hn_loss_dpo(&LOSSES[i], &down, unused)) /
+                (2 * step);
+            assert_true(fabs(slope - gradient[side]) < 1e-6 * (1 + fabs(slope)));
+        }
+    }
+    /* far from the reference: finite, and no overflow */
+    hn_dpo_pair far = {{-1e6, 0}, {0, -1e6}, {10, 10}};
+    double gradient[2];
+    assert_true(isfinite(hn_loss_dpo(&LOSSES[0], &far, gradient)) && isfinite(gradient[0]));
+}
+
+static char *read_adapter(const char *dir, size_t *size) {
+    char path[300], *text;
+    hn_error err;
+    snprintf(path, sizeof path, "%s/adapter/adapter_model.safetensors", dir);
+    assert_int_equal(hn_file_read(path, 1 << 24, &text, size, &err), HN_OK);
+    return text;
+}
+
+typedef struct stopper {
+    const char *label;
+    uint64_t at;
+    atomic_bool cancel;
+} stopper;
+
+static void on_update(void *context, const char *label, uint64_t done, uint64_t total,
+                      const char *unit, const char *detail) {
+    (void)total, (void)unit, (void)detail;
+    stopper *s = context;
+    if (strcmp(label, s->label) == 0 && done >= s->at)
+        atomic_store(&s->cancel, true);
+}
+
+/* Stopped again and again, with other thread counts, and once with damaged references: the same
+ * bits as in one go. */
+static void test_resume(void **state) {
+    (void)state;
+    setup whole, parts;
+    hn_train_result wanted, result;
+    size_t n_wanted, n;
+    begin(&whole, "qwen3");
+    must_run(&whole, "qwen3", 1, &wanted);
+    begin(&parts, "qwen3");
+    for (uint64_t at = 1; at < 20; at += 6) {
+        stopper s = {.label = "training", .at = at};
+        hn_progress progress = {.context = &s, .update = on_update, .cancel = &s.cancel};
+        hn_error err;
+        assert_int_equal(run(&parts, "qwen3", 2, &progress, &result, &err), HN_CANCELLED);
+        char path[100], *text;
+        snprintf(path, sizeof path, "%s/references", parts.dir);
+        assert_int_equal(hn_file_read(path, 1 << 20, &text, &n, &err), HN_OK);
+        text[n - 1] ^= 1; /* computed again */
+        assert_int_equal(hn_file_write(path, text, n, &err), HN_OK);
+        hn_free(text);
+    }
+    must_run(&parts, "qwen3", 3, &result);
+    char *x = read_adapter(whole.dir, &n_wanted), *y = read_adapter(parts.dir, &n);
+    assert_int_equal(n, n_wanted);
+    assert_memory_equal(x, y, n);
+    hn_free(x);
+    hn_free(y);
+    end(&whole);
+    end(&parts);
+}
+
+/* Prompts computed once or once a completion, a pair a pass or all at once, with and without what
+ * backward needs kept: the same run. */
+static void test_ways_to_compute(void **state) {
+    (void)state;
+    setup s;
+    hn_train_result wanted, result;
+    begin(&s, "llama");
+    must_run(&s, "llama", 1, &wanted);
+    for (int variant = 1; variant < 4; variant++) {
+        s.train.resume = false;
+        s.train.plain_batches = variant & 1;
+        s.train.budget_bytes = variant & 2 ? 1 : 0;
+        must_run(&s, "llama", 2, &result);
+        assert_true(fabs(result.final_loss - wanted.final_loss) < 1e-4 * wanted.final_loss);
+    }
+    end(&s);
+}
+
+/* The base as reference of an adapter that isn't nothing: no longer log 2 at the start. */
+static void test_base_as_reference(void **state) {
+    (void)state;
+    setup s;
+    hn_train_result result;
+    begin(&s, "llama");
+    s.train.max_steps = 1;
+    must_run(&s, "llama", 1, &result);
+    assert_true(fabs(result.final_loss - log(2)) < 1e-6);
+    s.train.resume = false;
+    s.dpo.base_is_reference = true;
+    must_run(&s, "llama", 1, &result);
+    assert_true(fabs(result.final_loss - log(2)) > 1e-4);
+    end(&s);
+}
+
+static void test_bad_options(void **state) {
+    (void)state;
+    hn_error err;
+    hn_dpo good = {HN_DPO_ROBUST, 0.1f, 0.1f}, o = good;
+    assert_int_equal(hn_dpo_check(&good, &err), HN_OK);
+    o.beta = 0;
+    assert_int_equal(hn_dpo_check(&o, &err), HN_USAGE);
+    o = good;
+    o.label_smoothing = 0.5f;
+    assert_int_equal(hn_dpo_check(&o, &err), HN_USAGE);
+    o = (hn_dpo){HN_DPO_IPO, 0.1f, 0.1f};
+    assert_int_equal(hn_dpo_check(&o, &err), HN_USAGE);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_against_trl),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_ways_to_compute),
+        cmocka_unit_test(test_base_as_reference),
+        cmocka_unit_test(test_bad_options),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -130,6 +130,10 @@ expect "rows as an adapter" 3 "train.jsonl is no LoRA adapter" "$HONE" chat tiny
 expect "rows as a model" 3 "train.jsonl: not a GGUF file; models and adapters are" "$HONE" info train.jsonl
 expect "an empty file as a model" 3 "empty: an empty file" "$HONE" info empty
 expect "an empty folder as a model" 3 "hollow has no config.json: a model is" "$HONE" info hollow
+expect "rows that are no preferences" 3 "train.jsonl:1: a preference is {prompt, chosen, rejected}" \
+    "$HONE" dpo tiny train.jsonl -o out.d
+echo '{"prompt": "a", "chosen": "b", "rejected": "b"}' >same.jsonl
+expect "nothing to prefer" 3 "same.jsonl:1: chosen and rejected are the same" "$HONE" dpo tiny same.jsonl -o out.d
 expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d
 expect "a model as a golden set" 3 "tiny.gguf: a GGUF file where rows" "$HONE" eval tiny tiny.gguf
 expect "a folder as rows" 3 "hollow: not a regular file but a directory" "$HONE" data check hollow

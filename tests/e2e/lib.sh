@@ -12,4 +12,5 @@ PATH=$work/bin:$PATH
 ln -s "$BASE_MODEL" model.gguf
 head -n 24 "$root/examples/intent-router/train.jsonl" >train.jsonl
 head -n 16 "$root/examples/intent-router/golden.jsonl" >golden.jsonl
+head -n 12 "$root/examples/digital-clone/preferences.jsonl" >pairs.jsonl
 head -c 4000 "$root/docs/architecture.md" >text.txt

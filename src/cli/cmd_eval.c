@@ -84,6 +84,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
                                .abstain_below = hn_cli_real(cli, "abstain-below"),
                                .abstain_as = hn_cli_text(cli, "abstain-as"),
                                .label = label ? label : base_name(hn_cli_arg(cli, 0))};
+    hn_generate_options generate = {0};
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     hn_status status;
     HN_TRY(check_abstention(cli, err));
@@ -95,6 +96,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&session, cli, err));
+    HN_GO(hn_session_constraint(&session, cli, &generate, err));
+    options.constraint = generate.constraint;
     HN_GO(hn_eval_run(session.model, session.adapter, &golden, &options, &cli->progress, &scores,
                       err));
     if (results)
@@ -117,6 +120,9 @@ static const hn_option OPTIONS[] = {
     {"abstain-below", 0, HN_OPT_REAL, "P", "0",
      "Answers less probable than this count as --abstain-as", NULL, 0, 1},
     {"abstain-as", 0, HN_OPT_TEXT, "TEXT", NULL, "What an answer below --abstain-below becomes"},
+    {"grammar", 0, HN_OPT_TEXT, "FILE", NULL, "Generated answers are texts of this GBNF grammar"},
+    {"json-schema", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Generated answers are JSON that this schema accepts; what can't be honoured is refused"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How products are computed", "f32|int8", 0, 0},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f32", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},
@@ -135,6 +141,7 @@ const hn_command HN_CMD_EVAL = {
                "those of a server that keeps the common beginning of the prompts.",
     .groups = {OPTIONS, HN_OPTIONS_ADAPTER, HN_OPTIONS_COMPUTE},
     .examples = "hone eval model.gguf golden.jsonl\n"
-                "hone eval model.gguf golden.jsonl --samples after.jsonl --timing after.ms.jsonl",
+                "hone eval model.gguf golden.jsonl --samples after.jsonl --timing after.ms.jsonl\n"
+                "hone eval model.gguf golden.jsonl --json-schema call.schema.json",
     .run = run,
 };

@@ -28,6 +28,7 @@ typedef struct answer_run {
     const hn_ids *prompts;
     size_t n, next, n_done;
     int max_tokens;
+    hn_constraint *constraint; /* or NULL; it goes from slot to slot */
     hn_answer *answers;
     hn_kv *kv;      /* sequence 0 holds the common beginning, slot i is sequence i + 1 */
     int32_t common; /* tokens that all prompts begin with */
@@ -157,18 +158,48 @@ static hn_status finish(answer_run *run, answer_slot *slot, hn_error *err) {
     return status;
 }
 
-static hn_status take_tokens(answer_run *run, hn_error *err) {
+/* One constraint, and one set of its masks, for all slots: it follows the slot's answer from the
+ * start, which takes microseconds where a pass takes milliseconds. */
+static hn_status constrain(hn_constraint *constraint, const answer_slot *slot, float *logits,
+                           bool *over, hn_error *err) {
+    HN_TRY(hn_constraint_start(constraint, err));
+    for (size_t i = 0; i < slot->out.size; i++)
+        HN_TRY(hn_constraint_accept(constraint, slot->out.data[i], err));
+    *over = hn_constraint_is_over(constraint);
+    return *over ? HN_OK : hn_constraint_apply(constraint, logits, false, err);
+}
+
+/* The slot's next token from its logits; *ends: the answer is whole or long enough. */
+static hn_status take_token(answer_run *run, answer_slot *slot, float *logits, bool *ends,
+                            hn_error *err) {
     const hn_tokenizer *tokenizer = run->model->ckpt.tokenizer;
+    int n_vocab = run->model->arch.n_vocab;
+    *ends = false;
+    if (run->constraint) {
+        hn_status status = constrain(run->constraint, slot, logits, ends, err);
+        if (status != HN_OK)
+            return hn_error_prefix(err, "answer %zu", slot->index + 1);
+        if (*ends) /* nothing may follow */
+            return HN_OK;
+        n_vocab = (int)hn_tokenizer_size(tokenizer);
+    }
+    int32_t token = (int32_t)hn_argmax(logits, hn_tokenizer_size(tokenizer));
+    slot->log_prob += (double)logits[token] - hn_log_sum_exp(logits, n_vocab);
+    *ends = hn_tokenizer_is_end(tokenizer, token);
+    if (!*ends)
+        HN_TRY(hn_ids_push(&slot->out, token, err));
+    slot->pending = token;
+    *ends = *ends || slot->out.size >= (size_t)run->max_tokens;
+    return HN_OK;
+}
+
+static hn_status take_tokens(answer_run *run, hn_error *err) {
     for (int i = 0; i < run->n_wanting; i++) {
         answer_slot *slot = &run->slots[run->wanting[i]];
-        const float *logits = run->logits + (size_t)i * (size_t)run->model->arch.n_vocab;
-        int32_t token = (int32_t)hn_argmax(logits, hn_tokenizer_size(tokenizer));
-        slot->log_prob += (double)logits[token] - hn_log_sum_exp(logits, run->model->arch.n_vocab);
-        bool ends = hn_tokenizer_is_end(tokenizer, token);
-        if (!ends)
-            HN_TRY(hn_ids_push(&slot->out, token, err));
-        slot->pending = token;
-        if (ends || slot->out.size >= (size_t)run->max_tokens)
+        float *logits = run->logits + (size_t)i * (size_t)run->model->arch.n_vocab;
+        bool ends;
+        HN_TRY(take_token(run, slot, logits, &ends, err));
+        if (ends)
             HN_TRY(finish(run, slot, err));
     }
     return HN_OK;
@@ -204,6 +235,7 @@ hn_status hn_answers_generate(hn_model *model, const hn_adapter *adapter, const 
     run->prompts = prompts;
     run->n = n;
     run->max_tokens = options->max_tokens;
+    run->constraint = options->constraint;
     run->answers = answers;
     run->common = common_prefix(prompts, n);
     hn_status status;

@@ -4,16 +4,19 @@
 #pragma once
 
 #include "base/progress.h"
+#include "model/constraint.h"
 #include "model/model.h"
 
 typedef struct hn_answers_options {
     int max_tokens;
-    const char *label; /* of progress */
+    const char *label;         /* of progress */
+    hn_constraint *constraint; /* what each answer may be, borrowed; NULL = anything */
 } hn_answers_options;
 
 typedef struct hn_answer {
     char *text;      /* NUL-terminated; freed by the caller with hn_free, also after a failure */
-    double log_prob; /* natural, of the whole answer, the token that ended it included */
+    double log_prob; /* natural, of the whole answer, the token that ended it included; among
+                        what the constraint allows */
 } hn_answer;
 
 /* answers[n]: filled. A prompt with no tokens gets no answer (text NULL). */

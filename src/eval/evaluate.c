@@ -222,7 +222,8 @@ static hn_status run_row(eval_run *run, size_t index, bool measured, hn_sample *
     if (hn_golden_item_generates(item) && measured) {
         hn_generate_options options = {.sampling = hn_sampling_default(),
                                        .max_tokens = run->max_tokens,
-                                       .adapter = run->adapter};
+                                       .adapter = run->adapter,
+                                       .constraint = run->options->constraint};
         HN_GO(hn_generate(run->model, run->kv, 0, prompt->data, (int)prompt->size, &options,
                           &answer, err));
         first += answer.first_token_ns;
@@ -282,7 +283,8 @@ static hn_status answer_rows(eval_run *run, const char *label, const hn_progress
     for (size_t i = 0; i < n; i++)
         if (hn_golden_item_generates(&run->golden->items[i]))
             prompts[i] = run->prompts[i]; /* borrowed */
-    hn_answers_options options = {.max_tokens = run->max_tokens, .label = label};
+    hn_answers_options options = {
+        .max_tokens = run->max_tokens, .label = label, .constraint = run->options->constraint};
     HN_GO(hn_answers_generate(run->model, run->adapter, prompts, n, &options, progress,
                               run->answers, err));
 done:

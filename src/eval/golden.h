@@ -79,6 +79,9 @@ typedef struct hn_eval_options {
     double abstain_below;   /* a generated answer less probable than this (0 to 1, the product over
                                its tokens) counts as abstain_as; 0 = none is */
     const char *abstain_as; /* e.g. out_of_scope */
+    /* What generated answers may be, borrowed; NULL = anything. Their probabilities are then among
+     * what it allows. */
+    hn_constraint *constraint;
 } hn_eval_options;
 
 typedef struct hn_sample {

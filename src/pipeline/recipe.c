@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "grammar/grammar.h"
 #include "pipeline/recipe_reader.h"
 #include "pipeline/yaml_tree.h"
 #include "release/quantise.h"
@@ -192,6 +193,32 @@ static hn_status check_abstention(const hn_recipe_reader *reader, const hn_yaml_
     return HN_OK;
 }
 
+/* Compiled once to see that it can be: hours lie between here and the first answer. */
+static hn_status check_constraint(const hn_recipe_reader *reader, const hn_yaml_node *root,
+                                  hn_error *err) {
+    const char *const path[] = {reader->recipe->eval.grammar, reader->recipe->eval.json_schema};
+    const hn_yaml_node *section = member(root, "eval");
+    for (int i = 0; i < 2; i++) {
+        char *text;
+        size_t size;
+        hn_grammar *grammar = NULL;
+        if (!path[i])
+            continue;
+        if (path[1 - i])
+            return hn_recipe_fail(reader, member(section, "json_schema"), err,
+                                  "'grammar' and 'json_schema' exclude each other");
+        if (!reader->check_files)
+            continue;
+        HN_TRY(hn_file_read(path[i], HN_GRAMMAR_MAX_BYTES, &text, &size, err));
+        hn_status status = i == 0 ? hn_grammar_from_gbnf(&grammar, text, size, path[i], err)
+                                  : hn_grammar_from_schema_text(&grammar, text, size, path[i], err);
+        hn_grammar_free(grammar);
+        hn_free(text);
+        HN_TRY(status);
+    }
+    return HN_OK;
+}
+
 static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node *root,
                              hn_error *err) {
     bool seen[MAX_CANDIDATES] = {0};
@@ -211,6 +238,7 @@ static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node 
     }
     HN_TRY(apply_defaults(reader, root, HN_RECIPE_FIELDS, HN_RECIPE_N_FIELDS, recipe, seen, err));
     HN_TRY(check_abstention(reader, root, err));
+    HN_TRY(check_constraint(reader, root, err));
     return check_bundle(reader, root, err);
 }
 

@@ -63,6 +63,7 @@ typedef struct hn_recipe {
         char *kl_text;        /* text file for KL against float; NULL = the golden prompts */
         double abstain_below; /* as hn_eval_options has them; 0 and NULL = no abstention */
         char *abstain_as;
+        char *grammar, *json_schema; /* files: what answers may be; at most one, NULL = anything */
         bool bench;
     } eval;
 

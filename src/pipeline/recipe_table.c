@@ -44,6 +44,8 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"eval", "kl_text", HN_FIELD_FILE, AT(eval.kl_text)},
     {"eval", "abstain_below", HN_FIELD_REAL, AT(eval.abstain_below), NULL, false, 0, 1},
     {"eval", "abstain_as", HN_FIELD_TEXT, AT(eval.abstain_as)},
+    {"eval", "grammar", HN_FIELD_FILE, AT(eval.grammar)},
+    {"eval", "json_schema", HN_FIELD_FILE, AT(eval.json_schema)},
     {"eval", "bench", HN_FIELD_BOOL, AT(eval.bench), "true"},
 
     {"gate", "max_quality_drop", HN_FIELD_REAL, AT(gate.max_quality_drop), "0.02", false, 0, 1},

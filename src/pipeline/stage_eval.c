@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "eval/benchmark.h"
+#include "model/constraint_pool.h"
 #include "model/perplexity.h"
 
 #include <stdio.h>
@@ -50,8 +51,28 @@ static hn_status open_row(hn_run *run, const hn_run_row *row, hn_model **model,
     return HN_OK;
 }
 
+/* The recipe's grammar or schema with this model's tokens; nothing where it has neither. */
+static hn_status open_constraint(const hn_run *run, const hn_model *model,
+                                 hn_constraint_pool **pool, hn_pooled_constraint *out,
+                                 hn_error *err) {
+    const char *grammar = run->recipe->eval.grammar;
+    const char *path = grammar ? grammar : run->recipe->eval.json_schema;
+    char *text;
+    size_t size;
+    if (!path)
+        return HN_OK;
+    HN_TRY(hn_constraint_pool_new(pool, model->ckpt.tokenizer, err));
+    HN_TRY(hn_file_read(path, HN_GRAMMAR_MAX_BYTES, &text, &size, err));
+    hn_status status = hn_constraint_pool_take(
+        *pool, grammar ? HN_CONSTRAINT_GBNF : HN_CONSTRAINT_SCHEMA, text, size, path, out, err);
+    hn_free(text);
+    return status;
+}
+
 static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *stage,
                           hn_error *err) {
+    hn_constraint_pool *pool = NULL;
+    hn_pooled_constraint pooled = {0};
     hn_model *model;
     hn_adapter *adapter = NULL;
     hn_golden golden = {0};
@@ -66,22 +87,39 @@ static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *st
     }
     HN_GO(open_row(run, row, &model, &adapter, err));
     HN_GO(hn_golden_read(&golden, golden_path, err));
+    HN_GO(open_constraint(run, model, &pool, &pooled, err));
     hn_eval_options options = {.system = row->system,
                                .path_out = samples,
                                .path_timing = timing,
                                .max_tokens = (int)run->recipe->eval.max_tokens,
                                .abstain_below = run->recipe->eval.abstain_below,
                                .abstain_as = run->recipe->eval.abstain_as,
+                               .constraint = pooled.constraint,
                                .label = row->name};
     HN_GO(hn_eval_run(model, adapter, &golden, &options, run->progress, &scores, err));
 done:
     hn_scores_done(&scores);
+    hn_constraint_pool_give(pool, &pooled);
+    hn_constraint_pool_free(pool);
     hn_golden_done(&golden);
     hn_adapter_free(adapter);
     hn_free(golden_path);
     hn_free(samples);
     hn_free(timing);
     return status;
+}
+
+/* What holds the answers is an input by its content. */
+static hn_status add_constraint(const hn_recipe *recipe, json_t *own, hn_error *err) {
+    const char *path = recipe->eval.grammar ? recipe->eval.grammar : recipe->eval.json_schema;
+    char hash[HN_SHA256_HEX];
+    if (!path)
+        return HN_OK;
+    HN_TRY(hn_sha256_file(path, hash, err));
+    if (json_object_set_new(own, recipe->eval.grammar ? "grammar" : "json_schema",
+                            json_string(hash)))
+        return hn_fail_no_memory(err, sizeof hash);
+    return HN_OK;
 }
 
 static hn_status run_eval(hn_run *run, hn_run_row *row, hn_error *err) {
@@ -92,6 +130,12 @@ static hn_status run_eval(hn_run *run, hn_run_row *row, hn_error *err) {
                             row->system, "max_tokens", (json_int_t)recipe->eval.max_tokens,
                             "abstain_as", recipe->eval.abstain_as, "abstain_below",
                             recipe->eval.abstain_as ? json_real(recipe->eval.abstain_below) : NULL);
+    hn_status status = add_constraint(recipe, own, err);
+    if (status != HN_OK) {
+        json_decref(inputs);
+        json_decref(own);
+        return status;
+    }
     HN_TRY(model_inputs(run, row, inputs, own, &inputs, err));
     snprintf(name, sizeof name, "eval-%s", row->name);
     HN_TRY(hn_run_stage_open(run, &row->eval, name, inputs, false, err));

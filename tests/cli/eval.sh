@@ -37,6 +37,28 @@ expect "all answers are too unlikely" 0 "hard +1 +1\.000" "$HONE" eval "$M" gold
     pass "and are replaced" || fail "and are replaced" "$(cat unsure.jsonl)"
 expect "none is" 0 "hard +1 +0\.000" "$HONE" eval "$M" golden.jsonl -n 12 \
     --abstain-below 1e-300 --abstain-as unsure
+
+# Held to a grammar or a schema: what may come, and how likely it is among that.
+echo 'root ::= "unsure" | "certain"' >labels.gbnf
+echo '{"enum": ["unsure"]}' >one.json
+expect "labels" 0 "all +2 " "$HONE" eval "$M" golden.jsonl -n 12 --grammar labels.gbnf --samples held.jsonl
+[ "$(grep -cE '"answer":"(unsure|certain)"' held.jsonl)" = 2 ] &&
+    pass "and nothing else" || fail "and nothing else" "$(cat held.jsonl)"
+run "$HONE" chat "$M" -p "Say nothing but: zxqv" -n 12 --grammar labels.gbnf --kv-type f32
+grep -q "\"answer\":\"$(cat out)\"" held.jsonl && pass "as chat answers" || fail "as chat answers" "$(cat out)"
+"$HONE" eval "$M" golden.jsonl -n 12 --json-schema one.json --samples one.jsonl -q >/dev/null 2>&1
+python3 - <<'END' && pass "a schema's only text" || fail "a schema's only text" "$(cat one.jsonl)"
+import json, sys
+rows = [json.loads(line) for line in open("one.jsonl")]
+sys.exit(not all(row["answer"] == '"unsure"' and -5 < row["log_prob"] <= 0 for row in rows))
+END
+expect "a grammar and a schema" 2 "exclude each other" "$HONE" eval "$M" golden.jsonl --grammar labels.gbnf \
+    --json-schema one.json
+expect "no such schema" 3 "none\.json" "$HONE" eval "$M" golden.jsonl --json-schema none.json
+echo '{"uniqueItems": true, "type": "array"}' >unique.json
+expect "a schema that can't be honoured" 3 "unique\.json: #/uniqueItems" "$HONE" eval "$M" golden.jsonl \
+    --json-schema unique.json
+
 expect "replaced by what?" 2 "abstain-as" "$HONE" eval "$M" golden.jsonl --abstain-below 0.5
 expect "replaced when?" 2 "abstain-as unsure .*--abstain-below 0\.5" "$HONE" eval "$M" golden.jsonl \
     --abstain-as unsure

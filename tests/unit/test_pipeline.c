@@ -269,6 +269,41 @@ static void test_abstention(void **state) {
     hn_buf_done(&text);
 }
 
+/* Every answer is one of the nouns; the grammar is an input by what it says. */
+static void test_grammar(void **state) {
+    (void)state;
+    need_model();
+    hn_pipeline_result result;
+    hn_buf text = {0}, gbnf = {0};
+    const char *at = strstr(RECIPE, "kl_chunks");
+    hn_buf_printf(&text, "%.*sgrammar: nouns.gbnf, %s", (int)(at - RECIPE), RECIPE, at);
+    hn_buf_puts(&gbnf, "root ::= \"cat\"");
+    put("nouns.gbnf", hn_buf_text(&gbnf));
+    put("recipe.yaml", hn_buf_text(&text));
+    must_run("run", &result);
+    size_t i;
+    const json_t *item;
+    json_array_foreach (json_object_get(result.summary, "rows"), i, item)
+        assert_true(json_number_value(json_object_get(item, "score")) == 1.0 / N_NOUNS);
+    hn_pipeline_result_done(&result);
+    for (int k = 1; k < N_NOUNS; k++)
+        hn_buf_printf(&gbnf, " | \"%s\"", NOUNS[k]);
+    put("nouns.gbnf", hn_buf_text(&gbnf));
+    must_run("run", &result);
+    json_array_foreach (json_object_get(result.summary, "stages"), i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (!strncmp(name, "eval-", 5) || !strcmp(name, "sft"))
+            assert_int_equal(json_is_true(json_object_get(item, "reused")), !strcmp(name, "sft"));
+    }
+    hn_pipeline_result_done(&result);
+    put("nouns.gbnf", "root ::= nothing"); /* known before anything is taught */
+    assert_int_equal(run("run", &result), HN_BAD_INPUT);
+    assert_non_null(strstr(err.message, "nouns.gbnf"));
+    put("recipe.yaml", RECIPE);
+    hn_buf_done(&text);
+    hn_buf_done(&gbnf);
+}
+
 static size_t count_entries(const char *name) {
     char *path = hn_path_join(folder, name);
     DIR *handle = opendir(path);
@@ -413,6 +448,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run),
         cmocka_unit_test(test_abstention),
+        cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_changed_recipe),
         cmocka_unit_test(test_prune),
         cmocka_unit_test(test_kill),

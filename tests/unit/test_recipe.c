@@ -51,7 +51,7 @@ static void test_everything(void **state) {
         "  - name: q4\n    kind: merged\n    type: q4_k_m\n    calibration: train\n"
         "  - {name: own, type: q8_0, calibration: self}\n"
         "  - {name: plain, type: q4_0, calibration: none}\n"
-        "eval: {abstain_below: 0.25, abstain_as: out of scope}\n"
+        "eval: {abstain_below: 0.25, abstain_as: out of scope, json_schema: s.json}\n"
         "gate: {max_quality_drop: 0.01, latency: first_token}\n"
         "bundle: {artefact: q8}\n";
     hn_recipe recipe;
@@ -69,6 +69,8 @@ static void test_everything(void **state) {
     assert_string_equal(recipe.artefacts[2].calibration, "train");
     assert_true(recipe.eval.abstain_below == 0.25);
     assert_string_equal(recipe.eval.abstain_as, "out of scope");
+    assert_non_null(strstr(recipe.eval.json_schema, "s.json"));
+    assert_null(recipe.eval.grammar);
     assert_string_equal(recipe.artefacts[3].calibration, "self");
     assert_string_equal(recipe.artefacts[4].calibration, "none");
     assert_int_equal(recipe.gate.latency, 1);
@@ -104,6 +106,8 @@ static void test_bad(void **state) {
         {HEAD DATA "eval:\n  abstain_below: 0.5\n",
          "r.yaml:5:18: 'abstain_below' needs 'abstain_as'"},
         {HEAD DATA "eval:\n  abstain_as: no\n", "r.yaml:5:15: 'abstain_as' needs 'abstain_below'"},
+        {HEAD DATA "eval: {grammar: g.gbnf, json_schema: s.json}\n",
+         "'grammar' and 'json_schema' exclude each other"},
         {HEAD DATA "eval: {abstain_below: 2, abstain_as: no}\n", "between 0 and 1"},
         {HEAD DATA "artefacts: {name: x}\n", "must be a list"},
         {HEAD DATA "artefacts: [{type: q8_0}]\n", "'artefacts.name' is missing"},

@@ -25,6 +25,22 @@ typedef struct hn_recipe_artefact {
     bool allow_lost_adapter; /* write the file although rounding undid the teaching */
 } hn_recipe_artefact;
 
+/* Files of rows. */
+typedef struct hn_recipe_files {
+    char *path[HN_RECIPE_MAX_TRAIN_FILES];
+    int n;
+} hn_recipe_files;
+
+/* How a stage teaches. What shapes the adapter (rank, alpha) is sft's alone. */
+typedef struct hn_recipe_training {
+    int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
+        seed;
+    double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm;
+    int schedule;  /* hn_schedule */
+    int supervise; /* hn_supervise */
+    int numerics;  /* hn_numerics of the forward pass */
+} hn_recipe_training;
+
 /* All strings are owned by the arena; paths are resolved against the recipe's folder. */
 typedef struct hn_recipe {
     hn_arena arena;
@@ -35,8 +51,7 @@ typedef struct hn_recipe {
     char *base; /* GGUF file or Hugging Face folder */
 
     struct {
-        char *train[HN_RECIPE_MAX_TRAIN_FILES];
-        int n_train;
+        hn_recipe_files train; /* of the first stage, sft */
         char *golden;
         char *system;      /* NULL = none */
         double eval_share; /* of the training rows, held out for the loss curve */
@@ -45,14 +60,7 @@ typedef struct hn_recipe {
         int64_t seed;
     } data;
 
-    struct {
-        int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every,
-            early_stop, seed;
-        double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm;
-        int schedule;  /* hn_schedule */
-        int supervise; /* hn_supervise */
-        int numerics;  /* hn_numerics of the forward pass */
-    } sft;
+    hn_recipe_training sft;
 
     hn_recipe_artefact artefacts[HN_RECIPE_MAX_ARTEFACTS];
     int n_artefacts;

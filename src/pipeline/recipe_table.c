@@ -3,6 +3,28 @@
 
 #define AT(member) offsetof(hn_recipe, member)
 
+/* What every teaching stage has. `rate` and `n_epochs` are its defaults. */
+/* clang-format off */
+#define TRAINING_KEYS(stage, rate, n_epochs)                                                       \
+    {#stage, "dropout", HN_FIELD_REAL, AT(stage.dropout), "0", false, 0, 0.95},                    \
+    {#stage, "learning_rate", HN_FIELD_REAL, AT(stage.learning_rate), rate, false, 1e-9, 1},       \
+    {#stage, "weight_decay", HN_FIELD_REAL, AT(stage.weight_decay), "0", false, 0, 1},             \
+    {#stage, "epochs", HN_FIELD_REAL, AT(stage.epochs), n_epochs, false, 1e-3, 1e4},               \
+    {#stage, "max_steps", HN_FIELD_INT, AT(stage.max_steps), "0", false, 0, 1e9},                  \
+    {#stage, "batch", HN_FIELD_INT, AT(stage.batch), "16", false, 1, 65536},                       \
+    {#stage, "max_length", HN_FIELD_INT, AT(stage.max_length), "1024", false, 8, 1 << 20},         \
+    {#stage, "schedule", HN_FIELD_CHOICE, AT(stage.schedule), "cosine",                            \
+     .choices = "linear|cosine|constant"},                                                         \
+    {#stage, "warmup_ratio", HN_FIELD_REAL, AT(stage.warmup_ratio), "0.05", false, 0, 1},          \
+    {#stage, "warmup_steps", HN_FIELD_INT, AT(stage.warmup_steps), "0", false, 0, 1e9},            \
+    {#stage, "max_grad_norm", HN_FIELD_REAL, AT(stage.max_grad_norm), "1", false, 1e-6, 1e6},      \
+    {#stage, "numerics", HN_FIELD_CHOICE, AT(stage.numerics), "f32", .choices = "f32|int8"},       \
+    {#stage, "eval_every", HN_FIELD_INT, AT(stage.eval_every), "0", false, 0, 1e9},                \
+    {#stage, "save_every", HN_FIELD_INT, AT(stage.save_every), "50", false, 0, 1e9},               \
+    {#stage, "early_stop", HN_FIELD_INT, AT(stage.early_stop), "0", false, 0, 1e6},                \
+    {#stage, "seed", HN_FIELD_INT, AT(stage.seed), "1", false, 0, 9e15}
+/* clang-format on */
+
 const hn_field HN_RECIPE_FIELDS[] = {
     {"", "name", HN_FIELD_NAME, AT(name), NULL, true},
     {"", "version", HN_FIELD_NAME, AT(version), "0.1.0"},
@@ -18,25 +40,9 @@ const hn_field HN_RECIPE_FIELDS[] = {
 
     {"sft", "rank", HN_FIELD_INT, AT(sft.rank), "16", false, 1, 1024},
     {"sft", "alpha", HN_FIELD_REAL, AT(sft.alpha), "32", false, 1e-6, 1e6},
-    {"sft", "dropout", HN_FIELD_REAL, AT(sft.dropout), "0", false, 0, 0.95},
-    {"sft", "learning_rate", HN_FIELD_REAL, AT(sft.learning_rate), "2e-4", false, 1e-9, 1},
-    {"sft", "weight_decay", HN_FIELD_REAL, AT(sft.weight_decay), "0", false, 0, 1},
-    {"sft", "epochs", HN_FIELD_REAL, AT(sft.epochs), "1", false, 1e-3, 1e4},
-    {"sft", "max_steps", HN_FIELD_INT, AT(sft.max_steps), "0", false, 0, 1e9},
-    {"sft", "batch", HN_FIELD_INT, AT(sft.batch), "16", false, 1, 65536},
-    {"sft", "max_length", HN_FIELD_INT, AT(sft.max_length), "1024", false, 8, 1 << 20},
-    {"sft", "schedule", HN_FIELD_CHOICE, AT(sft.schedule), "cosine",
-     .choices = "linear|cosine|constant"},
-    {"sft", "warmup_ratio", HN_FIELD_REAL, AT(sft.warmup_ratio), "0.05", false, 0, 1},
-    {"sft", "warmup_steps", HN_FIELD_INT, AT(sft.warmup_steps), "0", false, 0, 1e9},
-    {"sft", "max_grad_norm", HN_FIELD_REAL, AT(sft.max_grad_norm), "1", false, 1e-6, 1e6},
     {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
      .choices = "completion|assistant|all"},
-    {"sft", "numerics", HN_FIELD_CHOICE, AT(sft.numerics), "f32", .choices = "f32|int8"},
-    {"sft", "eval_every", HN_FIELD_INT, AT(sft.eval_every), "0", false, 0, 1e9},
-    {"sft", "save_every", HN_FIELD_INT, AT(sft.save_every), "50", false, 0, 1e9},
-    {"sft", "early_stop", HN_FIELD_INT, AT(sft.early_stop), "0", false, 0, 1e6},
-    {"sft", "seed", HN_FIELD_INT, AT(sft.seed), "1", false, 0, 9e15},
+    TRAINING_KEYS(sft, "2e-4", "1"),
 
     {"eval", "max_tokens", HN_FIELD_INT, AT(eval.max_tokens), "64", false, 1, 65536},
     {"eval", "prompt_only", HN_FIELD_TEXT, AT(eval.prompt_only)},

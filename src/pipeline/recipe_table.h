@@ -9,7 +9,7 @@ typedef enum hn_field_type {
     HN_FIELD_TEXT,   /* char *, any text */
     HN_FIELD_NAME,   /* char *, letters, digits, '.', '_' and '-': it becomes a file's name */
     HN_FIELD_FILE,   /* char *, a file or folder that must be there */
-    HN_FIELD_FILES,  /* data.train alone: one file or a list of them */
+    HN_FIELD_FILES,  /* hn_recipe_files: one file or a list of them */
     HN_FIELD_BASE,   /* char *, file, folder, or the name of a model in the cache */
     HN_FIELD_INT,    /* int64_t, min..max */
     HN_FIELD_REAL,   /* double, min..max */

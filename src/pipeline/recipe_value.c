@@ -131,22 +131,21 @@ static hn_status read_base(const hn_recipe_reader *reader, const hn_field *field
 }
 
 static hn_status read_files(const hn_recipe_reader *reader, const hn_field *field,
-                            const hn_yaml_node *node, hn_error *err) {
-    hn_recipe *recipe = reader->recipe;
+                            const hn_yaml_node *node, hn_recipe_files *out, hn_error *err) {
     if (node->kind == HN_YAML_SCALAR) {
-        recipe->data.n_train = 1;
-        return read_file(reader, field, node, &recipe->data.train[0], err);
+        out->n = 1;
+        return read_file(reader, field, node, &out->path[0], err);
     }
     for (const hn_yaml_node *one = node->first; one; one = one->next) {
         if (one->kind != HN_YAML_SCALAR)
             return hn_recipe_fail(reader, one, err, "'%s' must be a file or a list of files",
                                   field->key);
-        if (recipe->data.n_train == HN_RECIPE_MAX_TRAIN_FILES)
+        if (out->n == HN_RECIPE_MAX_TRAIN_FILES)
             return hn_recipe_fail(reader, one, err, "more than %d files",
                                   HN_RECIPE_MAX_TRAIN_FILES);
-        HN_TRY(read_file(reader, field, one, &recipe->data.train[recipe->data.n_train++], err));
+        HN_TRY(read_file(reader, field, one, &out->path[out->n++], err));
     }
-    if (!recipe->data.n_train)
+    if (!out->n)
         return hn_recipe_fail(reader, node, err, "'%s' lists no file", field->key);
     return HN_OK;
 }
@@ -156,7 +155,7 @@ hn_status hn_recipe_read_value(const hn_recipe_reader *reader, const hn_field *f
     void *at = (char *)object + field->offset;
     double number;
     if (field->type == HN_FIELD_FILES && node->kind != HN_YAML_MAP)
-        return read_files(reader, field, node, err);
+        return read_files(reader, field, node, at, err);
     if (node->kind != HN_YAML_SCALAR)
         return hn_recipe_fail(reader, node, err, "'%s' must be a single value", field->key);
     switch (field->type) {

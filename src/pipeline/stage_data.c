@@ -179,14 +179,15 @@ static hn_status write_outputs(const data_work *work, const hn_stage *stage, hn_
 
 static hn_status make(data_work *work, const hn_stage *stage, hn_error *err) {
     const hn_recipe *recipe = work->run->recipe;
-    for (int i = 0; i < recipe->data.n_train; i++) {
-        HN_TRY(hn_records_read(&work->files[i], recipe->data.train[i], recipe->data.skip_bad,
+    for (int i = 0; i < recipe->data.train.n; i++) {
+        HN_TRY(hn_records_read(&work->files[i], recipe->data.train.path[i], recipe->data.skip_bad,
                                work->run->progress, err));
         work->n += work->files[i].n;
         work->n_bad += work->files[i].n_bad;
     }
     if (!work->n || work->n > UINT32_MAX)
-        return hn_fail(err, HN_BAD_INPUT, "%s: %zu training rows", recipe->data.train[0], work->n);
+        return hn_fail(err, HN_BAD_INPUT, "%s: %zu training rows", recipe->data.train.path[0],
+                       work->n);
     HN_TRY(hn_golden_read(&work->golden, recipe->data.golden, err));
     if (recipe->data.near_copy > 0)
         HN_TRY(check_overlap(work, err));
@@ -202,8 +203,8 @@ static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err)
     json_t *inputs = hn_run_inputs("data", REVISION), *train = json_array();
     char hex[HN_SHA256_HEX];
     hn_status status = HN_OK;
-    for (int i = 0; i < recipe->data.n_train; i++) {
-        HN_GO(hn_sha256_file(recipe->data.train[i], hex, err));
+    for (int i = 0; i < recipe->data.train.n; i++) {
+        HN_GO(hn_sha256_file(recipe->data.train.path[i], hex, err));
         json_array_append_new(train, json_string(hex));
     }
     HN_GO(hn_sha256_file(recipe->data.golden, hex, err));
@@ -231,7 +232,7 @@ hn_status hn_run_data(hn_run *run, hn_error *err) {
     if (!run->data.reused) {
         data_work work = {.run = run};
         hn_status status = make(&work, &run->data, err);
-        for (int i = 0; i < run->recipe->data.n_train; i++)
+        for (int i = 0; i < run->recipe->data.train.n; i++)
             hn_records_done(&work.files[i]);
         hn_golden_done(&work.golden);
         hn_free(work.heldout);

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     hn_error err;
     if (hn_recipe_parse(&recipe, (const char *)data, size, "fuzz", "dir", false, &err) != HN_OK)
         return 0;
-    bool whole = recipe.name && recipe.base && recipe.data.golden && recipe.data.n_train > 0 &&
+    bool whole = recipe.name && recipe.base && recipe.data.golden && recipe.data.train.n > 0 &&
                  recipe.sft.rank >= 1 && recipe.n_artefacts <= HN_RECIPE_MAX_ARTEFACTS;
     for (int i = 0; i < recipe.n_artefacts; i++)
         whole = whole && recipe.artefacts[i].name;

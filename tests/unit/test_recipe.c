@@ -27,8 +27,8 @@ static void test_defaults(void **state) {
     assert_int_equal(parse(&recipe, HEAD DATA), HN_OK);
     assert_string_equal(recipe.name, "x");
     assert_string_equal(recipe.base, "dir/b.gguf");
-    assert_string_equal(recipe.data.train[0], "dir/t.jsonl");
-    assert_int_equal(recipe.data.n_train, 1);
+    assert_string_equal(recipe.data.train.path[0], "dir/t.jsonl");
+    assert_int_equal(recipe.data.train.n, 1);
     assert_null(recipe.data.system);
     assert_int_equal(recipe.sft.rank, 16);
     assert_true(recipe.sft.learning_rate == 2e-4);
@@ -58,8 +58,8 @@ static void test_everything(void **state) {
     if (parse(&recipe, TEXT) != HN_OK)
         fail_msg("%s", err.message);
     assert_string_equal(recipe.version, "1.2.3");
-    assert_int_equal(recipe.data.n_train, 2);
-    assert_string_equal(recipe.data.train[1], "/b.jsonl");
+    assert_int_equal(recipe.data.train.n, 2);
+    assert_string_equal(recipe.data.train.path[1], "/b.jsonl");
     assert_string_equal(recipe.data.system, "You are a router.\nAnswer.\n");
     assert_true(recipe.data.skip_bad);
     assert_int_equal(recipe.sft.supervise, 2);

@@ -3,65 +3,107 @@
 #include "pipeline/run.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "pipeline/recipe_table.h"
 #include "train/train.h"
 
 #include <string.h>
 
 enum { REVISION = 2 };
 
-static hn_train_options options_of(const hn_recipe *recipe, const char *out_dir) {
+static hn_train_options options_of(const hn_recipe_training *settings, const char *out_dir) {
     hn_train_options options = hn_train_options_default();
-    options.r = (int)recipe->sft.rank;
-    options.alpha = (float)recipe->sft.alpha;
-    options.dropout = (float)recipe->sft.dropout;
-    options.learning_rate = (float)recipe->sft.learning_rate;
-    options.weight_decay = (float)recipe->sft.weight_decay;
-    options.max_grad_norm = (float)recipe->sft.max_grad_norm;
-    options.schedule = (hn_schedule)recipe->sft.schedule;
-    options.warmup_ratio = (float)recipe->sft.warmup_ratio;
-    options.warmup_steps = (int)recipe->sft.warmup_steps;
-    options.epochs = (float)recipe->sft.epochs;
-    options.max_steps = (int)recipe->sft.max_steps;
-    options.batch_rows = (int)recipe->sft.batch;
-    options.max_length = (int)recipe->sft.max_length;
-    options.seed = (uint64_t)recipe->sft.seed;
-    options.eval_every = (int)recipe->sft.eval_every;
-    options.save_every = (int)recipe->sft.save_every;
-    options.early_stop_evals = (int)recipe->sft.early_stop;
+    options.r = (int)settings->rank;
+    options.alpha = (float)settings->alpha;
+    options.dropout = (float)settings->dropout;
+    options.learning_rate = (float)settings->learning_rate;
+    options.weight_decay = (float)settings->weight_decay;
+    options.max_grad_norm = (float)settings->max_grad_norm;
+    options.schedule = (hn_schedule)settings->schedule;
+    options.warmup_ratio = (float)settings->warmup_ratio;
+    options.warmup_steps = (int)settings->warmup_steps;
+    options.epochs = (float)settings->epochs;
+    options.max_steps = (int)settings->max_steps;
+    options.batch_rows = (int)settings->batch;
+    options.max_length = (int)settings->max_length;
+    options.seed = (uint64_t)settings->seed;
+    options.eval_every = (int)settings->eval_every;
+    options.save_every = (int)settings->save_every;
+    options.early_stop_evals = (int)settings->early_stop;
     options.out_dir = out_dir;
     options.resume = true;
     return options;
 }
 
+/* The value of a field as it enters a key: files by what they hold. *out NULL = nothing is set. */
+static hn_status value_of(const hn_recipe *recipe, const hn_field *field, json_t **out,
+                          hn_error *err) {
+    const char *at = (const char *)recipe + field->offset, *text = NULL;
+    char hash[HN_SHA256_HEX];
+    *out = NULL;
+    switch (field->type) {
+    case HN_FIELD_INT:
+        *out = json_integer((json_int_t) * (const int64_t *)at);
+        break;
+    case HN_FIELD_REAL:
+        *out = json_real(*(const double *)at);
+        break;
+    case HN_FIELD_BOOL:
+        *out = json_boolean(*(const bool *)at);
+        break;
+    case HN_FIELD_CHOICE:
+        *out = json_integer(*(const int *)at);
+        break;
+    case HN_FIELD_FILE:
+    case HN_FIELD_BASE:
+        text = *(char *const *)at;
+        if (!text)
+            return HN_OK;
+        HN_TRY(hn_run_hash_path(text, hash, err));
+        *out = json_string(hash);
+        break;
+    case HN_FIELD_TEXT:
+    case HN_FIELD_NAME:
+        text = *(char *const *)at;
+        if (!text)
+            return HN_OK;
+        *out = json_string(text);
+        break;
+    case HN_FIELD_FILES: /* rows: they enter as the data stage wrote them */
+        return HN_OK;
+    }
+    return *out ? HN_OK : hn_fail_no_memory(err, 64);
+}
+
+/* Every setting of the section that has a say in what is learned. */
+static hn_status add_settings(const hn_recipe *recipe, const char *section, json_t *inputs,
+                              hn_error *err) {
+    for (size_t i = 0; i < HN_RECIPE_N_FIELDS; i++) {
+        const hn_field *field = &HN_RECIPE_FIELDS[i];
+        json_t *value;
+        if (strcmp(field->section, section) || !strcmp(field->key, "save_every"))
+            continue;
+        HN_TRY(value_of(recipe, field, &value, err));
+        if (value && json_object_set_new(inputs, field->key, value))
+            return hn_fail_no_memory(err, 64);
+    }
+    return HN_OK;
+}
+
 static hn_status inputs_of(const hn_run *run, json_t **out, hn_error *err) {
-    const hn_recipe *recipe = run->recipe;
     char train[65], heldout[65];
     HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", train, err));
     HN_TRY(hn_stage_output_hash(&run->data, "heldout.jsonl", heldout, err));
     json_t *inputs = hn_run_inputs("sft", REVISION);
     json_t *own =
-        json_pack("{s:s, s:s, s:s, s:s, s:s*, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "base",
-                  run->base_hash, "isa", run->isa_name, "train", train, "heldout", heldout,
-                  "system", recipe->data.system, "rank", (json_int_t)recipe->sft.rank, "alpha",
-                  recipe->sft.alpha, "dropout", recipe->sft.dropout, "learning_rate",
-                  recipe->sft.learning_rate, "weight_decay", recipe->sft.weight_decay, "epochs",
-                  recipe->sft.epochs, "max_steps", (json_int_t)recipe->sft.max_steps, "batch",
-                  (json_int_t)recipe->sft.batch, "max_length", (json_int_t)recipe->sft.max_length);
-    json_t *more = json_pack(
-        "{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:I, s:I}", "schedule",
-        (json_int_t)recipe->sft.schedule, "warmup_ratio", recipe->sft.warmup_ratio, "warmup_steps",
-        (json_int_t)recipe->sft.warmup_steps, "max_grad_norm", recipe->sft.max_grad_norm, "seed",
-        (json_int_t)recipe->sft.seed, "supervise", (json_int_t)recipe->sft.supervise, "eval_every",
-        (json_int_t)recipe->sft.eval_every, "early_stop", (json_int_t)recipe->sft.early_stop,
-        "numerics", (json_int_t)recipe->sft.numerics);
-    hn_status status = HN_OK;
-    if (!inputs || !own || !more || json_object_update(inputs, own) ||
-        json_object_update(inputs, more))
-        status = hn_fail_no_memory(err, 1024);
+        json_pack("{s:s, s:s, s:s, s:s, s:s*}", "base", run->base_hash, "isa", run->isa_name,
+                  "train", train, "heldout", heldout, "system", run->recipe->data.system);
+    hn_status status = !inputs || !own || json_object_update(inputs, own)
+                           ? hn_fail_no_memory(err, 1024)
+                           : add_settings(run->recipe, "sft", inputs, err);
     json_decref(own);
-    json_decref(more);
     if (status == HN_OK)
         *out = inputs;
     else
@@ -121,7 +163,7 @@ static hn_status train(hn_run *run, hn_stage *stage, hn_error *err) {
     bool held = hn_stage_output_bytes(&run->data, "heldout.jsonl") > 0;
     if (held)
         HN_GO(documents_of(run, model, "heldout.jsonl", &heldout, err));
-    hn_train_options options = options_of(run->recipe, stage->part);
+    hn_train_options options = options_of(&run->recipe->sft, stage->part);
     HN_GO(
         hn_train_sft(model, &docs, held ? &heldout : NULL, &options, run->progress, &result, err));
     HN_GO(write_result(stage, &result, &docs, err));

@@ -23,12 +23,12 @@ static inline const char *shared_path(const char *name) {
     return path;
 }
 
-/* The path, or NULL after saying on stderr that the file is missing. */
+/* The path, or NULL after saying that the file is missing. */
 static inline const char *shared_or_note(const char *name) {
     const char *path = shared_path(name);
     if (hn_path_exists(path))
         return path;
-    fprintf(stderr, "skipped: %s is missing (set HONE_SHARED to the shared folder)\n", path);
+    print_message("skipped: %s is missing (set HONE_SHARED to the shared folder)\n", path);
     return NULL;
 }
 
@@ -63,7 +63,7 @@ static inline hn_tokenizer *tokenizer_of_base_model(void) {
     else
         snprintf(path, sizeof path, "%s/.cache/hone/%s", getenv("HOME"), NAME);
     if (!hn_path_exists(path)) {
-        fprintf(stderr, "skipped: %s is missing (scripts/get-base-model gets it)\n", path);
+        print_message("skipped: %s is missing (scripts/get-base-model gets it)\n", path);
         skip();
     }
     return tokenizer_from_gguf_path(path);

@@ -1,7 +1,26 @@
 /* hn_linear_run: norm, then products of up to three matrices with the same rows. */
 #include "kernels/compute.h"
 
+#include <stdatomic.h>
 #include <string.h>
+
+enum {
+    /* From two rows on arithmetic takes part of the time, and a thread that ends early can help.
+     * One row is read at the memory's pace, of which a thread that is done leaves the others more.
+     * Of more rows than these a share's groups go to the kernel at once: it reads them less often.
+     */
+    MIN_ROWS_BALANCED = 2,
+    MAX_ROWS_BALANCED = 16,
+    TAKEN_BYTES = 16 << 10, /* of weights at a time: some microseconds' work */
+    MAX_LOOKED_AT = 4,      /* shares that one which is done looks for work at: each is a miss */
+};
+
+/* Groups that a share still has to do, of all outputs': the first in the high half, the end in the
+ * low one. Its own thread takes them from the front, so that it reads on in order; whoever is done
+ * before it, from the back. */
+typedef struct groups_left {
+    _Alignas(64) _Atomic uint64_t range;
+} groups_left;
 
 typedef struct linear_job {
     hn_compute *compute;
@@ -13,6 +32,8 @@ typedef struct linear_job {
     hn_act_block *acts; /* (n, act_blocks) */
     uint16_t *bf16;     /* (n, act_blocks * 32) */
     uint8_t *panels;    /* HN_PANELS_BYTES a thread */
+    groups_left *left;  /* a thread; NULL = each share does its own groups at once */
+    int64_t taken;      /* groups at a time */
 } linear_job;
 
 static int64_t groups_of(const hn_matrix *w) {
@@ -21,6 +42,13 @@ static int64_t groups_of(const hn_matrix *w) {
 
 static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
+}
+
+static int64_t groups_of_all(const hn_linear *l) {
+    int64_t total = 0;
+    for (int o = 0; o < l->n_outputs; o++)
+        total += groups_of(l->output[o].w);
+    return total;
 }
 
 /* y = bias (+ y), so that products can be added to it. */
@@ -132,6 +160,57 @@ static void prepare_share(void *arg, int thread, int n_threads) {
         prepare_row(job, i, i);
 }
 
+/* Groups [first, last) of all outputs' groups, from the activations of slot `slot` and on. */
+static void multiply_range(const linear_job *job, int64_t slot, int64_t first, int64_t last,
+                           const float *x, int64_t x_stride, float *panels) {
+    const hn_linear *l = job->linear;
+    int64_t base = 0; /* of output o's groups within all of them */
+    for (int o = 0; o < l->n_outputs; base += groups_of(l->output[o].w), o++) {
+        int64_t g = first > base ? first - base : 0;
+        int64_t end = min_i64(last - base, groups_of(l->output[o].w));
+        if (g < end && (is_i8(l, o) || is_bf16(job->compute, l, o)))
+            multiply_rounded(job, o, slot, g, end);
+        else
+            for (; g < end; g += HN_PANEL_GROUPS)
+                multiply_groups(job->compute, l, o, x, x_stride, g,
+                                min_i64(HN_PANEL_GROUPS, end - g), panels);
+    }
+}
+
+static uint64_t pack_range(uint64_t first, uint64_t end) {
+    return first << 32 | end;
+}
+
+/* Takes up to n groups off the front. False when none is left. */
+static bool take_first(groups_left *left, int64_t n, long *first, long *end) {
+    uint64_t range = atomic_load_explicit(&left->range, memory_order_relaxed), rest;
+    do {
+        *first = (long)(range >> 32);
+        *end = (long)(range & UINT32_MAX);
+        if (*first >= *end)
+            return false;
+        *end = (long)min_i64(*first + n, *end);
+        rest = pack_range((uint64_t)*end, range & UINT32_MAX);
+    } while (!atomic_compare_exchange_weak_explicit(&left->range, &range, rest,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+/* The same off the back. */
+static bool take_last(groups_left *left, int64_t n, long *first, long *end) {
+    uint64_t range = atomic_load_explicit(&left->range, memory_order_relaxed), rest;
+    do {
+        *first = (long)(range >> 32);
+        *end = (long)(range & UINT32_MAX);
+        if (*first >= *end)
+            return false;
+        rest = pack_range((uint64_t)*first, (uint64_t)(*end - *first > n ? *end - n : *first));
+        *first = *end - *first > n ? *end - n : *first;
+    } while (!atomic_compare_exchange_weak_explicit(&left->range, &range, rest,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 static void multiply_share(void *arg, int thread, int n_threads) {
     const linear_job *job = arg;
     const hn_linear *l = job->linear;
@@ -144,21 +223,36 @@ static void multiply_share(void *arg, int thread, int n_threads) {
     const int64_t x_stride = l->norm ? job->cols : l->x_stride;
     float *panels = (float *)(void *)(job->panels + (size_t)thread * HN_PANELS_BYTES);
 
-    int64_t total = 0, base = 0; /* base: of output o's groups within all of them */
-    for (int o = 0; o < l->n_outputs; o++)
-        total += groups_of(l->output[o].w);
     long first, last;
-    hn_pool_share((long)total, 1, thread, n_threads, &first, &last);
-    for (int o = 0; o < l->n_outputs; base += groups_of(l->output[o].w), o++) {
-        int64_t g = first > base ? first - base : 0;
-        int64_t end = min_i64(last - base, groups_of(l->output[o].w));
-        if (g < end && (is_i8(l, o) || is_bf16(job->compute, l, o)))
-            multiply_rounded(job, o, slot, g, end);
-        else
-            for (; g < end; g += HN_PANEL_GROUPS)
-                multiply_groups(job->compute, l, o, x, x_stride, g,
-                                min_i64(HN_PANEL_GROUPS, end - g), panels);
+    if (!job->left) {
+        hn_pool_share((long)groups_of_all(l), 1, thread, n_threads, &first, &last);
+        multiply_range(job, slot, first, last, x, x_stride, panels);
+        return;
     }
+    while (take_first(&job->left[thread], job->taken, &first, &last))
+        multiply_range(job, slot, first, last, x, x_stride, panels);
+    for (int i = 1; i < n_threads && i <= MAX_LOOKED_AT; i++)
+        while (take_last(&job->left[(thread + i) % n_threads], job->taken, &first, &last))
+            multiply_range(job, slot, first, last, x, x_stride, panels);
+}
+
+/* Shares the groups out, and lets shares that are done take from others. */
+static hn_status balance(linear_job *job, int n_threads, hn_error *err) {
+    const hn_linear *l = job->linear;
+    const hn_matrix *w = l->output[0].w;
+    void *scratch;
+    HN_TRY(hn_compute_scratch(job->compute, HN_SCRATCH_LEFT,
+                              (size_t)n_threads * sizeof(groups_left), &scratch, err));
+    job->left = scratch;
+    const int64_t total = groups_of_all(l);
+    for (int i = 0; i < n_threads; i++) {
+        long first, last;
+        hn_pool_share((long)total, 1, i, n_threads, &first, &last);
+        atomic_init(&job->left[i].range, pack_range((uint64_t)first, (uint64_t)last));
+    }
+    job->taken = TAKEN_BYTES / (int64_t)hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
+    job->taken = job->taken > 1 ? job->taken : 1;
+    return HN_OK;
 }
 
 hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
@@ -194,6 +288,9 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * HN_PANELS_BYTES,
                               &scratch, err));
     job.panels = scratch;
+    if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED && l->n <= MAX_ROWS_BALANCED &&
+        (job.wants_i8 || job.wants_bf16))
+        HN_TRY(balance(&job, n_threads, err));
     if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
         hn_pool_run(compute->pool, prepare_share, &job);
     hn_pool_run(compute->pool, multiply_share, &job);

@@ -296,7 +296,7 @@ static hn_status describe(hn_tokenizer *tk, hn_error *err) {
     if (!tk->scores)
         return hn_tk_no_memory(err);
     /* a merge that comes earlier scores higher; single characters are never merged into */
-    for (size_t i = 0; i <= tk->pairs.mask; i++) {
+    for (size_t i = 0; i < tk->pairs.n_slots; i++) {
         const hn_tk_pair *pair = &tk->pairs.slots[i];
         float score = -(float)pair->rank1;
         if (pair->rank1 && (tk->scores[pair->id] == 0 || score > tk->scores[pair->id]))

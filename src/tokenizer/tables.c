@@ -4,12 +4,11 @@
 
 enum { BATCH = 32, PAGE_BYTES = 4096 };
 
-/* log2 of a power of two with room for twice `count`. */
-static uint32_t slot_bits(uint32_t count) {
-    uint32_t bits = 4;
-    while (bits < 31 && ((uint64_t)1 << bits) < (uint64_t)count * 2)
-        bits++;
-    return bits;
+/* Half of them stay empty. */
+static uint32_t slots_for(uint32_t count) {
+    enum { FEWEST = 16 };
+    const uint64_t twice = (uint64_t)count * 2 + FEWEST;
+    return twice < UINT32_MAX ? (uint32_t)twice : UINT32_MAX;
 }
 
 /* Fresh memory is looked at before it is written, which would cost two page faults a page. */
@@ -20,12 +19,12 @@ static void touch_pages(void *memory, size_t size) {
 
 hn_status hn_tk_table_new(hn_tokenizer *tk, hn_tk_table *table, const hn_vocab_text *keys,
                           uint32_t count, hn_error *err) {
-    uint32_t bits = slot_bits(count);
-    table->slots = HN_ARENA_NEW(&tk->arena, hn_tk_slot, (size_t)1 << bits);
+    const uint32_t n = slots_for(count);
+    table->slots = HN_ARENA_NEW(&tk->arena, hn_tk_slot, n);
     if (!table->slots)
         return hn_tk_no_memory(err);
-    touch_pages(table->slots, sizeof *table->slots << bits);
-    table->mask = (uint32_t)(((uint64_t)1 << bits) - 1);
+    touch_pages(table->slots, sizeof *table->slots * n);
+    table->n_slots = n;
     table->keys = keys;
     table->seed = tk->seed;
     return HN_OK;
@@ -35,9 +34,9 @@ static bool add_key(hn_tk_table *table, hn_tk_key key, uint32_t id) {
     const hn_vocab_text text = table->keys[id];
     if (hn_tk_table_slot(table, key, text.data, text.size))
         return false;
-    uint32_t i = key.hash & table->mask;
+    uint32_t i = hn_tk_home(key.hash, table->n_slots);
     while (hn_tk_slot_id1(&table->slots[i]))
-        i = (i + 1) & table->mask;
+        i = hn_tk_next(i, table->n_slots);
     table->slots[i].head = key.head;
     table->slots[i].tag = key.tag;
     atomic_store_explicit(&table->slots[i].id1, id + 1, memory_order_relaxed);
@@ -50,7 +49,7 @@ bool hn_tk_table_add(hn_tk_table *table, uint32_t id) {
 }
 
 static inline void prefetch_slot(const hn_tk_table *table, hn_tk_key key) {
-    __builtin_prefetch(&table->slots[key.hash & table->mask]);
+    __builtin_prefetch(&table->slots[hn_tk_home(key.hash, table->n_slots)]);
 }
 
 uint32_t hn_tk_table_fill(hn_tk_table *table, const uint32_t *ids, uint32_t count) {
@@ -79,13 +78,12 @@ uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t siz
 /* --- merges --- */
 
 static hn_status pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err) {
-    uint32_t bits = slot_bits(n_merges);
-    tk->pairs.slots = HN_ARENA_NEW(&tk->merges_arena, hn_tk_pair, (size_t)1 << bits);
+    const uint32_t n = slots_for(n_merges);
+    tk->pairs.slots = HN_ARENA_NEW(&tk->merges_arena, hn_tk_pair, n);
     if (!tk->pairs.slots)
         return hn_tk_no_memory(err);
-    touch_pages(tk->pairs.slots, sizeof *tk->pairs.slots << bits);
-    tk->pairs.mask = (uint32_t)(((uint64_t)1 << bits) - 1);
-    tk->pairs.shift = 64 - bits;
+    touch_pages(tk->pairs.slots, sizeof *tk->pairs.slots * n);
+    tk->pairs.n_slots = n;
     return HN_OK;
 }
 
@@ -94,7 +92,7 @@ static void pairs_add(const hn_tk_pairs *pairs, hn_tk_pair pair) {
     uint32_t i = hn_tk_pair_home(pairs, pair.left, pair.right);
     while (pairs->slots[i].rank1 &&
            (pairs->slots[i].left != pair.left || pairs->slots[i].right != pair.right))
-        i = (i + 1) & pairs->mask;
+        i = hn_tk_next(i, pairs->n_slots);
     pairs->slots[i] = pair;
 }
 

@@ -35,7 +35,7 @@ typedef enum hn_tk_whole { HN_TK_UNTRIED, HN_TK_ITSELF, HN_TK_SPLITS } hn_tk_who
 
 typedef struct hn_tk_table {
     hn_tk_slot *slots;
-    uint32_t mask;
+    uint32_t n_slots;
     const hn_vocab_text *keys; /* by id */
     uint64_t seed;
 } hn_tk_table;
@@ -49,9 +49,17 @@ typedef struct hn_tk_pair {
 
 typedef struct hn_tk_pairs {
     hn_tk_pair *slots; /* NULL = merges follow scores: a pair merges when its text is a token */
-    uint32_t shift;    /* 64 - log2(slots) */
-    uint32_t mask;
+    uint32_t n_slots;
 } hn_tk_pairs;
+
+/* Where a hash belongs among n slots, and the slot behind another. Any number of slots will do: a
+ * power of two would be up to twice as many as are wanted. */
+static inline uint32_t hn_tk_home(uint32_t hash, uint32_t n) {
+    return (uint32_t)((uint64_t)hash * n >> 32);
+}
+static inline uint32_t hn_tk_next(uint32_t slot, uint32_t n) {
+    return slot + 1 == n ? 0 : slot + 1;
+}
 
 /* A regular expression (regex.c). */
 typedef struct hn_tk_regex hn_tk_regex;
@@ -213,12 +221,12 @@ static inline hn_tk_key hn_tk_key_of(const char *p, size_t n, uint64_t seed) {
 static inline uint32_t hn_tk_pair_home(const hn_tk_pairs *pairs, uint32_t left, uint32_t right) {
     uint64_t key = (uint64_t)left << 32 | right;
     key ^= key >> 29; /* so that `left` reaches the bits that the product keeps */
-    return (uint32_t)(key * 0x9E3779B97F4A7C15u >> pairs->shift);
+    return hn_tk_home((uint32_t)(key * 0x9E3779B97F4A7C15u >> 32), pairs->n_slots);
 }
 
 static inline const hn_tk_pair *hn_tk_pair_find(const hn_tk_pairs *pairs, uint32_t left,
                                                 uint32_t right) {
-    for (uint32_t i = hn_tk_pair_home(pairs, left, right);; i = (i + 1) & pairs->mask) {
+    for (uint32_t i = hn_tk_pair_home(pairs, left, right);; i = hn_tk_next(i, pairs->n_slots)) {
         const hn_tk_pair *pair = &pairs->slots[i];
         if (!pair->rank1 || (pair->left == left && pair->right == right))
             return pair;
@@ -236,7 +244,7 @@ static inline uint32_t hn_tk_slot_id1(const hn_tk_slot *slot) {
 /* The slot of a text, or NULL. */
 static inline hn_tk_slot *hn_tk_table_slot(const hn_tk_table *table, hn_tk_key key,
                                            const char *data, size_t size) {
-    for (uint32_t i = key.hash & table->mask;; i = (i + 1) & table->mask) {
+    for (uint32_t i = hn_tk_home(key.hash, table->n_slots);; i = hn_tk_next(i, table->n_slots)) {
         hn_tk_slot *slot = &table->slots[i];
         uint32_t id1 = hn_tk_slot_id1(slot);
         if (!id1)

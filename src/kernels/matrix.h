@@ -135,6 +135,15 @@ HN_MUST_CHECK hn_status hn_matrix_backward(hn_compute *compute, const hn_matrix 
                                            int64_t n, int64_t dy_stride, float *dx,
                                            int64_t dx_stride, bool accumulate, hn_error *err);
 
+/* dW += dY^T X for a weight matrix of type f32: dy (n, rows), x (n, cols); grad lies like
+ * w->packed, whose padding stays as it is. Sums run over n in ascending order. */
+HN_MUST_CHECK hn_status hn_matrix_gradient(hn_compute *compute, const hn_matrix *w, const float *dy,
+                                           int64_t n, int64_t dy_stride, const float *x,
+                                           int64_t x_stride, float *grad, hn_error *err);
+/* grad += the outer product of a one-hot row and dx (cols): the gradient of an embedding's row. */
+void hn_matrix_gradient_row(const hn_matrix *w, int64_t row, const float *dx, float scale,
+                            float *grad);
+
 /* General small f32 products for adapters and their gradients, row-major with strides:
  * C (m, n) = alpha * op(A) op(B) + beta * C, op being the transpose where the flag says so.
  * Sums run over k in ascending order whatever m, n and the thread count. */

@@ -174,10 +174,10 @@ done:
     return status;
 }
 
-static void free_layer(hn_layer *layer) {
+static void free_layer(hn_layer *layer, bool thawed) {
     for (int m = 0; m < HN_MODULE_COUNT; m++)
         hn_matrix_done(&layer->w[m]);
-    for (int i = 0; i < HN_N_TENSOR_RULES; i++)
+    for (int i = 0; i < HN_N_TENSOR_RULES && !thawed; i++)
         if (HN_TENSOR_RULES[i].module < 0) {
             float **vector = (float **)(void *)((char *)layer + HN_TENSOR_RULES[i].field);
             hn_free(*vector);
@@ -189,13 +189,15 @@ void hn_model_free(hn_model *model) {
     if (!model)
         return;
     for (int i = 0; model->layers && i < model->arch.n_layer; i++)
-        free_layer(&model->layers[i]);
+        free_layer(&model->layers[i], model->thawed);
     hn_free(model->layers);
     hn_matrix_done(&model->embed);
     hn_matrix_done(&model->head);
     hn_weights_done(&model->weights);
     hn_weights_map_close(&model->mapped);
-    hn_free(model->output_norm);
+    if (!model->thawed)
+        hn_free(model->output_norm);
+    hn_free(model->tensor_values);
     hn_free(model->rope_inv_freq);
     hn_free(model->rope_inv_freq_local);
     hn_turns_done(&model->turns);

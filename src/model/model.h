@@ -46,6 +46,8 @@ typedef struct hn_model {
     const hn_observer *observer;                /* borrowed; NULL = nobody looks */
     hn_turns turns;                             /* who may use compute and scratch */
     struct hn_scratch *scratch;                 /* activations of hn_forward, grown at first use */
+    bool thawed;                                /* norms and biases lie in `weights` too (thaw.h) */
+    float *tensor_values; /* what ckpt's tensors point to after hn_model_to_tensors, or NULL */
 } hn_model;
 
 typedef struct hn_model_options {

@@ -58,8 +58,12 @@ static hn_status open_files(run *r, hn_error *err) {
 static hn_status begin(run *r, hn_error *err) {
     const hn_train_options *o = r->t.options;
     HN_TRY(hn_train_options_check(o, err));
-    HN_TRY(make_adapter(r, err));
-    HN_TRY(hn_params_new(&r->t.params, r->adapter, err));
+    if (o->full) {
+        HN_TRY(hn_params_of_model(&r->t.params, r->t.model, o->shared > 1 ? o->shared : 1, err));
+    } else {
+        HN_TRY(make_adapter(r, err));
+        HN_TRY(hn_params_new(&r->t.params, r->adapter, err));
+    }
     HN_TRY(hn_optimiser_new(&r->optimiser, r->t.params.n, err));
     HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
     r->best = hn_alloc_aligned(r->t.params.n * sizeof *r->best);
@@ -225,8 +229,14 @@ static uint64_t peak_resident_bytes(void) {
 
 static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
     bool evaluated = isfinite(r->state.best_eval_loss);
-    hn_params_store(&r->t.params, evaluated ? r->best : r->t.params.values, r->adapter);
-    HN_TRY(hn_adapter_save(r->adapter, &r->t.model->arch, r->adapter_dir, err));
+    const float *values = evaluated ? r->best : r->t.params.values;
+    if (r->t.options->full) {
+        if (evaluated)
+            memcpy(r->t.params.values, values, r->t.params.n * sizeof *values);
+    } else {
+        hn_params_store(&r->t.params, values, r->adapter);
+        HN_TRY(hn_adapter_save(r->adapter, &r->t.model->arch, r->adapter_dir, err));
+    }
     *result = (hn_train_result){
         .steps = (int)r->state.step,
         .best_step = (int)(evaluated ? r->state.best_step : r->state.step),

@@ -256,6 +256,8 @@ static hn_status backward_layers(hn_net *net, hn_error *err) {
             HN_TRY(hn_net_layer_forward(net, l, net->dy, err));
         HN_TRY(hn_net_layer_backward(net, l, err));
     }
+    if (net->params->full)
+        hn_net_full_embed(net);
     return HN_OK;
 }
 

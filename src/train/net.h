@@ -112,6 +112,15 @@ HN_MUST_CHECK hn_status hn_net_lora_forward(hn_net *net, int layer, hn_group gro
 HN_MUST_CHECK hn_status hn_net_lora_backward(hn_net *net, int layer, hn_group group, const float *x,
                                              int64_t n, float *const *dy, float *dx, hn_error *err);
 
+/* Gradients of the model's own weights, when params->full. */
+void hn_net_full_norm(hn_net *net, const float *x, const float *w, int64_t n, int64_t dim,
+                      const float *dy);
+HN_MUST_CHECK hn_status hn_net_full_linear(hn_net *net, const hn_matrix *w, const float *bias,
+                                           const float *x, const float *dy, int64_t n,
+                                           hn_error *err);
+/* From net->dx, the gradient of the first layer's input. */
+void hn_net_full_embed(hn_net *net);
+
 /* Rows of the pass that `layer` works on from x_mid on. */
 static inline int64_t hn_net_mid_rows(const hn_net *net, int layer) {
     return layer == net->model->arch.n_layer - 1 ? net->learned.n : net->tree->n_rows;

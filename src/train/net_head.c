@@ -57,6 +57,8 @@ static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *
         return HN_OK;
     HN_TRY(hn_matrix_backward(net->model->compute, matrix, net->logits, n, matrix->rows,
                               net->tile_dx, dim, false, err));
+    if (net->params->full)
+        HN_TRY(hn_net_full_linear(net, matrix, NULL, net->tile_x, net->logits, n, err));
     for (int32_t i = 0; i < n; i++)
         net->ops->add(net->dxn + row[i] * dim, net->tile_dx + i * dim, dim, 1.0f);
     return HN_OK;

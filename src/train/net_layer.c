@@ -45,15 +45,20 @@ static hn_status linear_group(hn_net *net, int layer, hn_group group, const floa
     return hn_net_lora_forward(net, layer, group, x, n, y, err);
 }
 
-/* dx (=) sum of dy[i] W_i plus the adapters' share; dx NULL: only the adapters' own gradients. */
+/* dx (=) sum of dy[i] W_i plus the adapters' share; dx NULL: only what is trained gets its
+ * gradients. */
 static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, const float *x,
                                        int64_t n, float *const *dy, float *dx, hn_error *err) {
     const hn_layer *weights = &net->model->layers[layer];
+    const bool full = net->params->full;
     for (int m = (int)HN_GROUP_FIRST[group]; dx && n && m <= (int)HN_GROUP_LAST[group]; m++) {
         const hn_matrix *w = &weights->w[m];
         HN_TRY(hn_matrix_backward(net->model->compute, w, dy[m - (int)HN_GROUP_FIRST[group]], n,
                                   w->rows, dx, w->cols, m > (int)HN_GROUP_FIRST[group], err));
     }
+    for (int m = (int)HN_GROUP_FIRST[group]; full && m <= (int)HN_GROUP_LAST[group]; m++)
+        HN_TRY(hn_net_full_linear(net, &weights->w[m], weights->bias[m], x,
+                                  dy[m - (int)HN_GROUP_FIRST[group]], n, err));
     return hn_net_lora_backward(net, layer, group, x, n, dy, dx, err);
 }
 
@@ -148,7 +153,8 @@ static hn_status mlp_backward(hn_net *net, int layer, bool need_input, hn_error 
     hn_layer_acts *a = &net->acts[layer];
     int64_t n = hn_net_mid_rows(net, layer);
     bool need_gates = need_input || hn_params_group_rank(net->params, layer, HN_GROUP_GATE_UP);
-    bool need_down = hn_params_group_rank(net->params, layer, HN_GROUP_DOWN) > 0;
+    bool need_down =
+        net->params->full || hn_params_group_rank(net->params, layer, HN_GROUP_DOWN) > 0;
     if (!need_gates && !need_down)
         return HN_OK;
     const float *dz = branch_gradient(net, weights->post_ffn_norm, a->mlp_raw, n, net->dx, net->dy);
@@ -233,7 +239,7 @@ static hn_status attention_backward(hn_net *net, int layer, bool need_input, hn_
 }
 
 hn_status hn_net_layer_backward(hn_net *net, int layer, hn_error *err) {
-    bool below = layer > net->params->lowest;
+    bool below = net->params->full || layer > net->params->lowest;
     bool attention = below || hn_params_group_rank(net->params, layer, HN_GROUP_QKV) > 0 ||
                      hn_params_group_rank(net->params, layer, HN_GROUP_O) > 0;
     HN_TRY(mlp_backward(net, layer, attention, err));

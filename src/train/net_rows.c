@@ -49,6 +49,8 @@ void hn_net_rms_norm_backward(hn_net *net, const float *x, const float *w, int64
                               const float *dy, float *dx) {
     run(net, rms_norm_backward_share,
         &(rows_job){.x = x, .w = w, .n = n, .dim = dim, .dy = dy, .y = dx});
+    if (net->params->full)
+        hn_net_full_norm(net, x, w, n, dim, dy);
 }
 
 static void glu_share(void *arg, int thread, int n_threads) {

@@ -42,12 +42,21 @@ typedef struct update_job {
     hn_adamw_step step;
 } update_job;
 
+static void update_range(const update_job *j, long first, long last, const hn_adamw_step *step) {
+    j->net->ops->adamw(j->net->params->values + first, j->net->params->grads + first,
+                       j->optimiser->m + first, j->optimiser->v + first, last - first, step);
+}
+
 static void update_share(void *arg, int thread, int n_threads) {
     const update_job *j = arg;
-    long first, last;
+    long first, last, plain = (long)j->net->params->n_undecayed;
     hn_pool_share((long)j->optimiser->n, BLOCK, thread, n_threads, &first, &last);
-    j->net->ops->adamw(j->net->params->values + first, j->net->params->grads + first,
-                       j->optimiser->m + first, j->optimiser->v + first, last - first, &j->step);
+    hn_adamw_step undecayed = j->step;
+    undecayed.decay = 1;
+    if (first < plain)
+        update_range(j, first, last < plain ? last : plain, &undecayed);
+    if (last > plain)
+        update_range(j, first > plain ? first : plain, last, &j->step);
 }
 
 void hn_optimiser_update(hn_optimiser *o, const hn_net *net, const hn_train_options *options,

@@ -31,6 +31,9 @@ hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
                        (double)o->learning_rate);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return hn_fail(err, HN_USAGE, "dropout %g: 0 to below 1 is possible", (double)o->dropout);
+    if (o->full && (o->init_adapter || o->dropout > 0))
+        return hn_fail(err, HN_USAGE, "%s is for adapters, and all weights are to be trained",
+                       o->init_adapter ? "an adapter to start from" : "dropout");
     if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
         return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
     return HN_OK;

@@ -1,6 +1,7 @@
 #include "train/params.h"
 
 #include "base/mem.h"
+#include "model/thaw.h"
 
 #include <string.h>
 
@@ -60,8 +61,27 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err
     return HN_OK;
 }
 
+hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared, hn_error *err) {
+    hn_params p = {.n_layer = model->arch.n_layer, .full = true};
+    p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
+    if (!p.slots)
+        return hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
+    hn_status status = hn_model_thaw(model, shared, &p.values, &p.n, &p.n_undecayed, err);
+    if (status == HN_OK) {
+        p.grads = hn_alloc_aligned(p.n * sizeof *p.grads);
+        if (!p.grads)
+            status = hn_fail_no_memory(err, p.n * sizeof *p.grads);
+    }
+    if (status == HN_OK)
+        *out = p;
+    else
+        hn_params_done(&p);
+    return status;
+}
+
 void hn_params_done(hn_params *p) {
-    hn_free_aligned(p->values, p->n * sizeof *p->values);
+    if (!p->full)
+        hn_free_aligned(p->values, p->n * sizeof *p->values);
     hn_free_aligned(p->grads, p->n * sizeof *p->grads);
     hn_free(p->slots);
     *p = (hn_params){0};

@@ -4,7 +4,7 @@
 
 #include "base/pool.h"
 #include "base/status.h"
-#include "model/adapter.h"
+#include "model/model.h"
 
 #include <stddef.h>
 
@@ -30,11 +30,21 @@ typedef struct hn_params {
     int n_layer;
     int lowest; /* the first layer with an adapter: no gradient is needed below it */
     hn_slot (*slots)[HN_MODULE_COUNT]; /* [n_layer] */
+    /* The model's own weights instead of an adapter: no slot is in use, `values` belong to the
+     * model, and a weight's gradient lies in grads where it lies in values (hn_params_grad). */
+    bool full;
+    size_t n_undecayed; /* the first values, norms and biases, which weight decay leaves alone */
 } hn_params;
 
 /* Copies the adapter's values. HN_USAGE when it adapts nothing. */
 HN_MUST_CHECK hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err);
+/* Thaws the model (model/thaw.h): all its weights are trained. */
+HN_MUST_CHECK hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared,
+                                           hn_error *err);
 void hn_params_done(hn_params *params);
+static inline float *hn_params_grad(const hn_params *params, const void *weight) {
+    return params->grads + ((const float *)weight - params->values);
+}
 /* Puts values (n), e.g. params->values, back into an adapter of the same shape. */
 void hn_params_store(const hn_params *params, const float *values, hn_adapter *adapter);
 

@@ -58,6 +58,8 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               o->shuffle,
                               (double)o->budget_bytes,
                               o->plain_batches,
+                              o->full,
+                              o->shared,
                               (double)model->numerics};
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
     hash = hn_hash64(params->values, params->n * sizeof *params->values, hash);

@@ -27,7 +27,9 @@ typedef struct hn_train_options {
     int max_length;
     uint64_t seed;
     int eval_every, save_every; /* steps; 0 = once an epoch */
-    int early_stop_evals;     /* stop after this many evaluations without improvement; 0 = never */
+    int early_stop_evals; /* stop after this many evaluations without improvement; 0 = never */
+    bool full;  /* all weights of the model instead of an adapter; it must be thawed nowhere yet */
+    int shared; /* full: so many layers in a row hold one set of weights; 0 or 1 = none */
     const char *init_adapter; /* start from this adapter instead of a fresh one; NULL = fresh */
     const char *out_dir;      /* adapter/, checkpoint, metrics.jsonl */
     bool resume;              /* continue from out_dir/checkpoint when it is there */
@@ -48,9 +50,10 @@ typedef struct hn_train_result {
     uint64_t peak_resident_bytes;
 } hn_train_result;
 
-/* Supervised fine-tuning. `eval` may be NULL; with it the adapter kept is the one of the lowest
- * evaluation loss, otherwise the last. Ctrl-C (progress->cancel) writes a checkpoint and returns
- * HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
+/* Supervised fine-tuning; an adapter is written to out_dir/adapter, or, with `full`, the model's
+ * own weights are what was learned. `eval` may be NULL; with it the adapter kept is the one of the
+ * lowest evaluation loss, otherwise the last. Ctrl-C (progress->cancel) writes a checkpoint and
+ * returns HN_CANCELLED; a NaN loss stops with the last good checkpoint kept and the rows named. */
 HN_MUST_CHECK hn_status hn_train_sft(hn_model *model, const hn_documents *docs,
                                      const hn_documents *eval, const hn_train_options *options,
                                      const hn_progress *progress, hn_train_result *result,

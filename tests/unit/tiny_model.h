@@ -119,27 +119,7 @@ static inline hn_model *tiny_model(const char *family, int n_threads) {
 }
 
 static inline void tiny_model_free(hn_model *model) {
-    for (int l = 0; l < model->arch.n_layer; l++) {
-        hn_layer *layer = &model->layers[l];
-        for (int m = 0; m < HN_MODULE_COUNT; m++) {
-            hn_matrix_done(&layer->w[m]);
-            hn_free(layer->bias[m]);
-        }
-        hn_free(layer->attn_norm);
-        hn_free(layer->ffn_norm);
-        hn_free(layer->q_norm);
-        hn_free(layer->k_norm);
-        hn_free(layer->post_attn_norm);
-        hn_free(layer->post_ffn_norm);
-    }
-    hn_free(model->layers);
-    hn_free(model->output_norm);
-    hn_matrix_done(&model->embed);
-    hn_matrix_done(&model->head);
-    hn_free(model->rope_inv_freq);
-    hn_free(model->rope_inv_freq_local);
-    hn_compute_free(model->compute);
-    hn_free(model);
+    hn_model_free(model);
 }
 
 /* An adapter with B filled too, so that every gradient is other than zero. */

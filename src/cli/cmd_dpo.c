@@ -44,6 +44,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         HN_GO(pairs_of(cli, session.model, eval_path, &eval, err));
     HN_GO(hn_train_dpo(session.model, &pairs, eval_path ? &eval : NULL, &dpo, &options,
                        &cli->progress, &result, err));
+    HN_GO(hn_training_save(cli, session.model, &options, err));
     status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
     hn_pairs_done(&pairs);

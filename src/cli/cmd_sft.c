@@ -37,6 +37,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         HN_GO(documents(cli, session.model, eval_path, &eval_docs, err));
     HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
                        &cli->progress, &result, err));
+    HN_GO(hn_training_save(cli, session.model, &options, err));
     status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
     hn_documents_done(&docs);
@@ -58,11 +59,12 @@ const hn_command HN_CMD_SFT = {
     .args = "MODEL ROWS",
     .min_args = 2,
     .max_args = 2,
-    .summary = "teach a model with examples (LoRA)",
+    .summary = "teach a model with examples (LoRA, or all weights)",
     .details =
         "Trains a LoRA adapter on rows of JSONL: {messages}, {prompt, completion}, {instruction, "
         "context, response} or {instruction, thought, response}. The model stays as it is, "
-        "quantised or not. The adapter is written as PEFT writes it.\n\n"
+        "quantised or not. The adapter is written as PEFT writes it. With --full the model's own "
+        "weights are trained, in f32, and written as a Hugging Face folder.\n\n"
         "Ctrl-C leaves a checkpoint; the same command goes on from it, with the same result as "
         "without the break.",
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},

@@ -1,5 +1,10 @@
 #include "cli/training.h"
 
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/thaw.h"
+#include "release/quantise.h"
+
 #include <string.h>
 
 const hn_option HN_OPTIONS_TRAIN[] = {
@@ -30,6 +35,10 @@ const hn_option HN_OPTIONS_TRAIN[] = {
      1e9},
     {"early-stop", 0, HN_OPT_INT, "N", "0",
      "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6},
+    {"full", 0, HN_OPT_FLAG, NULL, NULL,
+     "Train all weights instead of an adapter; DIR/model is a Hugging Face folder in f32"},
+    {"share-layers", 0, HN_OPT_INT, "N", "1",
+     "With --full: N layers in a row hold one set of weights", NULL, 1, 512},
     {"init-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "Start from this adapter"},
     {"restart", 0, HN_OPT_FLAG, NULL, NULL, "Start anew although there is a checkpoint"},
     {"no-shuffle", 0, HN_OPT_FLAG, NULL, NULL, "Take the rows in the file's order"},
@@ -82,6 +91,11 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     o->eval_every = hn_cli_int(cli, "eval-every");
     o->save_every = hn_cli_int(cli, "save-every");
     o->early_stop_evals = hn_cli_int(cli, "early-stop");
+    o->full = hn_cli_flag(cli, "full");
+    o->shared = hn_cli_int(cli, "share-layers");
+    if (o->shared > 1 && !o->full)
+        return hn_fail(err, HN_USAGE,
+                       "--share-layers needs --full: an adapter leaves layers apart");
     o->init_adapter = hn_cli_text(cli, "init-adapter");
     o->out_dir = hn_cli_text(cli, "output");
     o->resume = !hn_cli_flag(cli, "restart");
@@ -111,14 +125,29 @@ void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncate
                          n_truncated, hn_cli_int(cli, "max-length"), n_dropped);
 }
 
+hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
+                           hn_error *err) {
+    if (!options->full)
+        return HN_OK;
+    char *dir = hn_path_join(options->out_dir, "model");
+    if (!dir)
+        return hn_fail_no_memory(err, strlen(options->out_dir));
+    hn_status status = hn_model_to_tensors(model, err);
+    if (status == HN_OK)
+        status = hn_merge_to_hf(&model->ckpt, NULL, dir, HN_F32, &cli->progress, err);
+    hn_free(dir);
+    return status;
+}
+
 hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
                             bool with_eval, hn_error *err) {
+    const char *learned = o->full ? "model" : "adapter";
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     if (cli->json) {
         json_t *value = json_pack(
-            "{s:o, s:i, s:i, s:f, s:o, s:I, s:I, s:f, s:f, s:I}", "adapter",
-            json_sprintf("%s/adapter", o->out_dir), "steps", r->steps, "best_step", r->best_step,
-            "final_loss", r->final_loss, "best_eval_loss",
+            "{s:o, s:i, s:i, s:f, s:o, s:I, s:I, s:f, s:f, s:I}", learned,
+            json_sprintf("%s/%s", o->out_dir, learned), "steps", r->steps, "best_step",
+            r->best_step, "final_loss", r->final_loss, "best_eval_loss",
             with_eval ? json_real(r->best_eval_loss) : json_null(), "tokens", (json_int_t)r->tokens,
             "supervised_tokens", (json_int_t)r->supervised, "seconds", r->seconds,
             "tokens_per_second", rate, "peak_resident_bytes", (json_int_t)r->peak_resident_bytes);
@@ -127,8 +156,8 @@ hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const 
         return status;
     }
     char time[32], memory[32];
-    printf("adapter  %s/adapter\nsteps    %d in %s, %.0f tokens/s, %s resident at most\n",
-           o->out_dir, r->steps, hn_cli_duration(time, r->seconds), rate,
+    printf("%-8s %s/%s\nsteps    %d in %s, %.0f tokens/s, %s resident at most\n", learned,
+           o->out_dir, learned, r->steps, hn_cli_duration(time, r->seconds), rate,
            hn_cli_bytes(memory, (double)r->peak_resident_bytes));
     printf("loss     %.4f at the end", r->final_loss);
     if (with_eval)

@@ -18,6 +18,9 @@ HN_MUST_CHECK hn_status hn_training_records(const hn_cli *cli, const char *path,
 /* Notes how many rows were cut or dropped, if any. */
 void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
                           size_t n_dropped);
+/* With --full: the model, now that it was trained, as the folder model in --output. */
+HN_MUST_CHECK hn_status hn_training_save(const hn_cli *cli, hn_model *model,
+                                         const hn_train_options *options, hn_error *err);
 /* The result, for people or as JSON. */
 HN_MUST_CHECK hn_status hn_training_print(const hn_cli *cli, const hn_train_options *options,
                                           const hn_train_result *result, bool with_eval,

@@ -7,6 +7,8 @@ extern const hn_command HN_CMD_BENCH;
 extern const hn_command HN_CMD_CHAT;
 extern const hn_command HN_CMD_DATA_CHECK;
 extern const hn_command HN_CMD_DATA_DEDUPE;
+extern const hn_command HN_CMD_DATA_GENERATE;
+extern const hn_command HN_CMD_DATA_ROWS;
 extern const hn_command HN_CMD_DATA_STATS;
 extern const hn_command HN_CMD_DETOKENIZE;
 extern const hn_command HN_CMD_DPO;

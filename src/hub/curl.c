@@ -18,8 +18,8 @@ hn_status hn_curl_open(hn_curl *out, hn_error *err) {
     void *library = open_library();
     if (!library)
         return hn_fail(err, HN_UNSUPPORTED,
-                       "pulling needs libcurl (%s), which isn't installed; or download the files "
-                       "otherwise and name them",
+                       "the network needs libcurl (%s), which isn't installed; files that are here "
+                       "need no network",
                        NAMES[0]);
     void *symbol;
 #define X(name)                                                                                    \

@@ -14,7 +14,7 @@ expect "dedupe" 0 "2 rows kept, 1 copies" "$HONE" data dedupe good.jsonl -o clea
 [ "$(wc -l <clean.jsonl)" = 2 ] && head -2 good.jsonl | cmp -s - clean.jsonl &&
     pass "it keeps the first ones" || fail "it keeps the first ones" "$(cat clean.jsonl)"
 expect_json "dedupe --json" "$HONE" data dedupe good.jsonl --list --json
-expect "one word is no command" 2 "needs a second word: check, dedupe, stats" "$HONE" data
+expect "one word is no command" 2 "needs a second word: check, dedupe, generate, rows, stats" "$HONE" data
 expect "help lists them" 0 "data dedupe +[a-z]" "$HONE" help data
 expect "and so does --help" 0 "usage: hone data COMMAND" "$HONE" data --help
 expect "no such family" 2 "" "$HONE" help dat

@@ -174,7 +174,12 @@ hn_status hn_merge_write_tokenizer(const hn_checkpoint *ckpt, const char *dir, h
                        "%s: a tokenizer of model '%s', pre-tokenizer '%s' can't be written as "
                        "tokenizer.json; merge from the Hugging Face folder, or into a .gguf",
                        ckpt->path, vocab.model, vocab.pre ? vocab.pre : "default");
-    HN_TRY(hn_merge_write_json(dir, "tokenizer.json", make_tokenizer(&vocab, &pre), err));
+    hn_arena arena = {0};
+    hn_status status = hn_tokenizer_merges(ckpt->tokenizer, &arena, &vocab, err);
+    if (status == HN_OK)
+        status = hn_merge_write_json(dir, "tokenizer.json", make_tokenizer(&vocab, &pre), err);
+    hn_arena_done(&arena);
+    HN_TRY(status);
     return hn_merge_write_json(dir, "tokenizer_config.json", make_tokenizer_config(ckpt, &vocab),
                                err);
 }

@@ -112,17 +112,24 @@ static hn_status write_scores(const meta *m, const hn_vocab *vocab, uint32_t n_r
     return status;
 }
 
-static hn_status write_merges(const meta *m, const hn_vocab *vocab) {
-    if (!vocab->n_merges)
-        return HN_OK;
-    hn_gguf_string *merges = hn_calloc(vocab->n_merges, sizeof *merges);
+static hn_status write_merges(const meta *m, const hn_tokenizer *tokenizer) {
+    hn_arena arena = {0};
+    hn_vocab vocab;
+    hn_gguf_string *merges = NULL;
+    hn_status status;
+    HN_GO(hn_tokenizer_merges(tokenizer, &arena, &vocab, m->err));
+    if (!vocab.n_merges)
+        goto done;
+    merges = hn_calloc(vocab.n_merges, sizeof *merges);
     if (!merges)
-        return hn_fail_no_memory(m->err, vocab->n_merges * sizeof *merges);
-    for (uint32_t i = 0; i < vocab->n_merges; i++)
-        merges[i] = (hn_gguf_string){vocab->merges[i].data, vocab->merges[i].size};
-    hn_status status = hn_gguf_writer_set_strings(m->writer, "tokenizer.ggml.merges", merges,
-                                                  vocab->n_merges, m->err);
+        HN_GO(hn_fail_no_memory(m->err, vocab.n_merges * sizeof *merges));
+    for (uint32_t i = 0; i < vocab.n_merges; i++)
+        merges[i] = (hn_gguf_string){vocab.merges[i].data, vocab.merges[i].size};
+    status = hn_gguf_writer_set_strings(m->writer, "tokenizer.ggml.merges", merges, vocab.n_merges,
+                                        m->err);
+done:
     hn_free(merges);
+    hn_arena_done(&arena);
     return status;
 }
 
@@ -139,7 +146,7 @@ static hn_status write_tokenizer(const meta *m, const hn_checkpoint *ckpt) {
         HN_TRY(text(m, "tokenizer.ggml.pre", vocab.pre));
     HN_TRY(write_tokens(m, &vocab, (uint32_t)ckpt->arch.n_vocab));
     HN_TRY(write_scores(m, &vocab, (uint32_t)ckpt->arch.n_vocab));
-    HN_TRY(write_merges(m, &vocab));
+    HN_TRY(write_merges(m, ckpt->tokenizer));
     HN_TRY(write_id(m, "tokenizer.ggml.bos_token_id", vocab.bos));
     HN_TRY(write_id(m, "tokenizer.ggml.eos_token_id", vocab.eos));
     HN_TRY(write_id(m, "tokenizer.ggml.eot_token_id", vocab.eot));

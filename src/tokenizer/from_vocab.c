@@ -119,14 +119,13 @@ static hn_status collect_added(hn_tokenizer *tk, hn_error *err) {
 }
 
 static hn_status add_merges(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *err) {
-    HN_TRY(copy_texts(&tk->merges_arena, vocab->merges, vocab->n_merges, &tk->merges, err));
     tk->n_merges = vocab->n_merges;
     uint32_t *n_left = hn_reallocarray(NULL, tk->n_merges, sizeof *n_left);
     if (!n_left)
         return hn_tk_no_memory(err);
     hn_status status = HN_OK;
     for (uint32_t i = 0; status == HN_OK && i < tk->n_merges; i++) {
-        const hn_vocab_text merge = tk->merges[i];
+        const hn_vocab_text merge = vocab->merges[i];
         const char *space = merge.size > 1 ? memchr(merge.data + 1, ' ', merge.size - 1) : NULL;
         if (space)
             n_left[i] = (uint32_t)(space - merge.data);
@@ -135,7 +134,7 @@ static hn_status add_merges(hn_tokenizer *tk, const hn_vocab *vocab, hn_error *e
                              "tokenizer.ggml.merges: entry %u is not 'left right'", i);
     }
     if (status == HN_OK)
-        status = hn_tk_merges_fill(tk, n_left, "tokenizer.ggml.merges", err);
+        status = hn_tk_merges_fill(tk, vocab->merges, n_left, "tokenizer.ggml.merges", err);
     hn_free(n_left);
     return status;
 }

@@ -128,7 +128,7 @@ static hn_status take_id(cursor *c, uint32_t *id) {
     return HN_OK;
 }
 
-static hn_status cursor_new(hn_tokenizer *tk, cursor *c, hn_vocab_text part, const char *name,
+static hn_status cursor_new(hn_arena *arena, cursor *c, hn_vocab_text part, const char *name,
                             const char *where, hn_error *err) {
     *c = (cursor){.p = part.data,
                   .begin = part.data,
@@ -136,7 +136,7 @@ static hn_status cursor_new(hn_tokenizer *tk, cursor *c, hn_vocab_text part, con
                   .part = name,
                   .where = where,
                   .err = err};
-    c->blob = HN_ARENA_NEW(&tk->arena, char, part.size + 1);
+    c->blob = HN_ARENA_NEW(arena, char, part.size + 1);
     return c->blob ? HN_OK : hn_tk_no_memory(err);
 }
 
@@ -188,7 +188,7 @@ hn_status hn_tk_json_vocab(hn_tokenizer *tk, hn_vocab_text part, uint32_t min_to
                            const char *where, hn_error *err) {
     cursor c;
     uint32_t count = 0, largest = 0;
-    HN_TRY(cursor_new(tk, &c, part, "vocab", where, err));
+    HN_TRY(cursor_new(&tk->arena, &c, part, "vocab", where, err));
     /* a damaged text may begin one string more than it ends */
     entry *entries = hn_reallocarray(NULL, (size_t)count_strings(part) + 2, sizeof *entries);
     if (!entries)
@@ -239,15 +239,15 @@ static hn_status take_merge(cursor *c, hn_vocab_text *merge, size_t *n_left) {
     return HN_OK;
 }
 
-/* Fills tk->merges and n_left[i], the size of merge i's left token. */
-static hn_status take_merges(hn_tokenizer *tk, cursor *c, uint32_t *n_left) {
+/* Fills merges[i] and n_left[i], the size of merge i's left token. */
+static hn_status take_merges(hn_tokenizer *tk, cursor *c, hn_vocab_text *merges, uint32_t *n_left) {
     if (!take(c, '['))
         return bad(c, "'[' is missing");
     if (take(c, ']'))
         return HN_OK;
     do {
         size_t left;
-        HN_TRY(take_merge(c, &tk->merges[tk->n_merges], &left));
+        HN_TRY(take_merge(c, &merges[tk->n_merges], &left));
         n_left[tk->n_merges++] = (uint32_t)left;
     } while (take(c, ','));
     return take(c, ']') ? HN_OK : bad(c, "',' or ']' is missing");
@@ -256,16 +256,18 @@ static hn_status take_merges(hn_tokenizer *tk, cursor *c, uint32_t *n_left) {
 hn_status hn_tk_json_merges(hn_tokenizer *tk, hn_vocab_text part, const char *where,
                             hn_error *err) {
     cursor c;
-    HN_TRY(cursor_new(tk, &c, part, "merges", where, err));
+    hn_arena arena = {0}; /* texts that nobody needs when the table stands */
     size_t most = (size_t)count_strings(part) + 2;
-    tk->merges = HN_ARENA_NEW(&tk->arena, hn_vocab_text, most);
-    uint32_t *n_left = hn_reallocarray(NULL, most, sizeof *n_left);
-    hn_status status = tk->merges && n_left ? HN_OK : hn_tk_no_memory(err);
-    if (status == HN_OK)
-        status = take_merges(tk, &c, n_left);
-    if (status == HN_OK)
-        status = hn_tk_merges_fill(tk, n_left, where, err);
-    hn_free(n_left);
+    hn_vocab_text *merges = HN_ARENA_NEW(&arena, hn_vocab_text, most);
+    uint32_t *n_left = HN_ARENA_NEW(&arena, uint32_t, most);
+    hn_status status = HN_OK;
+    if (!merges || !n_left)
+        HN_GO(hn_tk_no_memory(err));
+    HN_GO(cursor_new(&arena, &c, part, "merges", where, err));
+    HN_GO(take_merges(tk, &c, merges, n_left));
+    HN_GO(hn_tk_merges_fill(tk, merges, n_left, where, err));
+done:
+    hn_arena_done(&arena);
     return status;
 }
 

@@ -79,7 +79,7 @@ uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t siz
 
 static hn_status pairs_new(hn_tokenizer *tk, uint32_t n_merges, hn_error *err) {
     const uint32_t n = slots_for(n_merges);
-    tk->pairs.slots = HN_ARENA_NEW(&tk->merges_arena, hn_tk_pair, n);
+    tk->pairs.slots = HN_ARENA_NEW(&tk->pairs_arena, hn_tk_pair, n);
     if (!tk->pairs.slots)
         return hn_tk_no_memory(err);
     touch_pages(tk->pairs.slots, sizeof *tk->pairs.slots * n);
@@ -116,10 +116,9 @@ static hn_status find_part(const hn_tokenizer *tk, const merge_parts *parts, int
     return HN_OK;
 }
 
-/* Cuts tk->merges[rank] at n_left; the joined text goes to *joined, which moves on. */
-static void cut_merge(const hn_tokenizer *tk, uint32_t rank, uint32_t n_left, char **joined,
+/* Cuts a merge at n_left; the joined text goes to *joined, which moves on. */
+static void cut_merge(const hn_tokenizer *tk, hn_vocab_text merge, uint32_t n_left, char **joined,
                       merge_parts *parts) {
-    const hn_vocab_text merge = tk->merges[rank];
     size_t n_right = merge.size - n_left - 1;
     memcpy(*joined, merge.data, n_left);
     memcpy(*joined + n_left, merge.data + n_left + 1, n_right);
@@ -133,8 +132,8 @@ static void cut_merge(const hn_tokenizer *tk, uint32_t rank, uint32_t n_left, ch
     }
 }
 
-hn_status hn_tk_merges_fill(hn_tokenizer *tk, const uint32_t *n_left, const char *where,
-                            hn_error *err) {
+hn_status hn_tk_merges_fill(hn_tokenizer *tk, const hn_vocab_text *merges, const uint32_t *n_left,
+                            const char *where, hn_error *err) {
     HN_TRY(pairs_new(tk, tk->n_merges, err));
     hn_buf joined = {.max = SIZE_MAX};
     hn_status status = HN_OK;
@@ -144,13 +143,13 @@ hn_status hn_tk_merges_fill(hn_tokenizer *tk, const uint32_t *n_left, const char
         hn_tk_pair pairs[BATCH];
         size_t total = 1;
         for (uint32_t i = 0; i < n; i++)
-            total += tk->merges[from + i].size;
+            total += merges[from + i].size;
         hn_buf_reset(&joined);
         hn_buf_reserve(&joined, total);
         HN_GO(hn_buf_check(&joined, err));
         char *out = joined.data;
         for (uint32_t i = 0; i < n; i++)
-            cut_merge(tk, from + i, n_left[from + i], &out, &parts[i]);
+            cut_merge(tk, merges[from + i], n_left[from + i], &out, &parts[i]);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t ids[3];
             for (int k = 0; k < 3; k++)

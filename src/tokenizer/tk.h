@@ -132,8 +132,8 @@ enum { HN_TK_MAX_STEPS = 16, HN_TK_MAX_TEMPLATE = 16 };
 
 struct hn_tokenizer {
     hn_arena arena;
-    hn_arena merges_arena; /* merges and pairs, which another thread may fill meanwhile */
-    uint64_t seed;         /* of the hash tables, so that a file can't be made to collide */
+    hn_arena pairs_arena; /* of pairs, which another thread may fill meanwhile */
+    uint64_t seed;        /* of the hash tables, so that a file can't be made to collide */
     bool byte_level;
 
     /* the vocabulary, by id */
@@ -141,9 +141,8 @@ struct hn_tokenizer {
     hn_vocab_text *texts; /* as written in the file */
     hn_vocab_text *bytes; /* what they stand for in decoded text */
     int32_t *kinds;
-    float *scores; /* NULL = none */
-    hn_vocab_text *merges;
-    uint32_t n_merges;
+    float *scores;     /* NULL = none */
+    uint32_t n_merges; /* as they were given: ranks are below */
     const char *model, *pre;
     int32_t bos, eos, eot, unk, pad;
     bool add_bos, add_eos, add_space_prefix;
@@ -281,10 +280,10 @@ bool hn_tk_table_add(hn_tk_table *table, uint32_t id);
 /* Many at once; returns the index in ids of the first text that was there already, or count. */
 uint32_t hn_tk_table_fill(hn_tk_table *table, const uint32_t *ids, uint32_t count);
 uint32_t hn_tk_table_find(const hn_tk_table *table, const char *data, size_t size);
-/* tk->pairs from tk->merges, whose left tokens have n_left[i] bytes before the space; by_text must
- * stand. HN_BAD_INPUT names what is no token. */
-HN_MUST_CHECK hn_status hn_tk_merges_fill(hn_tokenizer *tk, const uint32_t *n_left,
-                                          const char *where, hn_error *err);
+/* tk->pairs from tk->n_merges merges "left right", whose left tokens have n_left[i] bytes before
+ * the space; by_text must stand. HN_BAD_INPUT names what is no token. */
+HN_MUST_CHECK hn_status hn_tk_merges_fill(hn_tokenizer *tk, const hn_vocab_text *merges,
+                                          const uint32_t *n_left, const char *where, hn_error *err);
 
 /* --- bytes.c: what tokens stand for --- */
 
@@ -340,7 +339,7 @@ hn_tk_json_parts hn_tk_json_find(const char *json, size_t size);
  */
 HN_MUST_CHECK hn_status hn_tk_json_vocab(hn_tokenizer *tk, hn_vocab_text part, uint32_t min_tokens,
                                          const char *where, hn_error *err);
-/* Fills tk->merges and tk->pairs; by_text must stand. */
+/* Fills tk->pairs; by_text must stand. */
 HN_MUST_CHECK hn_status hn_tk_json_merges(hn_tokenizer *tk, hn_vocab_text part, const char *where,
                                           hn_error *err);
 

@@ -2,6 +2,7 @@
  * exactly as the model's own tokenizer does it. Immutable after creation and safe to share. */
 #pragma once
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/status.h"
 
@@ -62,8 +63,12 @@ HN_MUST_CHECK hn_status hn_tokenizer_from_json(hn_tokenizer **out, const char *j
 void hn_tokenizer_free(hn_tokenizer *tokenizer);
 
 /* The vocabulary back out, for writing a GGUF from a Hugging Face folder: borrowed from the
- * tokenizer, as in hn_vocab. */
+ * tokenizer, as in hn_vocab, but for the merges, which are left out. */
 void hn_tokenizer_vocab(const hn_tokenizer *tokenizer, hn_vocab *vocab);
+/* Adds the merges, best first, written anew into the arena: the tokenizer has no use for their
+ * texts and doesn't keep them. A pair that was given twice comes once. */
+HN_MUST_CHECK hn_status hn_tokenizer_merges(const hn_tokenizer *tokenizer, hn_arena *arena,
+                                            hn_vocab *vocab, hn_error *err);
 
 enum {
     HN_ENCODE_ADD_SPECIAL = 1,   /* BOS / EOS as the tokenizer's own settings say */

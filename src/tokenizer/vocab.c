@@ -40,7 +40,7 @@ void hn_tokenizer_free(hn_tokenizer *tk) {
         return;
     hn_tk_regex_free_all(tk);
     hn_arena_done(&tk->arena);
-    hn_arena_done(&tk->merges_arena);
+    hn_arena_done(&tk->pairs_arena);
     hn_free(tk);
 }
 
@@ -180,8 +180,6 @@ void hn_tokenizer_vocab(const hn_tokenizer *tk, hn_vocab *vocab) {
         .tokens = tk->texts,
         .scores = tk->scores,
         .kinds = tk->kinds,
-        .merges = tk->merges,
-        .n_merges = tk->n_merges,
         .bos = tk->bos,
         .eos = tk->eos,
         .eot = tk->eot,
@@ -191,4 +189,37 @@ void hn_tokenizer_vocab(const hn_tokenizer *tk, hn_vocab *vocab) {
         .add_eos = tk->add_eos,
         .add_space_prefix = tk->add_space_prefix,
     };
+}
+
+/* "left right" of one pair; texts are by rank. */
+static bool write_merge(const hn_tokenizer *tk, const hn_tk_pair *pair, hn_arena *arena,
+                        hn_vocab_text *out) {
+    const hn_vocab_text left = tk->texts[pair->left], right = tk->texts[pair->right];
+    char *text = HN_ARENA_NEW(arena, char, left.size + right.size + 1);
+    if (!text)
+        return false;
+    memcpy(text, left.data, left.size);
+    text[left.size] = ' ';
+    memcpy(text + left.size + 1, right.data, right.size);
+    *out = (hn_vocab_text){text, left.size + right.size + 1};
+    return true;
+}
+
+hn_status hn_tokenizer_merges(const hn_tokenizer *tk, hn_arena *arena, hn_vocab *vocab,
+                              hn_error *err) {
+    hn_vocab_text *merges = HN_ARENA_NEW(arena, hn_vocab_text, (size_t)tk->n_merges + 1);
+    if (!merges)
+        return hn_tk_no_memory(err);
+    for (uint32_t i = 0; i < tk->pairs.n_slots; i++) {
+        const hn_tk_pair *pair = &tk->pairs.slots[i];
+        if (pair->rank1 && !write_merge(tk, pair, arena, &merges[pair->rank1 - 1]))
+            return hn_tk_no_memory(err);
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < tk->n_merges; i++)
+        if (merges[i].data)
+            merges[n++] = merges[i];
+    vocab->merges = merges;
+    vocab->n_merges = n;
+    return HN_OK;
 }

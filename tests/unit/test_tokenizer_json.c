@@ -198,7 +198,10 @@ static void test_config(void **state) {
     /* out as GGUF has it and in again: the same ids */
     hn_tokenizer *again = NULL;
     hn_ids a = {0}, b = {0};
+    hn_arena arena = {0};
+    assert_int_equal(hn_tokenizer_merges(tk, &arena, &vocab, &err), HN_OK);
     assert_int_equal(hn_tokenizer_from_vocab(&again, &vocab, &err), HN_OK);
+    hn_arena_done(&arena);
     encode_or_fail(tk, "hello world<s>", 14, 3, &a);
     encode_or_fail(again, "hello world<s>", 14, 3, &b);
     assert_int_equal(a.size, b.size);

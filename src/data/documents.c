@@ -3,6 +3,7 @@
 #include "data/records.h"
 
 #include "base/mem.h"
+#include "data/thought.h"
 #include "model/generate.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@
 typedef struct builder {
     const hn_checkpoint *ckpt;
     const char *path;
+    hn_thoughts thoughts;
     hn_supervise supervise;
     int max_length;
     hn_ids full, part, prompt; /* scratch, reused from row to row */
@@ -164,7 +166,9 @@ static hn_status build_row(builder *b, const hn_record *record, const char *syst
     json_t *messages = hn_record_messages(record, system, chosen);
     if (!messages)
         return hn_fail_no_memory(err, json_object_size(record->row));
-    hn_status status = mark(b, messages, json_object_get(record->row, "tools"), err);
+    hn_status status = hn_thoughts_place(&b->thoughts, messages, err);
+    if (status == HN_OK)
+        status = mark(b, messages, json_object_get(record->row, "tools"), err);
     json_decref(messages);
     if (status == HN_OK)
         status = check_bos(b, err);
@@ -195,7 +199,7 @@ static hn_status builder_begin(builder *b, const hn_records *records, const hn_c
         return hn_fail(err, HN_USAGE, "max_length %d: a row needs at least 2 tokens", max_length);
     *b = (builder){
         .ckpt = ckpt, .path = records->path, .supervise = supervise, .max_length = max_length};
-    return HN_OK;
+    return hn_thoughts_probe(ckpt, &b->thoughts, err);
 }
 
 static void builder_end(builder *b) {

@@ -33,7 +33,7 @@ static hn_status group_rows(const json_t *rows, json_t *groups, hn_error *err) {
     return HN_OK;
 }
 
-static void set_ranks(hn_candidates *c) {
+static void set_ranks(hn_distil_candidates *c) {
     const json_t *ranking = json_object_get(c->critique, "ranking");
     size_t place;
     const json_t *key;
@@ -48,7 +48,7 @@ static void set_ranks(hn_candidates *c) {
             c->best = i;
 }
 
-static hn_status vote(hn_candidates *c, bool number, hn_error *err) {
+static hn_status vote(hn_distil_candidates *c, bool number, hn_error *err) {
     const char **answers = hn_calloc(c->n, sizeof *answers);
     size_t *group = hn_calloc(c->n, sizeof *group);
     hn_status status = answers && group ? HN_OK : hn_fail_no_memory(err, c->n * sizeof *group);
@@ -66,7 +66,8 @@ static hn_status vote(hn_candidates *c, bool number, hn_error *err) {
     return status;
 }
 
-static hn_status build_one(hn_candidates *c, const json_t *group, bool number, hn_error *err) {
+static hn_status build_one(hn_distil_candidates *c, const json_t *group, bool number,
+                           hn_error *err) {
     size_t n = json_array_size(group), i;
     const json_t *row;
     c->items = hn_calloc(n, sizeof *c->items);
@@ -81,10 +82,10 @@ static hn_status build_one(hn_candidates *c, const json_t *group, bool number, h
         else if (strcmp(kind, "negative") == 0)
             c->negatives[c->n_negatives++] = row;
         else
-            c->items[c->n++] = (hn_candidate){.row = row,
-                                              .key = text_of(row, "key"),
-                                              .thought = text_of(row, "thought"),
-                                              .response = text_of(row, "response")};
+            c->items[c->n++] = (hn_distil_candidate){.row = row,
+                                                     .key = text_of(row, "key"),
+                                                     .thought = text_of(row, "thought"),
+                                                     .response = text_of(row, "response")};
     }
     if (!c->n)
         return HN_OK;
@@ -95,7 +96,7 @@ static hn_status build_one(hn_candidates *c, const json_t *group, bool number, h
 
 /* By the prompts' file, whatever order the answers came in. */
 static int compare(const void *a, const void *b) {
-    const hn_candidates *x = a, *y = b;
+    const hn_distil_candidates *x = a, *y = b;
     json_int_t line_x = line_of(x->items[0].row), line_y = line_of(y->items[0].row);
     return line_x != line_y ? (line_x > line_y) - (line_x < line_y)
                             : (x->place > y->place) - (x->place < y->place);
@@ -130,9 +131,9 @@ static hn_status sort_group(json_t *group, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_candidate_list_build(hn_candidate_list *list, const json_t *rows, bool number,
-                                  hn_error *err) {
-    hn_candidate_list built = {0};
+hn_status hn_distil_candidate_list_build(hn_distil_candidate_list *list, const json_t *rows,
+                                         bool number, hn_error *err) {
+    hn_distil_candidate_list built = {0};
     json_t *groups = json_object(), *group;
     const char *name;
     hn_status status;
@@ -146,14 +147,14 @@ hn_status hn_candidate_list_build(hn_candidate_list *list, const json_t *rows, b
         goto done;
     }
     json_object_foreach (groups, name, group) {
-        hn_candidates *c = &built.items[built.n++];
+        hn_distil_candidates *c = &built.items[built.n++];
         c->place = built.n;
         HN_GO(sort_group(group, err));
         HN_GO(build_one(c, group, number, err));
         if (!c->n) {
             hn_free(c->items);
             hn_free(c->negatives);
-            *c = (hn_candidates){0};
+            *c = (hn_distil_candidates){0};
             built.n--;
         }
     }
@@ -163,20 +164,20 @@ done:
     if (status == HN_OK)
         *list = built;
     else
-        hn_candidate_list_done(&built);
+        hn_distil_candidate_list_done(&built);
     return status;
 }
 
-void hn_candidate_list_done(hn_candidate_list *list) {
+void hn_distil_candidate_list_done(hn_distil_candidate_list *list) {
     for (size_t i = 0; i < list->n; i++) {
         hn_free(list->items[i].items);
         hn_free(list->items[i].negatives);
     }
     hn_free(list->items);
-    *list = (hn_candidate_list){0};
+    *list = (hn_distil_candidate_list){0};
 }
 
-size_t hn_candidates_different(const hn_candidates *candidates) {
+size_t hn_distil_candidates_different(const hn_distil_candidates *candidates) {
     size_t n = 0;
     for (size_t i = 0; i < candidates->n; i++)
         n += !candidates->items[i].repeats;

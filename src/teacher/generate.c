@@ -159,9 +159,9 @@ static void count_spent(hn_budget *budget, const json_t *rows) {
 
 static hn_status run_all(hn_distil *r, hn_error *err) {
     for (int i = 0; i < HN_DISTIL_ROUNDS && !r->spent; i++) {
-        hn_candidate_list_done(&r->candidates);
+        hn_distil_candidate_list_done(&r->candidates);
         if (i > 0)
-            HN_TRY(hn_candidate_list_build(&r->candidates, r->kept.rows, false, err));
+            HN_TRY(hn_distil_candidate_list_build(&r->candidates, r->kept.rows, false, err));
         HN_TRY(run_round(r, &HN_DISTIL_ROUND[i], err));
     }
     return HN_OK;
@@ -207,7 +207,7 @@ done:
         job_done(&r.jobs[i]);
     hn_free(r.jobs);
     hn_free(rejected);
-    hn_candidate_list_done(&r.candidates);
+    hn_distil_candidate_list_done(&r.candidates);
     hn_store_close(&r.kept);
     hn_store_close(&r.rejected);
     return status;

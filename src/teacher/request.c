@@ -101,7 +101,7 @@ static json_t *two_turns(const char *system, const char *user) {
                      "user", "content", user);
 }
 
-char *hn_question_candidates_text(const hn_candidates *candidates) {
+char *hn_question_candidates_text(const hn_distil_candidates *candidates) {
     hn_buf text = {0};
     int number = 0;
     char *prompt = hn_prompt_text(candidates->prompt);
@@ -115,8 +115,9 @@ char *hn_question_candidates_text(const hn_candidates *candidates) {
     return out;
 }
 
-hn_status hn_question_critique(const hn_distil_options *options, const hn_candidates *candidates,
-                               hn_question *out, hn_error *err) {
+hn_status hn_question_critique(const hn_distil_options *options,
+                               const hn_distil_candidates *candidates, hn_question *out,
+                               hn_error *err) {
     char *text = hn_question_candidates_text(candidates);
     json_t *messages = text ? two_turns(CRITIQUE, text) : NULL;
     hn_free(text);

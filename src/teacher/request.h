@@ -14,12 +14,12 @@ HN_MUST_CHECK hn_status hn_question_answer(const hn_distil_options *options, con
                                            int sample, hn_question *out, hn_error *err);
 /* The teacher judges the candidates listed in `order` (n_order of them). */
 HN_MUST_CHECK hn_status hn_question_critique(const hn_distil_options *options,
-                                             const hn_candidates *candidates, hn_question *out,
-                                             hn_error *err);
+                                             const hn_distil_candidates *candidates,
+                                             hn_question *out, hn_error *err);
 /* The teacher writes a wrong version of one answer. */
 HN_MUST_CHECK hn_status hn_question_negative(const hn_distil_options *options, const json_t *prompt,
                                              const char *response, hn_question *out, hn_error *err);
 /* "Question: ... Answers: 1. ... 2. ...": the candidates that differ; freed with hn_free. */
-char *hn_question_candidates_text(const hn_candidates *candidates);
+char *hn_question_candidates_text(const hn_distil_candidates *candidates);
 /* Of a request: what isn't model or messages. A new reference. */
 json_t *hn_question_sampling(const json_t *request);

@@ -52,13 +52,13 @@ done:
     return status;
 }
 
-static json_int_t line_of(const hn_candidates *c) {
+static json_int_t line_of(const hn_distil_candidates *c) {
     return json_integer_value(json_object_get(c->items[0].row, "line"));
 }
 
 static hn_status make_critique(hn_distil *r, size_t i, hn_distil_job *j, hn_error *err) {
-    const hn_candidates *c = &r->candidates.items[i];
-    if (hn_candidates_different(c) < 2)
+    const hn_distil_candidates *c = &r->candidates.items[i];
+    if (hn_distil_candidates_different(c) < 2)
         return HN_OK;
     j->about = c;
     HN_TRY(hn_question_critique(r->options, c, &j->question, err));
@@ -66,8 +66,8 @@ static hn_status make_critique(hn_distil *r, size_t i, hn_distil_job *j, hn_erro
 }
 
 /* Numbers of candidates, best first, as their keys; NULL when they aren't each named once. */
-static json_t *ranking_of(const json_t *numbers, const hn_candidates *c) {
-    size_t n = hn_candidates_different(c), place;
+static json_t *ranking_of(const json_t *numbers, const hn_distil_candidates *c) {
+    size_t n = hn_distil_candidates_different(c), place;
     const json_t *number;
     json_t *keys = json_array();
     if (json_array_size(numbers) != n) {
@@ -129,8 +129,8 @@ static hn_status take_critique(hn_distil *r, hn_distil_job *j, const hn_teacher_
 }
 
 static hn_status make_negative(hn_distil *r, size_t i, hn_distil_job *j, hn_error *err) {
-    const hn_candidates *c = &r->candidates.items[i];
-    const hn_candidate *best = &c->items[c->best];
+    const hn_distil_candidates *c = &r->candidates.items[i];
+    const hn_distil_candidate *best = &c->items[c->best];
     j->about = c;
     HN_TRY(hn_question_negative(r->options, c->prompt, best->response, &j->question, err));
     HN_TRY(start_row(r, j, "negative", line_of(c), 0, c->prompt, err));

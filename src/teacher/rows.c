@@ -39,15 +39,15 @@ static json_t *said(const char *thought, const char *response) {
     return value;
 }
 
-static double share_of(const hn_candidates *c, size_t i) {
+static double share_of(const hn_distil_candidates *c, size_t i) {
     size_t same = 0;
     for (size_t k = 0; k < c->n; k++)
         same += c->items[k].group == c->items[i].group;
     return (double)same / (double)c->n;
 }
 
-static json_t *answer_row(const hn_candidates *c, size_t i, bool with_thought) {
-    const hn_candidate *a = &c->items[i];
+static json_t *answer_row(const hn_distil_candidates *c, size_t i, bool with_thought) {
+    const hn_distil_candidate *a = &c->items[i];
     json_t *row;
     if (json_is_array(c->prompt)) {
         json_t *messages = hn_prompt_messages(c->prompt, NULL);
@@ -69,8 +69,8 @@ static json_t *answer_row(const hn_candidates *c, size_t i, bool with_thought) {
     return row;
 }
 
-static bool is_kept(const hn_candidates *c, size_t i, hn_rows_keep keep) {
-    const hn_candidate *a = &c->items[i];
+static bool is_kept(const hn_distil_candidates *c, size_t i, hn_rows_keep keep) {
+    const hn_distil_candidate *a = &c->items[i];
     switch (keep) {
     case HN_KEEP_BEST:
         return i == c->best;
@@ -82,7 +82,7 @@ static bool is_kept(const hn_candidates *c, size_t i, hn_rows_keep keep) {
     return true;
 }
 
-static hn_status write_answers(writer *w, const hn_candidates *c, hn_error *err) {
+static hn_status write_answers(writer *w, const hn_distil_candidates *c, hn_error *err) {
     bool with_thought = w->options->kind == HN_ROWS_RKD;
     for (size_t i = 0; i < c->n; i++) {
         if (!is_kept(c, i, w->options->keep))
@@ -95,8 +95,9 @@ static hn_status write_answers(writer *w, const hn_candidates *c, hn_error *err)
     return HN_OK;
 }
 
-static hn_status write_pair(writer *w, const hn_candidates *c, const hn_candidate *best,
-                            const char *thought, const char *rejected, hn_error *err) {
+static hn_status write_pair(writer *w, const hn_distil_candidates *c,
+                            const hn_distil_candidate *best, const char *thought,
+                            const char *rejected, hn_error *err) {
     bool thoughts = w->options->thoughts;
     return write_row(w,
                      json_pack("{s:O, s:o, s:o}", "prompt", c->prompt, "chosen",
@@ -108,10 +109,10 @@ static hn_status write_pair(writer *w, const hn_candidates *c, const hn_candidat
 /* The best answer against each that is ranked below it, or that the vote has against it; and what
  * was rewritten, if it says what the best one does, against the rewrite, which keeps its thought.
  */
-static hn_status write_pairs(writer *w, const hn_candidates *c, hn_error *err) {
-    const hn_candidate *best = &c->items[c->best];
+static hn_status write_pairs(writer *w, const hn_distil_candidates *c, hn_error *err) {
+    const hn_distil_candidate *best = &c->items[c->best];
     for (size_t i = 0; i < c->n; i++) {
-        const hn_candidate *a = &c->items[i];
+        const hn_distil_candidate *a = &c->items[i];
         bool worse = best->rank && a->rank ? a->rank > best->rank
                                            : a->group != best->group && c->vote.n_votes > 1;
         if (worse && !a->repeats)
@@ -127,7 +128,7 @@ static hn_status write_pairs(writer *w, const hn_candidates *c, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status write_critique(writer *w, const hn_candidates *c, hn_error *err) {
+static hn_status write_critique(writer *w, const hn_distil_candidates *c, hn_error *err) {
     static const char ASKED[] = "\n\nWhat is right and what is wrong with these answers, and which "
                                 "is the best?";
     const char *critique = json_string_value(json_object_get(c->critique, "critique"));
@@ -153,9 +154,9 @@ static hn_status write_critique(writer *w, const hn_candidates *c, hn_error *err
     return status;
 }
 
-static hn_status write_all(writer *w, const hn_candidate_list *list, hn_error *err) {
+static hn_status write_all(writer *w, const hn_distil_candidate_list *list, hn_error *err) {
     for (size_t i = 0; i < list->n; i++) {
-        const hn_candidates *c = &list->items[i];
+        const hn_distil_candidates *c = &list->items[i];
         if ((double)c->vote.n_votes < w->options->min_share * (double)c->n) {
             w->result.n_disagree++;
             continue;
@@ -190,8 +191,8 @@ static hn_status none(const writer *w, hn_error *err) {
 hn_status hn_rows_write(const json_t *rows, const hn_rows_options *options, const char *path,
                         hn_rows_result *result, hn_error *err) {
     writer w = {.options = options};
-    hn_candidate_list list;
-    HN_TRY(hn_candidate_list_build(&list, rows, options->number, err));
+    hn_distil_candidate_list list;
+    HN_TRY(hn_distil_candidate_list_build(&list, rows, options->number, err));
     hn_status status;
     HN_GO(hn_out_open(&w.out, path, err));
     w.result.n_prompts = list.n;
@@ -205,6 +206,6 @@ hn_status hn_rows_write(const json_t *rows, const hn_rows_options *options, cons
     if (status == HN_OK)
         *result = w.result;
 done:
-    hn_candidate_list_done(&list);
+    hn_distil_candidate_list_done(&list);
     return status;
 }

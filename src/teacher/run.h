@@ -10,7 +10,7 @@ typedef struct hn_distil_job {
     hn_question question;
     json_t *row; /* what is known before the answer */
     int64_t held_in, held_out;
-    const hn_candidates *about; /* critiques and rewrites */
+    const hn_distil_candidates *about; /* critiques and rewrites */
 } hn_distil_job;
 
 typedef struct hn_distil {
@@ -19,10 +19,10 @@ typedef struct hn_distil {
     const hn_distil_options *options;
     const hn_progress *progress;
     hn_store kept, rejected;
-    hn_candidate_list candidates; /* of the second and third round */
-    hn_distil_job *jobs;          /* (teacher->parallel) */
-    int n_busy, n_failures;       /* in a row */
-    bool spent;                   /* the budget allows no more questions */
+    hn_distil_candidate_list candidates; /* of the second and third round */
+    hn_distil_job *jobs;                 /* (teacher->parallel) */
+    int n_busy, n_failures;              /* in a row */
+    bool spent;                          /* the budget allows no more questions */
     hn_distil_result result;
 } hn_distil;
 

@@ -202,20 +202,20 @@ static const char ROWS[] =
 static void test_candidates(void **state) {
     (void)state;
     json_t *rows;
-    hn_candidate_list list;
+    hn_distil_candidate_list list;
     const char *path = in_dir("rows.jsonl");
     assert_int_equal(hn_file_write(path, ROWS, sizeof ROWS - 1, NULL), HN_OK);
     assert_int_equal(hn_store_read(path, &rows, NULL), HN_OK);
-    assert_int_equal(hn_candidate_list_build(&list, rows, false, NULL), HN_OK);
+    assert_int_equal(hn_distil_candidate_list_build(&list, rows, false, NULL), HN_OK);
     assert_int_equal(list.n, 2); /* in the order of the prompts; a rewrite alone is none */
     assert_string_equal(list.items[0].items[0].key, "z");
-    const hn_candidates *q = &list.items[1];
+    const hn_distil_candidates *q = &list.items[1];
     assert_int_equal(q->n, 2);
     assert_string_equal(q->items[0].key, "x"); /* in the order of the samples */
     assert_int_equal(q->vote.winner, 0);
     assert_int_equal(q->best, 1); /* ranked above it */
     assert_int_equal(q->n_negatives, 1);
-    hn_candidate_list_done(&list);
+    hn_distil_candidate_list_done(&list);
     json_decref(rows);
 }
 

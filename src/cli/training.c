@@ -18,7 +18,16 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {"alpha", 0, HN_OPT_REAL, "X", "32", "Scale of the adapter, times 1/rank", NULL, 1e-3, 1e6},
     {"dropout", 0, HN_OPT_REAL, "X", "0", "Dropout before the adapter", NULL, 0, 0.99},
     {"modules", 0, HN_OPT_TEXT, "LIST", "all",
-     "Layers to adapt: all, or q_proj,v_proj and the like"},
+     "Matrices to adapt: all, or q_proj,v_proj and the like"},
+    {"layers", 0, HN_OPT_TEXT, "LIST", NULL, "Layers to adapt, as in 0-3,7; default all"},
+    {"rank-pattern", 0, HN_OPT_TEXT, "LIST", NULL,
+     "Ranks of some: KEY=N,KEY=N, keys as PEFT's rank_pattern"},
+    {"alpha-pattern", 0, HN_OPT_TEXT, "LIST", NULL, "The same for alpha"},
+    {"rslora", 0, HN_OPT_FLAG, NULL, NULL, "Scale by 1/sqrt(rank) (rsLoRA)"},
+    {"lora-plus-ratio", 0, HN_OPT_REAL, "X", "1", "Learning rate of B, times A's (LoRA+)", NULL,
+     1e-3, 1e6},
+    {"neftune-alpha", 0, HN_OPT_REAL, "X", "0", "Noise on embeddings while it learns (NEFTune)",
+     NULL, 0, 1e6},
     {"schedule", 0, HN_OPT_CHOICE, "NAME", "cosine", "How it falls", "linear|cosine|constant", 0,
      0},
     {"warmup-ratio", 0, HN_OPT_REAL, "X", "0.03", "Share of the steps in which it rises", NULL, 0,
@@ -48,37 +57,18 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {0},
 };
 
-static hn_status modules_parse(const char *text, unsigned *mask, hn_error *err) {
-    *mask = (1u << HN_MODULE_COUNT) - 1;
-    if (strcmp(text, "all") == 0)
-        return HN_OK;
-    *mask = 0;
-    while (*text) {
-        size_t n = strcspn(text, ",");
-        int found = -1;
-        for (int m = 0; m < HN_MODULE_COUNT; m++) {
-            const char *name = hn_module_name((hn_module)m);
-            if (strlen(name) == n && strncmp(name, text, n) == 0)
-                found = m;
-        }
-        if (found < 0)
-            return hn_fail(err, HN_USAGE,
-                           "--modules: '%.*s' is none of q_proj, k_proj, v_proj, o_proj, "
-                           "gate_proj, up_proj, down_proj",
-                           (int)n, text);
-        *mask |= 1u << found;
-        text += n;
-        text += *text == ',';
-    }
-    return HN_OK;
-}
-
 hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *err) {
     static const char *const SCHEDULES[] = {"linear", "cosine", "constant"};
     *o = hn_train_options_default();
     o->r = hn_cli_int(cli, "rank");
     o->alpha = (float)hn_cli_real(cli, "alpha");
     o->dropout = (float)hn_cli_real(cli, "dropout");
+    o->layers = hn_cli_text(cli, "layers");
+    o->rank_pattern = hn_cli_text(cli, "rank-pattern");
+    o->alpha_pattern = hn_cli_text(cli, "alpha-pattern");
+    o->rslora = hn_cli_flag(cli, "rslora");
+    o->lora_plus_ratio = (float)hn_cli_real(cli, "lora-plus-ratio");
+    o->neftune_alpha = (float)hn_cli_real(cli, "neftune-alpha");
     o->learning_rate = (float)hn_cli_real(cli, "learning-rate");
     o->weight_decay = (float)hn_cli_real(cli, "weight-decay");
     o->max_grad_norm = (float)hn_cli_real(cli, "max-grad-norm");
@@ -103,7 +93,7 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     for (int i = 0; i < 3; i++)
         if (strcmp(hn_cli_text(cli, "schedule"), SCHEDULES[i]) == 0)
             o->schedule = (hn_schedule)i;
-    return modules_parse(hn_cli_text(cli, "modules"), &o->module_mask, err);
+    return hn_modules_parse(hn_cli_text(cli, "modules"), &o->module_mask, err);
 }
 
 hn_numerics hn_training_numerics(const hn_cli *cli) {

@@ -25,7 +25,17 @@ typedef struct hn_adapter_file {
     bool use_rslora; /* scale alpha / sqrt(r) instead of alpha / r */
     hn_lora_pair *pairs;
     size_t n_pairs;
+    int n_layer; /* of the model; 0 = not known */
 } hn_adapter_file;
+
+enum { HN_ADAPTER_PATH_BYTES = 192 };
+/* "model.layers.3.self_attn.q_proj" for (3, "q_proj"); out stays when the module isn't known. */
+void hn_adapter_module_path(int layer, const char *module, char out[HN_ADAPTER_PATH_BYTES]);
+/* Whether a key of rank_pattern or alpha_pattern means that module: as PEFT has it
+ * (get_pattern_key), the regular expression (.*\.)?(KEY)$ from the path's start. `where` opens
+ * the message when the key is no regular expression. */
+HN_MUST_CHECK hn_status hn_adapter_pattern_fits(const char *key, const char *module_path,
+                                                const char *where, bool *fits, hn_error *err);
 
 /* A folder with adapter_config.json + adapter_model.safetensors, or a .gguf adapter; for the
  * latter, llama-architecture q and k need the head counts (0 = not permuted). What hone can't

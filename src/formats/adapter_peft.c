@@ -7,13 +7,11 @@
 #include "formats/adapter_parts.h"
 #include "formats/safetensors.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <math.h>
-#include <pcre2.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_CONFIG_BYTES = 4 << 20, NAME_BYTES = 192, MAX_RANK = 1 << 16 };
+enum { MAX_CONFIG_BYTES = 4 << 20, MAX_RANK = 1 << 16 };
 static const char CONFIG_FILE[] = "adapter_config.json",
                   WEIGHTS_FILE[] = "adapter_model.safetensors";
 
@@ -81,30 +79,15 @@ static hn_status read_config(hn_adapter_file *file, const json_t *config, const 
     return HN_OK;
 }
 
-/* PEFT matches a pattern's key as the regular expression (.*\.)?(KEY)$ from the start of the
- * module's name (peft.utils.other.get_pattern_key). *value stays when no key fits. */
+/* *value stays when no key fits. */
 static hn_status match_pattern(const json_t *patterns, const char *module, const char *path,
                                double *value, hn_error *err) {
     const char *key;
     json_t *item;
     json_object_foreach ((json_t *)(uintptr_t)patterns, key, item) {
-        int code = 0;
-        size_t offset = 0;
-        hn_buf pattern = {.max = 4096};
-        hn_buf_printf(&pattern, "^(.*\\.)?(%s)$", key);
-        pcre2_code *regex = pattern.failed ? NULL
-                                           : pcre2_compile((PCRE2_SPTR)pattern.data, pattern.size,
-                                                           0, &code, &offset, NULL);
-        hn_buf_done(&pattern);
-        pcre2_match_data *match = regex ? pcre2_match_data_create_from_pattern(regex, NULL) : NULL;
-        int found = match
-                        ? pcre2_match(regex, (PCRE2_SPTR)module, strlen(module), 0, 0, match, NULL)
-                        : PCRE2_ERROR_NOMEMORY;
-        pcre2_match_data_free(match);
-        pcre2_code_free(regex);
-        if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            return hn_fail(err, HN_BAD_INPUT, "%s: pattern '%.200s' can't be used", path, key);
-        if (found < 0)
+        bool fits;
+        HN_TRY(hn_adapter_pattern_fits(key, module, path, &fits, err));
+        if (!fits)
             continue;
         if (!json_is_number(item))
             return hn_fail(err, HN_BAD_INPUT, "%s: pattern '%.200s' must give a number", path, key);
@@ -114,20 +97,13 @@ static hn_status match_pattern(const json_t *patterns, const char *module, const
     return HN_OK;
 }
 
-static void module_path(const hn_lora_pair *pair, char out[NAME_BYTES]) {
-    for (int i = 0; i < HN_ADAPTER_MODULES; i++)
-        if (!strcmp(hn_adapter_modules[i].name, pair->module))
-            snprintf(out, NAME_BYTES, "model.layers.%d.%s", pair->layer,
-                     hn_adapter_modules[i].path);
-}
-
 static hn_status apply_patterns(hn_adapter_file *file, const json_t *config, const char *path,
                                 hn_error *err) {
     for (size_t i = 0; i < file->n_pairs; i++) {
         hn_lora_pair *pair = &file->pairs[i];
-        char module[NAME_BYTES] = "";
+        char module[HN_ADAPTER_PATH_BYTES] = "";
         double alpha = file->alpha, r = file->r;
-        module_path(pair, module);
+        hn_adapter_module_path(pair->layer, pair->module, module);
         HN_TRY(match_pattern(json_object_get(config, "alpha_pattern"), module, path, &alpha, err));
         HN_TRY(match_pattern(json_object_get(config, "rank_pattern"), module, path, &r, err));
         if (r != pair->r)
@@ -205,8 +181,8 @@ static bool describe_pairs(const hn_adapter_file *file, json_t *modules, json_t 
     bool used[HN_ADAPTER_MODULES] = {false}, ok = true;
     for (size_t i = 0; i < file->n_pairs; i++) {
         const hn_lora_pair *pair = &file->pairs[i];
-        char module[NAME_BYTES] = "";
-        module_path(pair, module);
+        char module[HN_ADAPTER_PATH_BYTES] = "";
+        hn_adapter_module_path(pair->layer, pair->module, module);
         for (int m = 0; m < HN_ADAPTER_MODULES; m++)
             used[m] = used[m] || !strcmp(hn_adapter_modules[m].name, pair->module);
         if (pair->r != file->r)
@@ -220,6 +196,21 @@ static bool describe_pairs(const hn_adapter_file *file, json_t *modules, json_t 
     return ok;
 }
 
+/* The adapted layers, or null when they are all of the model's. */
+static json_t *describe_layers(const hn_adapter_file *file) {
+    json_t *layers = json_array();
+    int last = -1;
+    for (size_t i = 0; layers && i < file->n_pairs; i++) {
+        if (file->pairs[i].layer != last)
+            json_array_append_new(layers, json_integer(file->pairs[i].layer));
+        last = file->pairs[i].layer;
+    }
+    if (!layers || (file->n_layer && json_array_size(layers) != (size_t)file->n_layer))
+        return layers;
+    json_decref(layers);
+    return json_null();
+}
+
 static json_t *number(float value) {
     return value == truncf(value) && fabsf(value) < 1e9f ? json_integer((json_int_t)value)
                                                          : json_real((double)value);
@@ -229,14 +220,14 @@ static hn_status write_config(const hn_adapter_file *file, const char *path, hn_
     json_t *modules = json_array(), *ranks = json_object(), *alphas = json_object();
     bool ok = describe_pairs(file, modules, ranks, alphas);
     json_t *config = json_pack(
-        "{s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:n, s:o, s:s, "
+        "{s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:o, s:o, s:f, s:n, s:s, s:i, s:o, s:n, s:o, s:s, "
         "s:b, s:b}",
         "auto_mapping", "base_model_name_or_path", file->base_model, "bias", "none",
         "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1, "layers_pattern",
-        "layers_to_transform", "lora_alpha", number(file->alpha), "lora_dropout",
-        (double)file->dropout, "modules_to_save", "peft_type", "LORA", "r", file->r, "rank_pattern",
-        ranks, "revision", "target_modules", modules, "task_type", "CAUSAL_LM", "use_dora", 0,
-        "use_rslora", (int)file->use_rslora);
+        "layers_to_transform", describe_layers(file), "lora_alpha", number(file->alpha),
+        "lora_dropout", (double)file->dropout, "modules_to_save", "peft_type", "LORA", "r", file->r,
+        "rank_pattern", ranks, "revision", "target_modules", modules, "task_type", "CAUSAL_LM",
+        "use_dora", 0, "use_rslora", (int)file->use_rslora);
     hn_status status =
         ok && config && !json_object_set_new(config, "alpha_pattern", alphas)
             ? hn_json_write(path, config, err)
@@ -246,10 +237,10 @@ static hn_status write_config(const hn_adapter_file *file, const char *path, hn_
 }
 
 static hn_status declare_pair(hn_st_writer *w, const hn_lora_pair *pair, hn_error *err) {
-    char module[NAME_BYTES] = "", name[NAME_BYTES + 64];
+    char module[HN_ADAPTER_PATH_BYTES] = "", name[HN_ADAPTER_PATH_BYTES + 64];
     const uint64_t a[2] = {(uint64_t)pair->r, (uint64_t)pair->in},
                    b[2] = {(uint64_t)pair->out, (uint64_t)pair->r};
-    module_path(pair, module);
+    hn_adapter_module_path(pair->layer, pair->module, module);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", module);
     HN_TRY(hn_st_writer_add(w, name, HN_F32, 2, a, err));
     snprintf(name, sizeof name, "base_model.model.%s.lora_B.weight", module);

@@ -2,7 +2,6 @@
 #include "model/adapter.h"
 
 #include "base/mem.h"
-#include "base/rng.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -10,7 +9,7 @@
 
 static _Atomic uint64_t last_id;
 
-static hn_status new_empty(hn_adapter **out, const hn_arch *arch, hn_error *err) {
+hn_status hn_adapter_new_empty(hn_adapter **out, const hn_arch *arch, hn_error *err) {
     hn_adapter *adapter = hn_calloc(1, sizeof *adapter);
     if (!adapter)
         return hn_fail_no_memory(err, sizeof *adapter);
@@ -40,7 +39,7 @@ void hn_adapter_free(hn_adapter *adapter) {
     hn_free(adapter);
 }
 
-static hn_status lora_alloc(hn_lora *lora, int r, int64_t in, int64_t out, hn_error *err) {
+hn_status hn_lora_alloc(hn_lora *lora, int r, int64_t in, int64_t out, hn_error *err) {
     *lora = (hn_lora){.r = r, .in = in, .out = out};
     lora->a = hn_alloc_aligned((size_t)(r * in) * sizeof *lora->a);
     lora->b = hn_alloc_aligned((size_t)(r * out) * sizeof *lora->b);
@@ -72,8 +71,6 @@ static bool all_finite(const float *x, int64_t n) {
     return true;
 }
 
-enum { MAX_RANK = 4096 };
-
 static hn_status bind_pair(hn_adapter *adapter, const hn_adapter_file *file,
                            const hn_lora_pair *pair, const hn_arch *arch, hn_error *err) {
     hn_module module;
@@ -92,9 +89,9 @@ static hn_status bind_pair(hn_adapter *adapter, const hn_adapter_file *file,
                        "right base?",
                        pair->layer, pair->module, (long long)pair->out, (long long)pair->in,
                        (long long)out, (long long)in);
-    if (pair->r < 1 || pair->r > MAX_RANK)
+    if (pair->r < 1 || pair->r > HN_ADAPTER_MAX_RANK)
         return hn_fail(err, HN_BAD_INPUT, "layer %d %s has rank %d, possible are 1 to %d",
-                       pair->layer, pair->module, pair->r, MAX_RANK);
+                       pair->layer, pair->module, pair->r, HN_ADAPTER_MAX_RANK);
     if (!all_finite(pair->a, pair->r * in) || !all_finite(pair->b, pair->r * out) ||
         !isfinite(pair->alpha))
         return hn_fail(err, HN_BAD_INPUT, "layer %d %s holds values that aren't finite numbers",
@@ -102,7 +99,7 @@ static hn_status bind_pair(hn_adapter *adapter, const hn_adapter_file *file,
     hn_lora *lora = &adapter->layers[pair->layer][module];
     if (lora->r)
         return hn_fail(err, HN_BAD_INPUT, "layer %d %s is there twice", pair->layer, pair->module);
-    HN_TRY(lora_alloc(lora, pair->r, in, out, err));
+    HN_TRY(hn_lora_alloc(lora, pair->r, in, out, err));
     lora->scale = pair->alpha / (file->use_rslora ? sqrtf((float)pair->r) : (float)pair->r);
     memcpy(lora->a, pair->a, (size_t)(pair->r * in) * sizeof *lora->a);
     for (int64_t row = 0; row < out; row++)
@@ -118,7 +115,8 @@ static hn_status bind_file(hn_adapter *adapter, const hn_adapter_file *file, con
     if (!adapter->name || (file->base_model && !adapter->base_model))
         return hn_fail_no_memory(err, strlen(path));
     adapter->r = file->r;
-    adapter->alpha = file->use_rslora ? file->alpha * sqrtf((float)file->r) : file->alpha;
+    adapter->alpha = file->alpha;
+    adapter->rslora = file->use_rslora;
     adapter->dropout = file->dropout;
     for (size_t i = 0; i < file->n_pairs; i++)
         if (bind_pair(adapter, file, &file->pairs[i], arch, err) != HN_OK)
@@ -130,7 +128,7 @@ hn_status hn_adapter_open(hn_adapter **out, const char *path, const hn_arch *arc
     hn_adapter_file file;
     HN_TRY(hn_adapter_file_read(&file, path, arch->n_head, arch->n_head_kv, err));
     hn_adapter *adapter = NULL;
-    hn_status status = new_empty(&adapter, arch, err);
+    hn_status status = hn_adapter_new_empty(&adapter, arch, err);
     if (status == HN_OK)
         status = bind_file(adapter, &file, path, arch, err);
     hn_adapter_file_done(&file);
@@ -141,43 +139,17 @@ hn_status hn_adapter_open(hn_adapter **out, const char *path, const hn_arch *arc
     return status;
 }
 
-hn_status hn_adapter_new(hn_adapter **out, const hn_arch *arch, unsigned module_mask, int r,
-                         float alpha, uint64_t seed, hn_error *err) {
-    if (r < 1 || r > MAX_RANK || !(module_mask & ((1U << HN_MODULE_COUNT) - 1)))
-        return hn_fail(err, HN_USAGE, "an adapter of rank %d on modules %#x is not possible", r,
-                       module_mask);
-    hn_adapter *adapter;
-    HN_TRY(new_empty(&adapter, arch, err));
-    hn_status status = HN_OK;
-    adapter->r = r;
-    adapter->alpha = alpha;
-    for (int l = 0; l < arch->n_layer; l++)
-        for (int m = 0; m < HN_MODULE_COUNT; m++) {
-            if (!(module_mask >> m & 1))
-                continue;
-            int64_t rows, cols;
-            hn_arch_module_shape(arch, (hn_module)m, &rows, &cols);
-            hn_lora *lora = &adapter->layers[l][m];
-            HN_GO(lora_alloc(lora, r, cols, rows, err));
-            lora->scale = alpha / (float)r;
-            /* A stream a matrix: what one gets doesn't depend on which others there are. */
-            hn_rng rng = hn_rng_new(seed, (uint64_t)(l * HN_MODULE_COUNT + m));
-            float bound = 1.0f / sqrtf((float)cols);
-            for (int64_t i = 0; i < r * cols; i++)
-                lora->a[i] = bound * (2.0f * hn_rng_float(&rng) - 1.0f);
-        }
-done:
-    if (status == HN_OK)
-        *out = adapter;
-    else
-        hn_adapter_free(adapter);
-    return status;
+/* The alpha that a scale was made of; the adapter's own where rounding alone tells them apart. */
+static float alpha_of(const hn_adapter *adapter, const hn_lora *lora) {
+    float r = (float)lora->r, alpha = lora->scale * (adapter->rslora ? sqrtf(r) : r);
+    return fabsf(alpha - adapter->alpha) <= 1e-6f * fabsf(alpha) ? adapter->alpha : alpha;
 }
 
-static hn_status fill_pair(hn_lora_pair *pair, const hn_lora *lora, int layer, hn_module module,
-                           const hn_arch *arch, hn_error *err) {
+static hn_status fill_pair(hn_lora_pair *pair, const hn_adapter *adapter, int layer,
+                           hn_module module, const hn_arch *arch, hn_error *err) {
+    const hn_lora *lora = &adapter->layers[layer][module];
     *pair = (hn_lora_pair){.layer = layer, .r = lora->r, .in = lora->in, .out = lora->out};
-    pair->alpha = lora->scale * (float)lora->r;
+    pair->alpha = alpha_of(adapter, lora);
     strncpy(pair->module, hn_module_name(module), sizeof pair->module - 1);
     size_t a_bytes = (size_t)(lora->r * lora->in) * sizeof(float);
     size_t b_bytes = (size_t)(lora->r * lora->out) * sizeof(float);
@@ -206,7 +178,11 @@ static hn_status write_file(const hn_adapter_file *file, const hn_arch *arch, co
 
 hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch, const char *path,
                           hn_error *err) {
-    hn_adapter_file file = {.r = adapter->r, .alpha = adapter->alpha, .dropout = adapter->dropout};
+    hn_adapter_file file = {.r = adapter->r,
+                            .alpha = adapter->alpha,
+                            .dropout = adapter->dropout,
+                            .use_rslora = adapter->rslora,
+                            .n_layer = adapter->n_layer};
     hn_status status = HN_OK;
     size_t most = (size_t)adapter->n_layer * HN_MODULE_COUNT;
     file.base_model = adapter->base_model ? hn_strdup(adapter->base_model) : NULL;
@@ -216,8 +192,8 @@ hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch, const 
     for (int l = 0; status == HN_OK && l < adapter->n_layer; l++)
         for (int m = 0; status == HN_OK && m < HN_MODULE_COUNT; m++)
             if (adapter->layers[l][m].r)
-                status = fill_pair(&file.pairs[file.n_pairs++], &adapter->layers[l][m], l,
-                                   (hn_module)m, arch, err);
+                status =
+                    fill_pair(&file.pairs[file.n_pairs++], adapter, l, (hn_module)m, arch, err);
     if (status == HN_OK)
         status = write_file(&file, arch, path, err);
     hn_adapter_file_done(&file);

@@ -39,6 +39,7 @@ typedef struct hn_adapter {
     int n_layer;
     float alpha, dropout;
     int r;
+    bool rslora;                        /* scales are alpha / sqrt(r) instead of alpha / r */
     hn_lora (*layers)[HN_MODULE_COUNT]; /* [n_layer] */
     char *base_model;                   /* may be NULL */
 } hn_adapter;
@@ -46,11 +47,33 @@ typedef struct hn_adapter {
 /* Reads either file format and binds it; shapes that don't fit the model are HN_BAD_INPUT. */
 HN_MUST_CHECK hn_status hn_adapter_open(hn_adapter **out, const char *path, const hn_arch *arch,
                                         hn_error *err);
-/* A fresh adapter on the modules of `module_mask` (bit i = hn_module i): A ~ U(-1/sqrt(in),
- * 1/sqrt(in)), B = 0 (spec/training.md). */
+/* A fresh adapter: A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0 (spec/training.md). */
+typedef struct hn_adapter_spec {
+    unsigned module_mask; /* bit i = hn_module i */
+    const char *layers;   /* "0-3,7"; NULL = all */
+    int r;
+    float alpha;
+    bool rslora;
+    /* "q_proj=8,layers\.3\..*=4": PEFT's rank_pattern and alpha_pattern, the first key that fits;
+     * NULL = none */
+    const char *rank_pattern, *alpha_pattern;
+    uint64_t seed;
+} hn_adapter_spec;
+
+/* HN_USAGE for what makes no sense, a pattern that fits nothing included. */
+HN_MUST_CHECK hn_status hn_adapter_make(hn_adapter **out, const hn_arch *arch,
+                                        const hn_adapter_spec *spec, hn_error *err);
+/* The same with one rank and alpha for all layers. */
 HN_MUST_CHECK hn_status hn_adapter_new(hn_adapter **out, const hn_arch *arch, unsigned module_mask,
                                        int r, float alpha, uint64_t seed, hn_error *err);
+/* "all", or names as "q_proj,v_proj". */
+HN_MUST_CHECK hn_status hn_modules_parse(const char *text, unsigned *mask, hn_error *err);
 /* As a PEFT folder (dir) or GGUF file (path ends in .gguf). */
 HN_MUST_CHECK hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch,
                                         const char *path, hn_error *err);
 void hn_adapter_free(hn_adapter *adapter);
+
+/* Between the files of adapter*.c. */
+enum { HN_ADAPTER_MAX_RANK = 4096 };
+HN_MUST_CHECK hn_status hn_adapter_new_empty(hn_adapter **out, const hn_arch *arch, hn_error *err);
+HN_MUST_CHECK hn_status hn_lora_alloc(hn_lora *lora, int r, int64_t in, int64_t out, hn_error *err);

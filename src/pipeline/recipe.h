@@ -31,11 +31,14 @@ typedef struct hn_recipe_files {
     int n;
 } hn_recipe_files;
 
-/* How a stage teaches. What shapes the adapter (rank, alpha) is sft's alone. */
+/* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone. */
 typedef struct hn_recipe_training {
     int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
         seed;
-    double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm;
+    double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
+        lora_plus_ratio, neftune_alpha;
+    char *modules, *layers, *rank_pattern, *alpha_pattern; /* as hn_adapter_spec has them */
+    bool rslora;
     int schedule;  /* hn_schedule */
     int supervise; /* hn_supervise */
     int numerics;  /* hn_numerics of the forward pass */

@@ -13,6 +13,8 @@
     {#stage, "max_steps", HN_FIELD_INT, AT(stage.max_steps), "0", false, 0, 1e9},                  \
     {#stage, "batch", HN_FIELD_INT, AT(stage.batch), "16", false, 1, 65536},                       \
     {#stage, "max_length", HN_FIELD_INT, AT(stage.max_length), "1024", false, 8, 1 << 20},         \
+    {#stage, "lora_plus_ratio", HN_FIELD_REAL, AT(stage.lora_plus_ratio), "1", false, 1e-3, 1e6},  \
+    {#stage, "neftune_alpha", HN_FIELD_REAL, AT(stage.neftune_alpha), "0", false, 0, 1e6},         \
     {#stage, "schedule", HN_FIELD_CHOICE, AT(stage.schedule), "cosine",                            \
      .choices = "linear|cosine|constant"},                                                         \
     {#stage, "warmup_ratio", HN_FIELD_REAL, AT(stage.warmup_ratio), "0.05", false, 0, 1},          \
@@ -40,6 +42,11 @@ const hn_field HN_RECIPE_FIELDS[] = {
 
     {"sft", "rank", HN_FIELD_INT, AT(sft.rank), "16", false, 1, 1024},
     {"sft", "alpha", HN_FIELD_REAL, AT(sft.alpha), "32", false, 1e-6, 1e6},
+    {"sft", "rslora", HN_FIELD_BOOL, AT(sft.rslora), "false"},
+    {"sft", "modules", HN_FIELD_TEXT, AT(sft.modules), "all"},
+    {"sft", "layers", HN_FIELD_TEXT, AT(sft.layers)},
+    {"sft", "rank_pattern", HN_FIELD_TEXT, AT(sft.rank_pattern)},
+    {"sft", "alpha_pattern", HN_FIELD_TEXT, AT(sft.alpha_pattern)},
     {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
      .choices = "completion|assistant|all"},
     TRAINING_KEYS(sft, "2e-4", "1"),

@@ -17,7 +17,13 @@ static hn_train_options options_of(const hn_recipe_training *settings, const cha
     hn_train_options options = hn_train_options_default();
     options.r = (int)settings->rank;
     options.alpha = (float)settings->alpha;
+    options.rslora = settings->rslora;
+    options.layers = settings->layers;
+    options.rank_pattern = settings->rank_pattern;
+    options.alpha_pattern = settings->alpha_pattern;
     options.dropout = (float)settings->dropout;
+    options.lora_plus_ratio = (float)settings->lora_plus_ratio;
+    options.neftune_alpha = (float)settings->neftune_alpha;
     options.learning_rate = (float)settings->learning_rate;
     options.weight_decay = (float)settings->weight_decay;
     options.max_grad_norm = (float)settings->max_grad_norm;
@@ -164,6 +170,7 @@ static hn_status train(hn_run *run, hn_stage *stage, hn_error *err) {
     if (held)
         HN_GO(documents_of(run, model, "heldout.jsonl", &heldout, err));
     hn_train_options options = options_of(&run->recipe->sft, stage->part);
+    HN_GO(hn_modules_parse(run->recipe->sft.modules, &options.module_mask, err));
     HN_GO(
         hn_train_sft(model, &docs, held ? &heldout : NULL, &options, run->progress, &result, err));
     HN_GO(write_result(stage, &result, &docs, err));

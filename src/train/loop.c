@@ -34,8 +34,15 @@ static hn_status make_adapter(run *r, hn_error *err) {
     const hn_train_options *o = r->t.options;
     if (o->init_adapter)
         return hn_adapter_open(&r->adapter, o->init_adapter, &r->t.model->arch, err);
-    HN_TRY(hn_adapter_new(&r->adapter, &r->t.model->arch, o->module_mask, o->r, o->alpha,
-                          o->seed + STREAM_ADAPTER, err));
+    hn_adapter_spec spec = {.module_mask = o->module_mask,
+                            .layers = o->layers,
+                            .r = o->r,
+                            .alpha = o->alpha,
+                            .rslora = o->rslora,
+                            .rank_pattern = o->rank_pattern,
+                            .alpha_pattern = o->alpha_pattern,
+                            .seed = o->seed + STREAM_ADAPTER};
+    HN_TRY(hn_adapter_make(&r->adapter, &r->t.model->arch, &spec, err));
     r->adapter->dropout = o->dropout;
     return HN_OK;
 }
@@ -66,6 +73,7 @@ static hn_status begin(run *r, hn_error *err) {
     }
     HN_TRY(hn_optimiser_new(&r->optimiser, r->t.params.n, err));
     HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
+    r->t.net->noise_alpha = o->neftune_alpha;
     r->best = hn_alloc_aligned(r->t.params.n * sizeof *r->best);
     r->order = hn_malloc(r->task->n_items * sizeof *r->order);
     if (!r->best || !r->order)

@@ -238,9 +238,11 @@ static hn_status embed(hn_net *net, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status forward(hn_net *net, hn_error *err) {
+static hn_status forward(hn_net *net, bool backward, hn_error *err) {
     int n_layer = net->model->arch.n_layer;
     HN_TRY(embed(net, err));
+    if (net->noise_alpha > 0 && backward)
+        hn_net_noise(net, net->acts[0].x);
     for (int l = 0; l < n_layer; l++)
         HN_TRY(
             hn_net_layer_forward(net, l, l + 1 < n_layer ? net->acts[l + 1].x : net->x_out, err));
@@ -269,7 +271,7 @@ hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_erro
     net->without_adapter = pass->without_adapter;
     hn_status status = hn_net_prepare(net, pass->tree, pass->backward, err);
     if (status == HN_OK)
-        status = forward(net, err);
+        status = forward(net, pass->backward, err);
     if (status == HN_OK)
         status = hn_net_head(net, pass, sum, err);
     if (status == HN_OK && pass->backward)

@@ -38,6 +38,8 @@ typedef struct hn_net {
     const hn_train_ops *ops;
     hn_pool *pool;
     float dropout;
+    float noise_alpha; /* NEFTune: embeddings of a backward pass get noise; the tree must not share
+                          beginnings then. 0 = none */
 
     /* the pass being computed */
     const hn_tree *tree;
@@ -71,8 +73,8 @@ typedef struct hn_net {
 typedef struct hn_pass {
     const hn_tree *tree;
     const hn_loss *loss;
-    uint64_t dropout_key; /* dropout masks are a function of it alone */
-    bool backward;        /* adds gradients to params->grads; otherwise without dropout */
+    uint64_t dropout_key; /* dropout masks and noise are a function of it alone */
+    bool backward;        /* adds gradients to params->grads; otherwise without dropout and noise */
     bool without_adapter; /* the base alone; not with backward */
 } hn_pass;
 
@@ -137,4 +139,7 @@ void hn_net_rope(hn_net *net, int layer, float *x, int heads, bool inverse);
 /* y = x with dropout, or y += mask applied to x; the mask of (layer, module). */
 void hn_net_dropout(hn_net *net, int layer, int module, const float *x, int64_t n, int64_t dim,
                     bool add, float *y);
+/* x (rows of the pass, n_embd) += uniform noise of alpha / sqrt(computed tokens of the document *
+ * n_embd) at most (NEFTune, Jain et al. 2023). */
+void hn_net_noise(hn_net *net, float *x);
 void hn_net_add(hn_net *net, float *y, const float *x, int64_t n, int64_t dim);

@@ -167,3 +167,20 @@ void hn_net_dropout(hn_net *net, int layer, int module, const float *x, int64_t 
     run(net, dropout_share,
         &(rows_job){.x = x, .y = y, .n = n, .dim = dim, .flag = add, .key = key});
 }
+
+enum { NOISE_STREAM = 1 << 20 }; /* beyond all modules' of dropout */
+
+void hn_net_noise(hn_net *net, float *x) {
+    const hn_tree *tree = net->tree;
+    int64_t dim = net->model->arch.n_embd;
+    uint64_t key =
+        (uint64_t)mix(net->dropout_key, NOISE_STREAM) << 32 | mix(~net->dropout_key, NOISE_STREAM);
+    for (int32_t first = 0, end; first < tree->n_rows; first = end) {
+        for (end = first + 1; end < tree->n_rows && tree->positions[end] > 0;)
+            end++;
+        double size = (double)(end - first) * (double)dim;
+        float most = (float)((double)net->noise_alpha / sqrt(size));
+        for (int64_t i = first * dim; i < end * dim; i++)
+            x[i] += most * ((float)(mix(key, (uint64_t)i) >> 8) * 0x1p-23f - 1.0f);
+    }
+}

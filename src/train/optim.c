@@ -39,24 +39,23 @@ double hn_gradient_norm(const hn_net *net) {
 typedef struct update_job {
     const hn_net *net;
     hn_optimiser *optimiser;
-    hn_adamw_step step;
+    hn_adamw_step steps[HN_PARAM_KINDS]; /* B may have a rate of its own (LoRA+) */
 } update_job;
-
-static void update_range(const update_job *j, long first, long last, const hn_adamw_step *step) {
-    j->net->ops->adamw(j->net->params->values + first, j->net->params->grads + first,
-                       j->optimiser->m + first, j->optimiser->v + first, last - first, step);
-}
 
 static void update_share(void *arg, int thread, int n_threads) {
     const update_job *j = arg;
-    long first, last, plain = (long)j->net->params->n_undecayed;
-    hn_pool_share((long)j->optimiser->n, BLOCK, thread, n_threads, &first, &last);
-    hn_adamw_step undecayed = j->step;
-    undecayed.decay = 1;
-    if (first < plain)
-        update_range(j, first, last < plain ? last : plain, &undecayed);
-    if (last > plain)
-        update_range(j, first > plain ? first : plain, last, &j->step);
+    const hn_optimiser *o = j->optimiser;
+    const hn_params *p = j->net->params;
+    long first, last;
+    hn_pool_share((long)o->n, BLOCK, thread, n_threads, &first, &last);
+    for (size_t at = (size_t)first, end; at < (size_t)last; at = end) {
+        size_t block_end = (at / BLOCK + 1) * BLOCK;
+        hn_param_kind kind = hn_params_kind(p, at, &end);
+        end = end < block_end ? end : block_end;
+        end = end < (size_t)last ? end : (size_t)last;
+        j->net->ops->adamw(p->values + at, p->grads + at, o->m + at, o->v + at, (int64_t)(end - at),
+                           &j->steps[kind]);
+    }
 }
 
 void hn_optimiser_update(hn_optimiser *o, const hn_net *net, const hn_train_options *options,
@@ -66,15 +65,19 @@ void hn_optimiser_update(hn_optimiser *o, const hn_net *net, const hn_train_opti
         clip = fmin(1.0, (double)options->max_grad_norm / (norm + 1e-6));
     double t = (double)++o->updates;
     double c1 = 1.0 - pow((double)options->beta1, t), c2 = 1.0 - pow((double)options->beta2, t);
-    update_job job = {.net = net,
-                      .optimiser = o,
-                      .step = {.grad_scale = (float)clip,
-                               .beta1 = options->beta1,
-                               .beta2 = options->beta2,
-                               .eps = options->adam_eps,
-                               .decay = (float)(1.0 - rate * (double)options->weight_decay),
-                               .step_size = (float)(rate / c1),
-                               .inv_sqrt_c2 = (float)(1.0 / sqrt(c2))}};
+    double decay = (double)options->weight_decay;
+    update_job job = {.net = net, .optimiser = o};
+    for (int kind = 0; kind < HN_PARAM_KINDS; kind++) {
+        double own = kind == HN_PARAM_B ? rate * (double)options->lora_plus_ratio : rate;
+        job.steps[kind] =
+            (hn_adamw_step){.grad_scale = (float)clip,
+                            .beta1 = options->beta1,
+                            .beta2 = options->beta2,
+                            .eps = options->adam_eps,
+                            .decay = kind == HN_PARAM_UNDECAYED ? 1 : (float)(1.0 - own * decay),
+                            .step_size = (float)(own / c1),
+                            .inv_sqrt_c2 = (float)(1.0 / sqrt(c2))};
+    }
     hn_pool_run(net->pool, update_share, &job);
 }
 

@@ -7,6 +7,7 @@ hn_train_options hn_train_options_default(void) {
     return (hn_train_options){.r = 16,
                               .alpha = 32,
                               .module_mask = (1u << HN_MODULE_COUNT) - 1,
+                              .lora_plus_ratio = 1,
                               .learning_rate = 2e-4f,
                               .beta1 = 0.9f,
                               .beta2 = 0.999f,
@@ -34,6 +35,12 @@ hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
     if (o->full && (o->init_adapter || o->dropout > 0))
         return hn_fail(err, HN_USAGE, "%s is for adapters, and all weights are to be trained",
                        o->init_adapter ? "an adapter to start from" : "dropout");
+    if (!(o->lora_plus_ratio > 0 && isfinite(o->lora_plus_ratio)))
+        return hn_fail(err, HN_USAGE, "LoRA+ ratio %g: a number above 0 is needed",
+                       (double)o->lora_plus_ratio);
+    if (!(o->neftune_alpha >= 0 && isfinite(o->neftune_alpha)))
+        return hn_fail(err, HN_USAGE, "NEFTune alpha %g: a number from 0 up is needed",
+                       (double)o->neftune_alpha);
     if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
         return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
     return HN_OK;

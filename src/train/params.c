@@ -23,10 +23,12 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
             p->slots[l][m] = (hn_slot){lora->r, lora->scale, lora->in, lora->out, at, 0};
             at += (size_t)lora->r * (size_t)lora->in;
         }
+        p->bs[l].first = at;
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             p->slots[l][m].b = at;
             at += (size_t)p->slots[l][m].r * (size_t)p->slots[l][m].out;
         }
+        p->bs[l].end = at;
     }
     return at;
 }
@@ -34,8 +36,11 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
 hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err) {
     hn_params p = {.n_layer = adapter->n_layer, .lowest = -1};
     p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
-    if (!p.slots)
+    p.bs = hn_calloc((size_t)p.n_layer, sizeof *p.bs);
+    if (!p.slots || !p.bs) {
+        hn_params_done(&p);
         return hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
+    }
     p.n = lay_out(&p, adapter);
     if (p.n == 0) {
         hn_params_done(&p);
@@ -84,6 +89,7 @@ void hn_params_done(hn_params *p) {
         hn_free_aligned(p->values, p->n * sizeof *p->values);
     hn_free_aligned(p->grads, p->n * sizeof *p->grads);
     hn_free(p->slots);
+    hn_free(p->bs);
     *p = (hn_params){0};
 }
 
@@ -97,6 +103,18 @@ void hn_params_store(const hn_params *p, const float *values, hn_adapter *adapte
             memcpy(lora->a, values + s->a, (size_t)(s->r * s->in) * sizeof(float));
             memcpy(lora->b, values + s->b, (size_t)(s->r * s->out) * sizeof(float));
         }
+}
+
+hn_param_kind hn_params_kind(const hn_params *p, size_t at, size_t *end) {
+    *end = at < p->n_undecayed ? p->n_undecayed : p->n;
+    for (int l = 0; p->bs && l < p->n_layer; l++) {
+        const hn_span *b = &p->bs[l];
+        if (at >= b->end || b->first == b->end)
+            continue;
+        *end = at < b->first ? b->first : b->end;
+        return at < b->first ? HN_PARAM_PLAIN : HN_PARAM_B;
+    }
+    return at < p->n_undecayed ? HN_PARAM_UNDECAYED : HN_PARAM_PLAIN;
 }
 
 int hn_params_group_rank(const hn_params *p, int layer, hn_group group) {

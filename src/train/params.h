@@ -24,6 +24,10 @@ enum { HN_GROUP_COUNT = 4 };
 /* First and last module of each group. */
 extern const hn_module HN_GROUP_FIRST[HN_GROUP_COUNT], HN_GROUP_LAST[HN_GROUP_COUNT];
 
+typedef struct hn_span {
+    size_t first, end;
+} hn_span;
+
 typedef struct hn_params {
     float *values, *grads; /* (n) */
     size_t n;
@@ -34,6 +38,7 @@ typedef struct hn_params {
      * model, and a weight's gradient lies in grads where it lies in values (hn_params_grad). */
     bool full;
     size_t n_undecayed; /* the first values, norms and biases, which weight decay leaves alone */
+    hn_span *bs;        /* [n_layer] where the layer's Bs lie, in ascending order; may be empty */
 } hn_params;
 
 /* Copies the adapter's values. HN_USAGE when it adapts nothing. */
@@ -47,6 +52,15 @@ static inline float *hn_params_grad(const hn_params *params, const void *weight)
 }
 /* Puts values (n), e.g. params->values, back into an adapter of the same shape. */
 void hn_params_store(const hn_params *params, const float *values, hn_adapter *adapter);
+
+/* What the value at `at` is, as far as the optimiser minds; *end = where that changes. */
+typedef enum hn_param_kind {
+    HN_PARAM_PLAIN,
+    HN_PARAM_B,         /* a rate of its own (LoRA+) */
+    HN_PARAM_UNDECAYED, /* no weight decay */
+    HN_PARAM_KINDS
+} hn_param_kind;
+hn_param_kind hn_params_kind(const hn_params *params, size_t at, size_t *end);
 
 /* Sum of the ranks of a layer's group; the width of its low-rank activations. */
 int hn_params_group_rank(const hn_params *params, int layer, hn_group group);

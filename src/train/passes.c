@@ -2,10 +2,15 @@
 #include "base/mem.h"
 #include "train/loop.h"
 
+/* Noise is a document's own, so that with it beginnings aren't alike any more. */
+static bool shares(const hn_train_options *options) {
+    return !options->plain_batches && options->neftune_alpha == 0;
+}
+
 hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *docs, size_t n,
                         const hn_pass *pass, hn_net_loss *sum, uint64_t *rows, hn_error *err) {
     hn_tree tree;
-    hn_tree_options options = {.share = !trainer->options->plain_batches};
+    hn_tree_options options = {.share = shares(trainer->options)};
     HN_TRY(hn_tree_build(&tree, docs, n, &options, err));
     hn_pass whole = *pass;
     whole.tree = &tree;
@@ -22,7 +27,7 @@ hn_status hn_train_passes(const hn_trainer *trainer, const hn_document *const *d
                           const hn_pass *pass, hn_net_loss *sum, uint64_t *rows, hn_error *err) {
     hn_packing packing;
     HN_TRY(hn_pack_documents(&packing, docs, n, hn_net_max_rows(trainer->net),
-                             !trainer->options->plain_batches, err));
+                             shares(trainer->options), err));
     const hn_document **bin = hn_malloc(n * sizeof *bin);
     bool *missed = sum->missed;
     hn_status status = bin ? HN_OK : hn_fail_no_memory(err, n * sizeof *bin);

@@ -38,6 +38,16 @@ static uint64_t hash_model(const hn_model *model, uint64_t hash) {
     return hash;
 }
 
+/* Ranks and scales, which the first values alone don't tell. */
+static uint64_t hash_shape(const hn_params *params, uint64_t hash) {
+    for (int l = 0; l < params->n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const double shape[] = {params->slots[l][m].r, (double)params->slots[l][m].scale};
+            hash = hn_hash64(shape, sizeof shape, hash);
+        }
+    return hash;
+}
+
 uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, uint64_t data_hash,
                               const hn_train_options *o) {
     const double numbers[] = {o->dropout,
@@ -60,9 +70,11 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               o->plain_batches,
                               o->full,
                               o->shared,
+                              o->lora_plus_ratio,
+                              o->neftune_alpha,
                               (double)model->numerics};
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
-    hash = hn_hash64(params->values, params->n * sizeof *params->values, hash);
+    hash = hash_shape(params, hn_hash64(params->values, params->n * sizeof *params->values, hash));
     return hn_hash64(&data_hash, sizeof data_hash, hash_model(model, hash));
 }
 

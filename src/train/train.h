@@ -17,6 +17,11 @@ typedef struct hn_train_options {
     int r;
     float alpha, dropout;
     unsigned module_mask; /* bit i = hn_module i; default all seven */
+    /* As hn_adapter_spec has them; NULL = none. They and the shape are init_adapter's own. */
+    const char *layers, *rank_pattern, *alpha_pattern;
+    bool rslora;
+    float lora_plus_ratio; /* rate of B over that of A (LoRA+) */
+    float neftune_alpha;   /* noise of uniform [-a, a] / sqrt(tokens * n_embd) on embeddings; 0 */
     float learning_rate, weight_decay, beta1, beta2, adam_eps, max_grad_norm;
     hn_schedule schedule;
     float warmup_ratio; /* of all steps; warmup_steps wins when > 0 */

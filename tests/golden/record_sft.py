@@ -9,6 +9,7 @@ sum of -log p over the supervised tokens / their number over the whole step, Ada
 warm-up, clipping at 1.0 with the norm before clipping recorded.
 """
 
+import copy
 import json
 import math
 import pathlib
@@ -123,7 +124,26 @@ def train(model, docs, batch, rate):
     return {"losses": losses, "norms": norms, "rates": rates}, grads
 
 
+def record_variant(model, folder, **options):
+    peft = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=MODULES,
+                                            task_type="CAUSAL_LM", **options))
+    with torch.no_grad():
+        for name, p in peft.named_parameters():
+            if "lora_B" in name:
+                p.normal_(0.0, 0.05)
+            elif "magnitude" in name:  # away from the row norms that it starts from
+                p.mul_(1 + 0.1 * torch.randn(p.shape))
+    peft.save_pretrained(folder / "adapter")
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+    docs = tiny_documents()
+    values, grads = train(peft, docs, 4, 1e-2)
+    save_file(grads, folder / "gradients.safetensors")
+    golden = {"documents": docs, "batch": 4, "rate": 1e-2, "warmup": WARMUP, **values}
+    (folder / "golden.json").write_text(json.dumps(golden) + "\n")
+
+
 def record_tiny():
+    torch.set_num_threads(1)  # nothing here is worth a second one
     for family, model in tiny_models():
         torch.manual_seed(1)
         folder = HERE / "sft" / family
@@ -131,19 +151,13 @@ def record_tiny():
         randomise(model, family)
         tensors = {n: p.detach().clone() for n, p in model.named_parameters()}
         save_file(tensors, folder / "model.safetensors")
-        peft = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=MODULES,
-                                                task_type="CAUSAL_LM"))
-        with torch.no_grad():
-            for name, p in peft.named_parameters():
-                if "lora_B" in name:
-                    p.normal_(0.0, 0.05)
-        peft.save_pretrained(folder / "adapter")
-        (folder / "adapter" / "README.md").unlink(missing_ok=True)
-        docs = tiny_documents()
-        values, grads = train(peft, docs, 4, 1e-2)
-        save_file(grads, folder / "gradients.safetensors")
-        golden = {"documents": docs, "batch": 4, "rate": 1e-2, "warmup": WARMUP, **values}
-        (folder / "golden.json").write_text(json.dumps(golden) + "\n")
+        variants = {} if family in ("qwen3", "gemma3") else {
+            "rslora": dict(use_rslora=True), "dora": dict(use_dora=True)}
+        copies = {variant: copy.deepcopy(model) for variant in variants}
+        record_variant(model, folder)
+        for variant, options in variants.items():
+            torch.manual_seed(2)
+            record_variant(copies[variant], HERE / "sft" / f"{family}_{variant}", **options)
 
 
 def record_base(gguf, rows):

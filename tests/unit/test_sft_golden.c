@@ -44,52 +44,61 @@ static void check_gradients(const golden *g, const hn_params *params) {
     hn_safetensors_close(&st);
 }
 
-static void check_family(const char *family) {
+/* `golden_of` is the folder of the recorded run, `family` that of its model. */
+static void check_run(const char *family, const char *golden_of) {
     golden g;
     hn_error err;
     hn_params params;
     hn_net *net;
-    char name[64];
-    snprintf(name, sizeof name, "%s/golden.json", family);
+    hn_adapter *adapter;
+    char name[64], path[700];
+    snprintf(name, sizeof name, "%s/golden.json", golden_of);
     open_golden(&g, name);
-    hn_model *model = load_model(g.dir, family, 2);
-    hn_adapter *adapter = load_adapter(g.dir, &model->arch);
+    snprintf(path, sizeof path, "%s/golden/sft/%s", HN_TEST_ROOT, family);
+    hn_model *model = load_model(path, family, 2);
+    snprintf(path, sizeof path, "%s/adapter", g.dir);
+    if (hn_adapter_open(&adapter, path, &model->arch, &err) != HN_OK)
+        fail_msg("%s", err.message);
     assert_int_equal(hn_params_new(&params, adapter, &err), HN_OK);
     assert_int_equal(hn_net_new(&net, model, &params, 0, 0, &err), HN_OK);
     check_steps(&g, net, check_gradients);
     hn_net_free(net);
     hn_params_done(&params);
-    tiny_adapter_free(adapter);
+    hn_adapter_free(adapter);
     tiny_model_free(model);
     close_golden(&g);
 }
 
 static void test_llama(void **state) {
     (void)state;
-    check_family("llama");
+    check_run("llama", "llama");
 }
 
 static void test_qwen2(void **state) {
     (void)state;
-    check_family("qwen2");
+    check_run("qwen2", "qwen2");
 }
 
 static void test_qwen3(void **state) {
     (void)state;
-    check_family("qwen3");
+    check_run("qwen3", "qwen3");
 }
 
 static void test_gemma3(void **state) {
     (void)state;
-    check_family("gemma3");
+    check_run("gemma3", "gemma3");
+}
+
+static void test_rslora(void **state) {
+    (void)state;
+    check_run("llama", "llama_rslora");
+    check_run("qwen2", "qwen2_rslora");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama),
-        cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_llama),  cmocka_unit_test(test_qwen2),  cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_gemma3), cmocka_unit_test(test_rslora),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,24 +5,6 @@
 
 #include <string.h>
 
-static hn_status documents(const hn_cli *cli, const hn_model *model, const char *path,
-                           hn_documents *docs, hn_error *err) {
-    static const char *const NAMES[] = {"completion", "assistant", "all"};
-    hn_records records;
-    int supervise = 0;
-    for (int i = 0; i < 3; i++)
-        if (strcmp(hn_cli_text(cli, "supervise"), NAMES[i]) == 0)
-            supervise = i;
-    HN_TRY(hn_training_records(cli, path, &records, err));
-    hn_status status =
-        hn_documents_build(docs, &records, &model->ckpt, hn_cli_text(cli, "system"),
-                           (hn_supervise)supervise, hn_cli_int(cli, "max-length"), err);
-    hn_records_done(&records);
-    if (status == HN_OK)
-        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
-    return status;
-}
-
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session;
     hn_train_options options;
@@ -32,9 +14,9 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status;
     HN_TRY(hn_training_options(cli, &options, err));
     HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
-    HN_GO(documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
+    HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
-        HN_GO(documents(cli, session.model, eval_path, &eval_docs, err));
+        HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
     HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
                        &cli->progress, &result, err));
     HN_GO(hn_training_save(cli, session.model, &options, err));
@@ -47,8 +29,7 @@ done:
 }
 
 static const hn_option OPTIONS[] = {
-    {"supervise", 0, HN_OPT_CHOICE, "WHAT", "completion",
-     "Learn the last assistant turn, all of them, or everything", "completion|assistant|all", 0, 0},
+    HN_OPTION_SUPERVISE,
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
     {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
     {0},

@@ -129,6 +129,24 @@ hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_op
     return status;
 }
 
+hn_status hn_training_documents(const hn_cli *cli, const hn_model *model, const char *path,
+                                hn_documents *docs, hn_error *err) {
+    static const char *const NAMES[] = {"completion", "assistant", "all"};
+    hn_records records;
+    int supervise = 0;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(hn_cli_text(cli, "supervise"), NAMES[i]) == 0)
+            supervise = i;
+    HN_TRY(hn_training_records(cli, path, &records, err));
+    hn_status status =
+        hn_documents_build(docs, &records, &model->ckpt, hn_cli_text(cli, "system"),
+                           (hn_supervise)supervise, hn_cli_int(cli, "max-length"), err);
+    hn_records_done(&records);
+    if (status == HN_OK)
+        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
+    return status;
+}
+
 hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
                             bool with_eval, hn_error *err) {
     const char *learned = o->full ? "model" : "adapter";

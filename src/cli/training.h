@@ -15,6 +15,16 @@ hn_numerics hn_training_numerics(const hn_cli *cli);
 /* Reads rows, as --skip-bad says, and notes what was left out. */
 HN_MUST_CHECK hn_status hn_training_records(const hn_cli *cli, const char *path,
                                             hn_records *records, hn_error *err);
+/* Which turns are learned; hn_training_documents reads it. */
+#define HN_OPTION_SUPERVISE                                                                        \
+    {                                                                                              \
+        "supervise", 0, HN_OPT_CHOICE, "WHAT", "completion",                                       \
+            "Learn the last assistant turn, all of them, or everything",                           \
+            "completion|assistant|all", 0, 0                                                       \
+    }
+/* Rows as documents, as --supervise, --system and --max-length say. */
+HN_MUST_CHECK hn_status hn_training_documents(const hn_cli *cli, const hn_model *model,
+                                              const char *path, hn_documents *docs, hn_error *err);
 /* Notes how many rows were cut or dropped, if any. */
 void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
                           size_t n_dropped);

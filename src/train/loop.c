@@ -69,8 +69,10 @@ static hn_status begin(run *r, hn_error *err) {
         HN_TRY(hn_params_of_model(&r->t.params, r->t.model, o->shared > 1 ? o->shared : 1, err));
     } else {
         HN_TRY(make_adapter(r, err));
-        HN_TRY(hn_params_new(&r->t.params, r->adapter, err));
+        HN_TRY(hn_params_new(&r->t.params, r->adapter, r->task->n_extra, err));
     }
+    if (r->task->n_extra)
+        r->task->init_extra(r->task->context, o, r->t.params.values + r->t.params.extra);
     HN_TRY(hn_optimiser_new(&r->optimiser, r->t.params.n, err));
     HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
     r->t.net->noise_alpha = o->neftune_alpha;

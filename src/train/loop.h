@@ -21,6 +21,9 @@ typedef struct hn_task {
     uint64_t data_hash; /* of the items, of those to evaluate on, and of the task's own options */
     bool evaluates;
     uint64_t (*line)(const void *context, uint32_t item); /* in the file */
+    /* Values that are trained beside the adapter's and kept in the checkpoint alone. */
+    size_t n_extra;
+    void (*init_extra)(void *context, const hn_train_options *options, float *values);
     /* Called before the first step, also when a run goes on, with the adapter as it was at the
      * start; NULL = nothing to do. */
     hn_status (*begin)(void *context, const hn_trainer *trainer, hn_error *err);
@@ -38,6 +41,10 @@ HN_MUST_CHECK hn_status hn_train_run(hn_model *model, const hn_task *task,
                                      const hn_train_options *options, const hn_progress *progress,
                                      hn_train_result *result, hn_error *err);
 
+/* Loss, accuracy and row_accuracy over all documents, without gradients. */
+HN_MUST_CHECK hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
+                                          const hn_loss *loss, hn_eval_metrics *metrics,
+                                          hn_error *err);
 /* One pass over documents that fit in memory together; pass->tree is made of them. Adds to *sum
  * and, computed rows, to *rows (NULL = not asked). HN_CANCELLED after it when that is wished. */
 HN_MUST_CHECK hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *docs,

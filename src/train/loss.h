@@ -1,9 +1,10 @@
 /* A loss is a function of the logits at supervised rows: it returns its value and leaves the
- * gradient in place of the logits. One file each: loss_sft.c, loss_dpo.c. */
+ * gradient in place of the logits. One file each: loss_sft.c, loss_dpo.c, loss_kd.c. */
 #pragma once
 
 #include "base/pool.h"
 #include "base/status.h"
+#include "data/tree.h"
 #include "train/ops.h"
 
 #include <stdint.h>
@@ -12,6 +13,7 @@
 typedef struct hn_loss_rows {
     float *logits; /* (n, n_vocab): in the logits, out d loss / d logits */
     int32_t n, n_vocab;
+    int32_t first;         /* of the tile, among the tree's targets */
     const int32_t *labels; /* (n) */
     const float *weights;  /* (n) each row's share, e.g. 1 / supervised tokens of the whole step */
     double *logps;         /* (n) out: log p(label) */
@@ -28,18 +30,34 @@ typedef struct hn_loss_documents {
     float *weights;        /* (n) out: -d loss / d logps */
 } hn_loss_documents;
 
+/* What a layer gives to the next one, at the tree's targets. */
+typedef struct hn_loss_states {
+    int layer;      /* the last one's are those after the output norm */
+    const float *x; /* (rows, dim) */
+    float *dx;      /* (rows, dim) gradients are added to it; NULL = nothing below learns */
+    int64_t dim;
+    const int32_t *row; /* (n) each target's row of x */
+    int32_t n;
+} hn_loss_states;
+
 typedef struct hn_loss {
     void *context;
     float weight; /* of each row, where `documents` is NULL */
-    /* The value of a tile, its rows' weights included. Sums must not depend on the number of
+    /* Before each pass, with the documents that its tree was built from; NULL = nothing to do. */
+    hn_status (*begin)(void *context, const hn_tree *tree, const hn_document *const *docs,
+                       hn_error *err);
+    /* Adds the value of a tile, its rows' weights included. Sums must not depend on the number of
      * threads. */
-    double (*rows)(void *context, const hn_loss_rows *rows);
+    hn_status (*rows)(void *context, const hn_loss_rows *rows, double *value, hn_error *err);
+    /* NULL, or called for every layer of a pass with gradients; adds to *value. */
+    hn_status (*states)(void *context, const hn_loss_states *states, double *value, hn_error *err);
     /* NULL, or a loss of whole completions: its value is what this returns, and the rows' gradients
      * are those of -weights[document] * logps[document]. */
     double (*documents)(void *context, const hn_loss_documents *documents);
 } hn_loss;
 
 /* Cross-entropy: sum of weight * -log p(label). */
-double hn_loss_cross_entropy(void *context, const hn_loss_rows *rows);
+hn_status hn_loss_cross_entropy(void *context, const hn_loss_rows *rows, double *value,
+                                hn_error *err);
 /* Supervised fine-tuning: every row counts `weight`. */
 hn_loss hn_loss_sft(float weight);

@@ -23,8 +23,9 @@ static void entropy_share(void *arg, int thread, int n_threads) {
     }
 }
 
-double hn_loss_cross_entropy(void *context, const hn_loss_rows *rows) {
-    (void)context;
+hn_status hn_loss_cross_entropy(void *context, const hn_loss_rows *rows, double *value,
+                                hn_error *err) {
+    (void)context, (void)err;
     double sum = 0;
     entropy_job job = {.rows = rows};
     for (job.first = 0; job.first < rows->n; job.first += GROUP_ROWS) {
@@ -33,7 +34,8 @@ double hn_loss_cross_entropy(void *context, const hn_loss_rows *rows) {
         for (int32_t i = job.first; i < job.first + job.n; i++)
             sum -= rows->logps[i] * (double)rows->weights[i];
     }
-    return sum;
+    *value += sum;
+    return HN_OK;
 }
 
 hn_loss hn_loss_sft(float weight) {

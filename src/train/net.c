@@ -150,15 +150,17 @@ int64_t hn_net_max_rows(const hn_net *net) {
 static hn_status find_learned(hn_net *net, hn_error *err) {
     const hn_tree *tree = net->tree;
     size_t n = (size_t)tree->n_targets;
-    net->learned.rows = hn_malloc(2 * n * sizeof *net->learned.rows);
+    net->learned.rows = hn_malloc(3 * n * sizeof *net->learned.rows);
     if (!net->learned.rows)
-        return hn_fail_no_memory(err, 2 * n * sizeof *net->learned.rows);
+        return hn_fail_no_memory(err, 3 * n * sizeof *net->learned.rows);
     net->learned.target = net->learned.rows + n;
+    net->learned.tree_row = net->learned.target + n;
     net->learned.n = 0;
     for (int32_t i = 0; i < tree->n_targets; i++) {
         if (i == 0 || tree->targets[i].row != tree->targets[i - 1].row)
             net->learned.rows[net->learned.n++] = tree->targets[i].row;
         net->learned.target[i] = net->learned.n - 1;
+        net->learned.tree_row[i] = tree->targets[i].row;
     }
     return HN_OK;
 }
@@ -249,9 +251,15 @@ static hn_status forward(hn_net *net, bool backward, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status backward_layers(hn_net *net, hn_error *err) {
-    int n_layer = net->model->arch.n_layer;
-    for (int l = n_layer - 1; l >= net->params->lowest; l--) {
+static hn_status backward_layers(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
+                                 hn_error *err) {
+    int n_layer = net->model->arch.n_layer, lowest = net->params->lowest;
+    for (int l = n_layer - 1; l >= 0; l--) {
+        /* net->dx is the gradient of what this layer gives; the last one's is the head's work */
+        if (l < n_layer - 1)
+            HN_TRY(hn_net_loss_states(net, pass, l, l >= lowest ? net->dx : NULL, sum, err));
+        if (l < lowest)
+            continue;
         /* The forward again; what it makes of its output is thrown away, and net->dx, which it
          * doesn't touch, holds the gradient meanwhile. */
         if (net->recompute && l < n_layer - 1)
@@ -260,6 +268,13 @@ static hn_status backward_layers(hn_net *net, hn_error *err) {
     }
     if (net->params->full)
         hn_net_full_embed(net);
+    return HN_OK;
+}
+
+hn_status hn_net_forward(hn_net *net, const hn_tree *tree, hn_error *err) {
+    HN_TRY(hn_net_prepare(net, tree, false, err));
+    HN_TRY(forward(net, false, err));
+    hn_net_output_norm(net);
     return HN_OK;
 }
 
@@ -275,7 +290,7 @@ hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_erro
     if (status == HN_OK)
         status = hn_net_head(net, pass, sum, err);
     if (status == HN_OK && pass->backward)
-        status = backward_layers(net, err);
+        status = backward_layers(net, pass, sum, err);
     hn_net_finish(net);
     net->dropout = dropout;
     return status;

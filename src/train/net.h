@@ -27,8 +27,9 @@ typedef struct hn_layer_acts {
 
 /* Rows of the pass that must predict something, each once, in order. */
 typedef struct hn_learned {
-    int32_t *rows;   /* (n) */
-    int32_t *target; /* (n_targets) index into rows of each of the tree's targets */
+    int32_t *rows;     /* (n) */
+    int32_t *target;   /* (n_targets) index into rows of each of the tree's targets */
+    int32_t *tree_row; /* (n_targets) each target's row of the tree */
     int32_t n;
 } hn_learned;
 
@@ -97,14 +98,28 @@ int64_t hn_net_max_rows(const hn_net *net);
 HN_MUST_CHECK hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                    hn_error *err);
 
+/* A forward pass alone, whose results stay until hn_net_finish: the final, normed states are in
+ * net->xn. Without params' adapter where it is none (hn_params_none). */
+HN_MUST_CHECK hn_status hn_net_forward(hn_net *net, const hn_tree *tree, hn_error *err);
+/* Logits (n, n_vocab) at the targets [first, first + n) of the pass. */
+HN_MUST_CHECK hn_status hn_net_logits(hn_net *net, int32_t first, int32_t n, float *logits,
+                                      hn_error *err);
+/* What `layer` gives to the next one, (rows, n_embd), the last layer's after the output norm; *row:
+ * (n_targets) the row of each target. */
+const float *hn_net_states(const hn_net *net, int layer, const int32_t **row);
+void hn_net_finish(hn_net *net);
+
 /* Between the files of net_*.c. */
 HN_MUST_CHECK hn_status hn_net_prepare(hn_net *net, const hn_tree *tree, bool backward,
                                        hn_error *err);
-void hn_net_finish(hn_net *net);
+void hn_net_output_norm(hn_net *net);
 HN_MUST_CHECK hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err);
 HN_MUST_CHECK hn_status hn_net_layer_backward(hn_net *net, int layer, hn_error *err);
 HN_MUST_CHECK hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                     hn_error *err);
+/* The loss's terms of a layer's states, where it has some; dx as in hn_loss_states. */
+HN_MUST_CHECK hn_status hn_net_loss_states(hn_net *net, const hn_pass *pass, int layer, float *dx,
+                                           hn_net_loss *sum, hn_error *err);
 
 /* y_m += scale * (drop(x) A_m^T) B_m^T for each adapted module of the group; x (n, in). y[i]
  * belongs to module HN_GROUP_FIRST[group] + i and has out columns. */

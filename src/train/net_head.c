@@ -18,15 +18,24 @@ typedef struct head {
     double *logps;  /* (targets) */
 } head;
 
-static hn_status head_logits(hn_net *net, int64_t n, hn_error *err) {
+hn_status hn_net_logits(hn_net *net, int32_t first, int32_t n, float *logits, hn_error *err) {
     const hn_matrix *matrix = hn_model_head(net->model);
-    hn_linear linear = {.x = net->tile_x,
-                        .n = n,
-                        .x_stride = matrix->cols,
-                        .n_outputs = 1,
-                        .output = {{.w = matrix, .y = net->logits, .y_stride = matrix->rows}},
-                        .numerics = net->model->numerics};
-    return hn_linear_run(net->model->compute, &linear, err);
+    int64_t dim = net->model->arch.n_embd;
+    for (int32_t done = 0, part; done < n; done += part) {
+        const int32_t *row = net->learned.target + first + done;
+        part = n - done < net->tile_rows ? n - done : net->tile_rows;
+        for (int32_t i = 0; i < part; i++)
+            memcpy(net->tile_x + i * dim, net->xn + row[i] * dim, (size_t)dim * sizeof(float));
+        hn_linear linear = {
+            .x = net->tile_x,
+            .n = part,
+            .x_stride = matrix->cols,
+            .n_outputs = 1,
+            .output = {{.w = matrix, .y = logits + done * matrix->rows, .y_stride = matrix->rows}},
+            .numerics = net->model->numerics};
+        HN_TRY(hn_linear_run(net->model->compute, &linear, err));
+    }
+    return HN_OK;
 }
 
 /* Targets [first, first + n): their loss is added to *value, h->logps and hits are set, and, when
@@ -38,12 +47,11 @@ static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *
     int64_t dim = net->model->arch.n_embd;
     const int32_t *row = net->learned.target + first;
     int32_t labels[TILE_LABELS];
-    for (int32_t i = 0; i < n; i++) {
-        memcpy(net->tile_x + i * dim, net->xn + row[i] * dim, (size_t)dim * sizeof(float));
+    for (int32_t i = 0; i < n; i++)
         labels[i] = net->tree->targets[first + i].label;
-    }
-    HN_TRY(head_logits(net, n, err));
+    HN_TRY(hn_net_logits(net, first, n, net->logits, err));
     hn_loss_rows rows = {.logits = net->logits,
+                         .first = first,
                          .n = n,
                          .n_vocab = (int32_t)matrix->rows,
                          .labels = labels,
@@ -52,7 +60,7 @@ static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *
                          .hits = hits,
                          .ops = net->ops,
                          .pool = net->pool};
-    *value += h->pass->loss->rows(h->pass->loss->context, &rows);
+    HN_TRY(h->pass->loss->rows(h->pass->loss->context, &rows, value, err));
     if (!backward)
         return HN_OK;
     HN_TRY(hn_matrix_backward(net->model->compute, matrix, net->logits, n, matrix->rows,
@@ -140,14 +148,36 @@ done:
     return status;
 }
 
+void hn_net_output_norm(hn_net *net) {
+    hn_net_rms_norm(net, net->x_out, net->model->output_norm, net->learned.n,
+                    net->model->arch.n_embd, net->xn);
+}
+
+const float *hn_net_states(const hn_net *net, int layer, const int32_t **row) {
+    bool last = layer == net->model->arch.n_layer - 1;
+    *row = last ? net->learned.target : net->learned.tree_row;
+    return last ? net->xn : net->acts[layer + 1].x;
+}
+
+hn_status hn_net_loss_states(hn_net *net, const hn_pass *pass, int layer, float *dx,
+                             hn_net_loss *sum, hn_error *err) {
+    hn_loss_states states = {
+        .layer = layer, .dx = dx, .dim = net->model->arch.n_embd, .n = net->tree->n_targets};
+    if (!pass->loss->states)
+        return HN_OK;
+    states.x = hn_net_states(net, layer, &states.row);
+    return pass->loss->states(pass->loss->context, &states, &sum->loss, err);
+}
+
 hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_error *err) {
     int64_t dim = net->model->arch.n_embd, n = net->learned.n;
     head h = {.net = net, .pass = pass, .sum = sum};
-    hn_net_rms_norm(net, net->x_out, net->model->output_norm, n, dim, net->xn);
+    hn_net_output_norm(net);
     memset(net->dxn, 0, (size_t)(n * dim) * sizeof *net->dxn);
     HN_TRY(run(&h, err));
     if (!pass->backward)
         return HN_OK;
+    HN_TRY(hn_net_loss_states(net, pass, net->model->arch.n_layer - 1, net->dxn, sum, err));
     memset(net->dx, 0, (size_t)(n * dim) * sizeof *net->dx);
     hn_net_rms_norm_backward(net, net->x_out, net->model->output_norm, n, dim, net->dxn, net->dx);
     return HN_OK;

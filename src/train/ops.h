@@ -24,6 +24,9 @@ typedef struct hn_train_ops {
     /* Cross-entropy of one row: returns log(sum exp) - x[label]; leaves weight * (softmax - onehot)
      * in x; *best = index of the first largest logit. */
     double (*cross_entropy)(float *x, int64_t n, int32_t label, float weight, int64_t *best);
+    /* The soft term of distillation: of the logits s (n) and t (n), both times inv_t, returns
+     * KL(softmax(t) || softmax(s)) and leaves scale * (softmax(s) - softmax(t)) in t. */
+    double (*distill)(const float *s, float *t, int64_t n, float inv_t, float scale);
     /* x = exp(x - lse) over n values. */
     void (*exp_shifted)(float *x, int64_t n, float lse);
     /* Softmax over n values in place; returns log(sum exp). */

@@ -250,6 +250,8 @@ static double op_cross_entropy(float *x, int64_t n, int32_t label, float weight,
     return gap + log(sum);
 }
 
+#include "train/ops_distill_tmpl.h"
+
 static void op_softmax_backward(const float *p, float *dp, int64_t n, float d) {
     int64_t i = 0;
     for (; i + VW <= n; i += VW)
@@ -334,6 +336,7 @@ const hn_train_ops TABLE = {
     .glu = op_glu,
     .glu_backward = op_glu_backward,
     .cross_entropy = op_cross_entropy,
+    .distill = op_distill,
     .exp_shifted = op_exp_shifted,
     .softmax = op_softmax,
     .softmax_backward = op_softmax_backward,

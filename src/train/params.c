@@ -33,7 +33,7 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
     return at;
 }
 
-hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err) {
+hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extra, hn_error *err) {
     hn_params p = {.n_layer = adapter->n_layer, .lowest = -1};
     p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
     p.bs = hn_calloc((size_t)p.n_layer, sizeof *p.bs);
@@ -46,6 +46,8 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err
         hn_params_done(&p);
         return hn_fail(err, HN_USAGE, "the adapter adapts no layer: name at least one module");
     }
+    p.extra = p.n;
+    p.n += n_extra;
     p.values = hn_alloc_aligned(p.n * sizeof *p.values);
     p.grads = hn_alloc_aligned(p.n * sizeof *p.grads);
     if (!p.values || !p.grads) {
@@ -53,6 +55,7 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err
         hn_params_done(&p);
         return hn_fail_no_memory(err, bytes);
     }
+    memset(p.values + p.extra, 0, n_extra * sizeof *p.values);
     for (int l = 0; l < p.n_layer; l++)
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             const hn_slot *s = &p.slots[l][m];
@@ -82,6 +85,15 @@ hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared, hn_err
     else
         hn_params_done(&p);
     return status;
+}
+
+hn_status hn_params_none(hn_params *out, int n_layer, hn_error *err) {
+    hn_params p = {.n_layer = n_layer, .lowest = n_layer};
+    p.slots = hn_calloc((size_t)n_layer, sizeof *p.slots);
+    if (!p.slots)
+        return hn_fail_no_memory(err, (size_t)n_layer * sizeof *p.slots);
+    *out = p;
+    return HN_OK;
 }
 
 void hn_params_done(hn_params *p) {

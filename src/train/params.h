@@ -31,6 +31,7 @@ typedef struct hn_span {
 typedef struct hn_params {
     float *values, *grads; /* (n) */
     size_t n;
+    size_t extra; /* from here on values that are no adapter's, e.g. projections */
     int n_layer;
     int lowest; /* the first layer with an adapter: no gradient is needed below it */
     hn_slot (*slots)[HN_MODULE_COUNT]; /* [n_layer] */
@@ -41,11 +42,14 @@ typedef struct hn_params {
     hn_span *bs;        /* [n_layer] where the layer's Bs lie, in ascending order; may be empty */
 } hn_params;
 
-/* Copies the adapter's values. HN_USAGE when it adapts nothing. */
-HN_MUST_CHECK hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, hn_error *err);
+/* Copies the adapter's values; n_extra zeros follow them. HN_USAGE when it adapts nothing. */
+HN_MUST_CHECK hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extra,
+                                      hn_error *err);
 /* Thaws the model (model/thaw.h): all its weights are trained. */
 HN_MUST_CHECK hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared,
                                            hn_error *err);
+/* No parameter at all, for a model that only runs forward. */
+HN_MUST_CHECK hn_status hn_params_none(hn_params *out, int n_layer, hn_error *err);
 void hn_params_done(hn_params *params);
 static inline float *hn_params_grad(const hn_params *params, const void *weight) {
     return params->grads + ((const float *)weight - params->values);

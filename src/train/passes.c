@@ -14,7 +14,11 @@ hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *doc
     HN_TRY(hn_tree_build(&tree, docs, n, &options, err));
     hn_pass whole = *pass;
     whole.tree = &tree;
-    hn_status status = hn_net_run(trainer->net, &whole, sum, err);
+    hn_status status = HN_OK;
+    if (pass->loss->begin)
+        status = pass->loss->begin(pass->loss->context, &tree, docs, err);
+    if (status == HN_OK)
+        status = hn_net_run(trainer->net, &whole, sum, err);
     if (rows)
         *rows += (uint64_t)tree.n_rows;
     hn_tree_done(&tree);

@@ -34,32 +34,35 @@ static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *
     return status;
 }
 
-/* Loss and accuracy over the evaluation documents. */
-static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metrics *m,
-                          hn_error *err) {
-    const sft *s = context;
-    size_t n = s->eval->n, n_missed = 0;
-    double supervised = (double)s->eval->n_supervised;
-    hn_loss loss = hn_loss_sft((float)(1.0 / supervised));
-    hn_pass pass = {.loss = &loss};
+hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
+                            const hn_loss *loss, hn_eval_metrics *m, hn_error *err) {
+    size_t n = docs->n, n_missed = 0;
+    hn_pass pass = {.loss = loss};
     const hn_document **all = hn_malloc(n * sizeof *all);
     hn_net_loss sum = {.missed = hn_calloc(n, sizeof *sum.missed)};
     hn_status status = HN_OK;
     if (!all || !sum.missed)
         HN_GO(hn_fail_no_memory(err, n * sizeof *all));
     for (size_t i = 0; i < n; i++)
-        all[i] = &s->eval->items[i];
+        all[i] = &docs->items[i];
     HN_GO(hn_train_passes(trainer, all, n, &pass, &sum, NULL, err));
     for (size_t i = 0; i < n; i++)
         n_missed += sum.missed[i];
     m->loss = sum.loss;
-    hn_values_add(&m->values, "accuracy", sum.correct / supervised);
+    hn_values_add(&m->values, "accuracy", sum.correct / (double)docs->n_supervised);
     /* documents whose every learned token would be chosen greedily */
     hn_values_add(&m->values, "row_accuracy", 1.0 - (double)n_missed / (double)n);
 done:
     hn_free(all);
     hn_free(sum.missed);
     return status;
+}
+
+static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metrics *m,
+                          hn_error *err) {
+    const sft *s = context;
+    hn_loss loss = hn_loss_sft((float)(1.0 / (double)s->eval->n_supervised));
+    return hn_train_evaluate(trainer, s->eval, &loss, m, err);
 }
 
 hn_status hn_train_sft(hn_model *model, const hn_documents *docs, const hn_documents *eval,

@@ -27,7 +27,7 @@ uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash) {
 }
 
 /* A sample of the base's weights is enough to tell one base from another. */
-static uint64_t hash_model(const hn_model *model, uint64_t hash) {
+uint64_t hn_train_hash_model(const hn_model *model, uint64_t hash) {
     enum { SAMPLE_BYTES = 4096 };
     for (int l = 0; l < model->arch.n_layer; l++)
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
@@ -75,7 +75,7 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               (double)model->numerics};
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
     hash = hash_shape(params, hn_hash64(params->values, params->n * sizeof *params->values, hash));
-    return hn_hash64(&data_hash, sizeof data_hash, hash_model(model, hash));
+    return hn_hash64(&data_hash, sizeof data_hash, hn_train_hash_model(model, hash));
 }
 
 static uint64_t checksum_of(const file_header *header, const float *const *arrays, int n) {

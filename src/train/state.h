@@ -19,6 +19,8 @@ typedef struct hn_train_state {
  * other. `values` are the adapter's first values; data_hash stands for what is learned from. */
 uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, uint64_t data_hash,
                               const hn_train_options *options);
+/* Stands for the weights. */
+uint64_t hn_train_hash_model(const hn_model *model, uint64_t hash);
 /* Tokens and labels; docs may be NULL. */
 uint64_t hn_train_hash_document(const hn_document *doc, uint64_t hash);
 uint64_t hn_train_hash_documents(const hn_documents *docs, uint64_t hash);

@@ -75,3 +75,28 @@ HN_MUST_CHECK hn_status hn_train_dpo(hn_model *model, const hn_pairs *pairs, con
                                      const hn_dpo_options *options, const hn_train_options *train,
                                      const hn_progress *progress, hn_train_result *result,
                                      hn_error *err);
+
+/* A layer of the student that learns to give what one of the teacher's gives, from 1; the last ones
+ * are taken after the output norm. */
+typedef struct hn_layer_pair {
+    int student, teacher;
+} hn_layer_pair;
+
+typedef struct hn_distill_options {
+    hn_model *teacher;        /* with the student's vocabulary; borrowed */
+    float alpha, temperature; /* the teacher's share of the loss, and the softmax's T */
+    float hidden;             /* share of the hidden states' term, 0 = none */
+    const hn_layer_pair *layers;
+    int n_layers; /* 0 = each of the student's layers, spread evenly over the teacher's */
+} hn_distill_options;
+
+/* Alpha 0.5, temperature 2, no hidden states. */
+hn_distill_options hn_distill_options_default(void);
+/* Logit distillation: loss = alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy + hidden
+ * * MSE of the layers (train/loss_kd.h); evaluation is that of hn_train_sft, so that the two can be
+ * compared. The rest as hn_train_sft. */
+HN_MUST_CHECK hn_status hn_train_distill(hn_model *model, const hn_documents *docs,
+                                         const hn_documents *eval,
+                                         const hn_distill_options *options,
+                                         const hn_train_options *train, const hn_progress *progress,
+                                         hn_train_result *result, hn_error *err);

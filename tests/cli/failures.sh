@@ -134,6 +134,11 @@ expect "rows that are no preferences" 3 "train.jsonl:1: a preference is {prompt,
     "$HONE" dpo tiny train.jsonl -o out.d
 echo '{"prompt": "a", "chosen": "b", "rejected": "b"}' >same.jsonl
 expect "nothing to prefer" 3 "same.jsonl:1: chosen and rejected are the same" "$HONE" dpo tiny same.jsonl -o out.d
+expect "no teacher" 2 "no teacher: name one with --teacher" "$HONE" distill tiny train.jsonl -o out.d
+expect "layers that are no pairs" 2 "'2:4,x' is no list of" \
+    "$HONE" distill tiny train.jsonl --teacher tiny --hidden 1 --hidden-layers 2:4,x -o out.d
+expect "layers that aren't there" 2 "layers 2:99: the student has 1 to" \
+    "$HONE" distill tiny train.jsonl --teacher tiny --hidden 1 --hidden-layers 2:99 -o out.d
 expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d
 expect "a model as a golden set" 3 "tiny.gguf: a GGUF file where rows" "$HONE" eval tiny tiny.gguf
 expect "a folder as rows" 3 "hollow: not a regular file but a directory" "$HONE" data check hollow

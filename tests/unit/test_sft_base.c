@@ -33,7 +33,7 @@ static void test_base(void **state) {
             for (int64_t i = 0; i < lora->r * lora->in; i++)
                 lora->a[i] = hash_uniform((uint64_t)l, (uint64_t)m, (uint64_t)i) * scale;
         }
-    assert_int_equal(hn_params_new(&params, adapter, &err), HN_OK);
+    assert_int_equal(hn_params_new(&params, adapter, 0, &err), HN_OK);
     assert_int_equal(hn_net_new(&net, model, &params, 0, 0, &err), HN_OK);
     open_golden(&g, "base.json");
     check_steps(&g, net, NULL);

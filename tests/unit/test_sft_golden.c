@@ -59,7 +59,7 @@ static void check_run(const char *family, const char *golden_of) {
     snprintf(path, sizeof path, "%s/adapter", g.dir);
     if (hn_adapter_open(&adapter, path, &model->arch, &err) != HN_OK)
         fail_msg("%s", err.message);
-    assert_int_equal(hn_params_new(&params, adapter, &err), HN_OK);
+    assert_int_equal(hn_params_new(&params, adapter, 0, &err), HN_OK);
     assert_int_equal(hn_net_new(&net, model, &params, 0, 0, &err), HN_OK);
     check_steps(&g, net, check_gradients);
     hn_net_free(net);

@@ -52,7 +52,7 @@ static void begin(setup *s, const char *family, unsigned mask, int threads, floa
     hn_error err;
     s->model = tiny_model(family, threads);
     s->adapter = tiny_adapter(&s->model->arch, mask, 4);
-    assert_int_equal(hn_params_new(&s->params, s->adapter, &err), HN_OK);
+    assert_int_equal(hn_params_new(&s->params, s->adapter, 0, &err), HN_OK);
     assert_int_equal(hn_net_new(&s->net, s->model, &s->params, dropout, budget, &err), HN_OK);
     make_docs(s->docs);
     for (int i = 0; i < N_DOCS; i++)

@@ -95,7 +95,7 @@ static inline void tiny_layer(hn_compute *compute, const hn_arch *a, hn_rng *rng
     }
 }
 
-static inline hn_model *tiny_model(const char *family, int n_threads) {
+static inline hn_model *tiny_model_of(const hn_arch *arch, int n_threads) {
     hn_error err;
     hn_rng rng = hn_rng_new(7, 1);
     hn_model *model = hn_calloc(1, sizeof *model);
@@ -104,7 +104,7 @@ static inline hn_model *tiny_model(const char *family, int n_threads) {
         hn_compute_new(&model->compute, isa, n_threads, &err) != HN_OK)
         abort();
     hn_turns_init(&model->turns);
-    model->arch = tiny_arch(family);
+    model->arch = *arch;
     const hn_arch *a = &model->arch;
     model->layers = hn_calloc((size_t)a->n_layer, sizeof *model->layers);
     for (int l = 0; l < a->n_layer; l++)
@@ -116,6 +116,11 @@ static inline hn_model *tiny_model(const char *family, int n_threads) {
     model->rope_inv_freq = tiny_rope(a, a->rope_theta);
     model->rope_inv_freq_local = tiny_rope(a, a->sliding_window ? a->rope_theta_local : 1);
     return model;
+}
+
+static inline hn_model *tiny_model(const char *family, int n_threads) {
+    hn_arch arch = tiny_arch(family);
+    return tiny_model_of(&arch, n_threads);
 }
 
 static inline void tiny_model_free(hn_model *model) {

@@ -1,0 +1,115 @@
+/* hone distill: a student learns a teacher's distributions. */
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "cli/session.h"
+#include "cli/training.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "2:4,6:12" */
+static hn_status parse_layers(const char *text, hn_layer_pair **layers, int *n, hn_error *err) {
+    const char *rest = text ? text : "";
+    *n = 0;
+    *layers = hn_calloc(strlen(rest) / 2 + 1, sizeof **layers);
+    if (!*layers)
+        return hn_fail_no_memory(err, strlen(rest));
+    while (*rest) {
+        char *colon, *end;
+        long student = strtol(rest, &colon, 10);
+        long teacher = *colon == ':' ? strtol(colon + 1, &end, 10) : 0;
+        if (*colon != ':' || end == colon + 1 || (*end && *end != ',') || student < 1 ||
+            teacher < 1 || student > HN_ARCH_MAX_LAYERS || teacher > HN_ARCH_MAX_LAYERS)
+            return hn_fail(
+                err, HN_USAGE,
+                "--hidden-layers: '%s' is no list of a student's layer and its teacher's, "
+                "such as 2:4,6:12",
+                text);
+        (*layers)[(*n)++] = (hn_layer_pair){(int)student, (int)teacher};
+        rest = end + (*end == ',');
+    }
+    return HN_OK;
+}
+
+static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_layer_pair **layers,
+                                 hn_error *err) {
+    *o = hn_distill_options_default();
+    o->alpha = (float)hn_cli_real(cli, "kd-alpha");
+    o->temperature = (float)hn_cli_real(cli, "temperature");
+    o->hidden = (float)hn_cli_real(cli, "hidden");
+    HN_TRY(parse_layers(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err));
+    o->layers = *layers;
+    if (!hn_cli_text(cli, "teacher"))
+        return hn_fail(err, HN_USAGE, "no teacher: name one with --teacher");
+    return HN_OK;
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    hn_session session = {0}, teacher = {0};
+    hn_train_options options;
+    hn_distill_options distill;
+    hn_layer_pair *layers = NULL;
+    hn_train_result result;
+    hn_documents docs = {0}, eval_docs = {0};
+    const char *eval_path = hn_cli_text(cli, "eval");
+    bool exact = strcmp(hn_cli_text(cli, "teacher-numerics"), "f32") == 0;
+    hn_status status = HN_OK;
+    HN_GO(hn_training_options(cli, &options, err));
+    HN_GO(distill_options(cli, &distill, &layers, err));
+    HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
+    HN_GO(hn_session_open(&teacher, cli, hn_cli_text(cli, "teacher"),
+                          exact ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+    distill.teacher = teacher.model;
+    HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
+    if (eval_path)
+        HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
+    HN_GO(hn_train_distill(session.model, &docs, eval_path ? &eval_docs : NULL, &distill, &options,
+                           &cli->progress, &result, err));
+    HN_GO(hn_training_save(cli, session.model, &options, err));
+    status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
+done:
+    hn_free(layers);
+    hn_documents_done(&docs);
+    hn_documents_done(&eval_docs);
+    hn_session_done(&teacher);
+    hn_session_done(&session);
+    return status;
+}
+
+static const hn_option OPTIONS[] = {
+    {"teacher", 0, HN_OPT_TEXT, "MODEL", NULL, "Learn from this model, of the same vocabulary"},
+    {"teacher-numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How the teacher is computed",
+     "f32|int8", 0, 0},
+    {"kd-alpha", 0, HN_OPT_REAL, "X", "0.5",
+     "The teacher's share of the loss; the rest is the text's", NULL, 0, 1},
+    {"temperature", 'T', HN_OPT_REAL, "X", "2", "Temperature of both distributions", NULL, 0.01,
+     100},
+    {"hidden", 0, HN_OPT_REAL, "X", "0", "Weight of the hidden states' term; 0 = none", NULL, 0,
+     1e6},
+    {"hidden-layers", 0, HN_OPT_TEXT, "LIST", NULL,
+     "Student layers and the teacher's that they follow, from 1: 2:4,6:12; otherwise evenly"},
+    HN_OPTION_SUPERVISE,
+    {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
+    {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
+    {0},
+};
+
+const hn_command HN_CMD_DISTILL = {
+    .name = "distill",
+    .args = "STUDENT ROWS",
+    .min_args = 2,
+    .max_args = 2,
+    .summary = "teach a model with a larger one's distributions",
+    .details =
+        "Trains a LoRA adapter (or, with --full, all weights) on rows as hone sft does, but every "
+        "learned token is a whole "
+        "distribution: loss = alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy, and "
+        "with --hidden the squared distance of hidden states, through a projection that is learned "
+        "too where the widths differ. The teacher must have the student's vocabulary.\n\n"
+        "metrics.jsonl has the terms of the loss (ce, kd, hidden); evaluation is by the "
+        "cross-entropy, as hone sft's. Ctrl-C leaves a checkpoint; the same command goes on from "
+        "it, with the same result as without the break.",
+    .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
+    .examples = "hone distill model.gguf train.jsonl --teacher larger.gguf -o run",
+    .run = run,
+};

@@ -1,0 +1,241 @@
+/* Logit distillation: an item is a document; its supervised tokens are learned from the teacher's
+ * distribution as well as from the text. */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "train/kd_teacher.h"
+#include "train/loop.h"
+#include "train/loss_kd.h"
+#include "train/state.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { STREAM_PROJECTION = 4, STATES_ROWS = 256 };
+
+typedef struct distill {
+    const hn_distill_options *o;
+    const hn_documents *docs, *eval;
+    hn_model *student;
+    hn_kd_teacher *teacher;
+    hn_layer_pair *layers; /* (n_layers) none without hidden states */
+    int n_layers;
+    int64_t projection_floats; /* of each pair; 0 where the widths are the same */
+    float *states;             /* (STATES_ROWS, the student's width twice and the teacher's) */
+
+    /* of the pass being computed */
+    const hn_params *params;
+    hn_kd kd;
+    double row_weight;
+    hn_kd_sums sums;
+    double hidden; /* without its factor */
+} distill;
+
+hn_distill_options hn_distill_options_default(void) {
+    return (hn_distill_options){.alpha = 0.5f, .temperature = 2};
+}
+
+static hn_status check(const hn_model *student, const hn_distill_options *o, hn_error *err) {
+    if (!(o->alpha >= 0 && o->alpha <= 1))
+        return hn_fail(err, HN_USAGE, "the teacher's share of the loss is %g: 0 to 1 is possible",
+                       (double)o->alpha);
+    if (!(o->temperature > 0 && isfinite(o->temperature)))
+        return hn_fail(err, HN_USAGE, "temperature %g: a number above 0 is needed",
+                       (double)o->temperature);
+    if (!(o->hidden >= 0 && isfinite(o->hidden)))
+        return hn_fail(err, HN_USAGE, "hidden states' share %g: a number from 0 up is needed",
+                       (double)o->hidden);
+    for (int i = 0; i < o->n_layers; i++) {
+        const hn_layer_pair *pair = &o->layers[i];
+        if (pair->student < 1 || pair->student > student->arch.n_layer || pair->teacher < 1 ||
+            pair->teacher > o->teacher->arch.n_layer)
+            return hn_fail(
+                err, HN_USAGE, "layers %d:%d: the student has 1 to %d, the teacher 1 to %d",
+                pair->student, pair->teacher, student->arch.n_layer, o->teacher->arch.n_layer);
+    }
+    return hn_kd_teacher_check(student, o->teacher, err);
+}
+
+/* Which layers learn from which, and the memory for it. */
+static hn_status map_layers(distill *d, hn_error *err) {
+    const hn_arch *ours = &d->student->arch, *theirs = &d->o->teacher->arch;
+    if (d->o->hidden == 0)
+        return HN_OK;
+    d->n_layers = d->o->n_layers ? d->o->n_layers : ours->n_layer;
+    d->layers = hn_calloc((size_t)d->n_layers, sizeof *d->layers);
+    d->states =
+        hn_malloc(STATES_ROWS * (size_t)(2 * ours->n_embd + theirs->n_embd) * sizeof *d->states);
+    if (!d->layers || !d->states)
+        return hn_fail_no_memory(err, STATES_ROWS * sizeof *d->states);
+    for (int i = 0; i < d->n_layers; i++)
+        if (d->o->n_layers)
+            d->layers[i] = d->o->layers[i];
+        else
+            d->layers[i] = (hn_layer_pair){
+                i + 1, (int)lround((double)(i + 1) * theirs->n_layer / ours->n_layer)};
+    for (int i = 0; i < d->n_layers; i++)
+        d->layers[i].teacher = d->layers[i].teacher < 1 ? 1 : d->layers[i].teacher;
+    if (ours->n_embd != theirs->n_embd)
+        d->projection_floats = (int64_t)ours->n_embd * theirs->n_embd;
+    return HN_OK;
+}
+
+/* Projections begin as torch.nn.Linear's weights do. */
+static void init_projections(void *context, const hn_train_options *options, float *values) {
+    const distill *d = context;
+    hn_rng rng = hn_rng_new(options->seed, STREAM_PROJECTION);
+    float bound = 1.0f / sqrtf((float)d->student->arch.n_embd);
+    for (int64_t i = 0; i < d->n_layers * d->projection_floats; i++)
+        values[i] = bound * (2 * hn_rng_float(&rng) - 1);
+}
+
+static hn_status begin_pass(void *context, const hn_tree *tree, const hn_document *const *docs,
+                            hn_error *err) {
+    distill *d = context;
+    (void)docs;
+    return hn_kd_teacher_begin(d->teacher, tree, err);
+}
+
+static hn_status rows(void *context, const hn_loss_rows *rows, double *value, hn_error *err) {
+    distill *d = context;
+    float *logits;
+    HN_TRY(hn_kd_teacher_logits(d->teacher, rows, &logits, err));
+    hn_loss_kd(&d->kd, rows, logits, &d->sums, value);
+    return HN_OK;
+}
+
+/* One pair's term, some targets at a time. */
+static hn_status pair_states(distill *d, int pair, const hn_loss_states *s, double *value,
+                             hn_error *err) {
+    int64_t dim = s->dim, theirs = d->o->teacher->arch.n_embd;
+    double scale = d->row_weight / (double)(theirs * d->n_layers), sum = 0;
+    size_t at = d->params->extra + (size_t)(pair * d->projection_floats);
+    bool projected = d->projection_floats > 0;
+    float *student = d->states, *d_student = student + STATES_ROWS * dim;
+    hn_hidden h = {.compute = d->student->compute,
+                   .dim = dim,
+                   .teacher_dim = theirs,
+                   .student = student,
+                   .teacher = d_student + STATES_ROWS * dim,
+                   .projection = projected ? d->params->values + at : NULL,
+                   .d_projection = projected ? d->params->grads + at : NULL,
+                   .d_student = s->dx ? d_student : NULL,
+                   .weight = (float)((double)d->o->hidden * scale)};
+    for (int32_t first = 0; first < s->n; first += STATES_ROWS) {
+        const int32_t *row = s->row + first;
+        h.n = s->n - first < STATES_ROWS ? s->n - first : STATES_ROWS;
+        for (int64_t i = 0; i < h.n; i++)
+            memcpy(student + i * dim, s->x + row[i] * dim, (size_t)dim * sizeof *student);
+        hn_kd_teacher_states(d->teacher, d->layers[pair].teacher - 1, first, (int32_t)h.n,
+                             h.teacher);
+        HN_TRY(hn_loss_hidden(&h, &sum, err));
+        for (int64_t i = 0; s->dx && i < h.n; i++)
+            for (int64_t j = 0; j < dim; j++)
+                s->dx[row[i] * dim + j] += d_student[i * dim + j];
+    }
+    *value += sum;
+    d->hidden += sum / (double)d->o->hidden;
+    return HN_OK;
+}
+
+static hn_status states(void *context, const hn_loss_states *states, double *value, hn_error *err) {
+    distill *d = context;
+    for (int i = 0; i < d->n_layers; i++)
+        if (d->layers[i].student == states->layer + 1)
+            HN_TRY(pair_states(d, i, states, value, err));
+    return HN_OK;
+}
+
+/* The loss of passes over `supervised` tokens in all. */
+static hn_loss begin_loss(distill *d, const hn_trainer *trainer, hn_kd kd, uint64_t supervised) {
+    d->params = &trainer->params;
+    d->kd = kd;
+    d->row_weight = 1.0 / (double)supervised;
+    d->sums = (hn_kd_sums){0};
+    d->hidden = 0;
+    return (hn_loss){
+        .context = d, .weight = (float)d->row_weight, .begin = begin_pass, .rows = rows};
+}
+
+static uint64_t line_of(const void *context, uint32_t item) {
+    const distill *d = context;
+    return d->docs->items[item].line;
+}
+
+static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
+                      uint64_t key, hn_step_metrics *m, hn_error *err) {
+    distill *d = context;
+    const hn_document **batch = hn_malloc(n * sizeof *batch);
+    if (!batch)
+        return hn_fail_no_memory(err, n * sizeof *batch);
+    for (size_t i = 0; i < n; i++) {
+        batch[i] = &d->docs->items[items[i]];
+        m->tokens += (uint64_t)batch[i]->n;
+        m->supervised += (uint64_t)batch[i]->n_supervised;
+    }
+    hn_kd kd = {1 - d->o->alpha, d->o->alpha, d->o->temperature};
+    hn_loss loss = begin_loss(d, trainer, kd, m->supervised);
+    loss.states = d->n_layers ? states : NULL;
+    hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true};
+    hn_net_loss sum = {0};
+    hn_status status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
+    m->loss = sum.loss;
+    hn_values_add(&m->values, "ce", d->sums.hard);
+    hn_values_add(&m->values, "kd", d->sums.soft);
+    if (d->n_layers)
+        hn_values_add(&m->values, "hidden", d->hidden);
+    hn_values_add(&m->values, "accuracy", sum.correct / (double)m->supervised);
+    hn_free(batch);
+    return status;
+}
+
+/* The loss is the cross-entropy alone, as that of supervised fine-tuning. */
+static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metrics *m,
+                          hn_error *err) {
+    distill *d = context;
+    hn_loss loss = begin_loss(d, trainer, (hn_kd){1, 0, d->o->temperature}, d->eval->n_supervised);
+    HN_TRY(hn_train_evaluate(trainer, d->eval, &loss, m, err));
+    hn_values_add(&m->values, "kd", d->sums.soft);
+    return HN_OK;
+}
+
+static uint64_t hash_run(const distill *d) {
+    const double own[] = {d->o->alpha, d->o->temperature, d->o->hidden};
+    uint64_t hash = hn_hash64(own, sizeof own, 0);
+    if (d->n_layers)
+        hash = hn_hash64(d->layers, (size_t)d->n_layers * sizeof *d->layers, hash);
+    hash = hn_train_hash_model(d->o->teacher, hash);
+    return hn_train_hash_documents(d->eval, hn_train_hash_documents(d->docs, hash));
+}
+
+hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_documents *eval,
+                           const hn_distill_options *options, const hn_train_options *train,
+                           const hn_progress *progress, hn_train_result *result, hn_error *err) {
+    distill d = {.o = options, .docs = docs, .eval = eval, .student = model};
+    hn_task task = {.context = &d,
+                    .n_items = docs->n,
+                    .path = docs->path,
+                    .evaluates = eval != NULL,
+                    .line = line_of,
+                    .init_extra = init_projections,
+                    .step = step,
+                    .evaluate = evaluate};
+    hn_status status = HN_OK;
+    HN_TRY(check(model, options, err));
+    HN_GO(map_layers(&d, err));
+    if (train->full && d.projection_floats)
+        HN_GO(hn_fail(err, HN_UNSUPPORTED,
+                      "hidden states of width %d and %d need a projection, which all weights of a "
+                      "model can't be trained with: leave the hidden states out, or train an "
+                      "adapter",
+                      model->arch.n_embd, options->teacher->arch.n_embd));
+    HN_GO(hn_kd_teacher_new(&d.teacher, options->teacher, err));
+    task.n_extra = (size_t)(d.n_layers * d.projection_floats);
+    task.data_hash = hash_run(&d);
+    status = hn_train_run(model, &task, train, progress, result, err);
+done:
+    hn_kd_teacher_free(d.teacher);
+    hn_free(d.layers);
+    hn_free(d.states);
+    return status;
+}

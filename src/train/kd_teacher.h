@@ -1,0 +1,27 @@
+/* Where a student's teacher comes from: a second model in the process, which runs forward over the
+ * same tree of documents. */
+#pragma once
+
+#include "data/tree.h"
+#include "model/model.h"
+#include "train/loss.h"
+
+typedef struct hn_kd_teacher hn_kd_teacher;
+
+/* HN_BAD_INPUT unless both models have the same tokens. */
+HN_MUST_CHECK hn_status hn_kd_teacher_check(const hn_model *student, const hn_model *teacher,
+                                            hn_error *err);
+/* Borrows the model. */
+HN_MUST_CHECK hn_status hn_kd_teacher_new(hn_kd_teacher **out, hn_model *model, hn_error *err);
+void hn_kd_teacher_free(hn_kd_teacher *teacher);
+
+/* What follows is about this tree, which stays the caller's. */
+HN_MUST_CHECK hn_status hn_kd_teacher_begin(hn_kd_teacher *teacher, const hn_tree *tree,
+                                            hn_error *err);
+/* (rows->n, n_vocab) logits at the rows of a tile; good until the next call. */
+HN_MUST_CHECK hn_status hn_kd_teacher_logits(hn_kd_teacher *teacher, const hn_loss_rows *rows,
+                                             float **logits, hn_error *err);
+/* What layer `layer` (from 0; the last: after the output norm) gives at the targets [first, first +
+ * n): out (n, n_embd of the teacher). */
+void hn_kd_teacher_states(const hn_kd_teacher *teacher, int layer, int32_t first, int32_t n,
+                          float *out);

@@ -44,8 +44,8 @@ static hn_status check_options(const hn_cli *cli, hn_error *err) {
         return hn_fail(err, HN_USAGE, "--endpoint needs --model NAME");
     if (endpoint && hn_cli_text(cli, "adapter"))
         return hn_fail(err, HN_USAGE, "--adapter goes with --local");
-    if (local && (hn_cli_text(cli, "key-env") || hn_cli_given(cli, "parallel")))
-        return hn_fail(err, HN_USAGE, "--key-env and --parallel go with --endpoint");
+    if (local && hn_cli_text(cli, "key-env"))
+        return hn_fail(err, HN_USAGE, "--key-env goes with --endpoint");
     if (hn_cli_real(cli, "max-cost") > 0 && !priced)
         return hn_fail(err, HN_USAGE, "--max-cost needs --price-in and --price-out");
     if (hn_cli_int(cli, "samples") > 1 && !(hn_cli_real(cli, "temperature") > 0))
@@ -53,6 +53,15 @@ static hn_status check_options(const hn_cli *cli, hn_error *err) {
                        "--samples %d needs a --temperature above 0: the answers would be the same",
                        hn_cli_int(cli, "samples"));
     return HN_OK;
+}
+
+/* An endpoint's limits are soon reached; eight rows are what one reading of the weights pays for.
+ */
+enum { ENDPOINT_PARALLEL = 4, LOCAL_PARALLEL = 8 };
+
+static int parallel_of(const hn_cli *cli, int otherwise) {
+    int n = hn_cli_int(cli, "parallel");
+    return n ? n : otherwise;
 }
 
 static hn_status open_endpoint(generation *g, const hn_cli *cli, hn_error *err) {
@@ -67,7 +76,7 @@ static hn_status open_endpoint(generation *g, const hn_cli *cli, hn_error *err) 
         &(hn_endpoint_options){.url = hn_cli_text(cli, "endpoint"),
                                .key = key,
                                .key_name = name,
-                               .parallel = hn_cli_int(cli, "parallel"),
+                               .parallel = parallel_of(cli, ENDPOINT_PARALLEL),
                                .timeout_s = hn_cli_int(cli, "timeout"),
                                .max_retries = hn_cli_int(cli, "retries")},
         err);
@@ -84,7 +93,8 @@ static hn_status open_teacher(generation *g, const hn_cli *cli, hn_error *err) {
     HN_TRY(hn_session_open(&g->session, cli, local, HN_NUMERICS_INT8, err));
     int trained = g->session.model->arch.n_ctx_train;
     int n_ctx = trained > 0 && trained < HN_SESSION_DEFAULT_CTX ? trained : HN_SESSION_DEFAULT_CTX;
-    return hn_teacher_open_local(&g->teacher, g->session.model, g->session.adapter, n_ctx, err);
+    return hn_teacher_open_local(&g->teacher, g->session.model, g->session.adapter,
+                                 parallel_of(cli, LOCAL_PARALLEL), n_ctx, err);
 }
 
 /* --system is a file's name or the text itself. */
@@ -211,7 +221,8 @@ static const hn_option OPTIONS[] = {
      "An OpenAI-compatible API, such as https://host/v1; the only way to the network"},
     {"model", 0, HN_OPT_TEXT, "NAME", NULL, "The teacher's name at the endpoint"},
     {"key-env", 0, HN_OPT_TEXT, "NAME", NULL, "The environment variable that holds the key"},
-    {"parallel", 0, HN_OPT_INT, "N", "4", "Requests in flight", NULL, 1, 256},
+    {"parallel", 0, HN_OPT_INT, "N", "0",
+     "Questions under way at once; 0 = 4 at an endpoint, 8 with --local", NULL, 0, 256},
     {"timeout", 0, HN_OPT_INT, "S", "120", "Seconds for one answer", NULL, 1, 86400},
     {"retries", 0, HN_OPT_INT, "N", "5", "More tries after a failure that may pass", NULL, 0, 100},
     {"extra", 0, HN_OPT_TEXT, "JSON", NULL,

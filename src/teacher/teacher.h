@@ -44,9 +44,11 @@ typedef struct hn_endpoint_options {
 } hn_endpoint_options;
 HN_MUST_CHECK hn_status hn_teacher_open_endpoint(hn_teacher **out,
                                                  const hn_endpoint_options *options, hn_error *err);
-/* Model and adapter (or NULL) are borrowed; n_ctx: positions for a question and its answer. */
+/* Model and adapter (or NULL) are borrowed; n_ctx: positions for the questions under way and their
+ * answers, together. An answer doesn't depend on `parallel`. */
 HN_MUST_CHECK hn_status hn_teacher_open_local(hn_teacher **out, hn_model *model,
-                                              const hn_adapter *adapter, int n_ctx, hn_error *err);
+                                              const hn_adapter *adapter, int parallel, int n_ctx,
+                                              hn_error *err);
 /* Harmless on NULL. */
 void hn_teacher_free(hn_teacher *teacher);
 

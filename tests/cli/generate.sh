@@ -215,5 +215,11 @@ cp l.rejected.jsonl first
 rm l.jsonl l.rejected.jsonl
 expect "again" 0 "rejected +4" local_teach -n 8 --samples 2 -o l.jsonl
 cmp -s first l.rejected.jsonl && pass "with the same words" || fail "with the same words"
+rm l.rejected.jsonl
+expect "one after the other" 0 "rejected +4" local_teach -n 8 --samples 2 --parallel 1 -o l.jsonl
+sort first >a && sort l.rejected.jsonl | cmp -s - a && pass "the same words again" || fail "the same words again"
+prompts $(seq 40) >prompts.jsonl
+expect "more than the context holds at once" 0 "rejected +40" local_teach -n 50 --parallel 32 -o many.jsonl
+prompts one two >prompts.jsonl
 expect "answers that don't fit the context" 1 "no answer 2" local_teach -n 100000 -o l2.jsonl
 finish

@@ -55,6 +55,7 @@ static hn_status print(const hn_cli *cli, const hn_pipeline_result *result, hn_e
         putchar('\n');
         json_array_foreach (rows, i, row)
             print_place(json_string_value(json_object_get(row, "name")), row, "path");
+        print_place("stopped", result->summary, "stopped");
         print_place("report", result->summary, "report");
         print_place("bundle", result->summary, "bundle");
         if (result->has_verdict)
@@ -104,7 +105,8 @@ const hn_command HN_CMD_RUN = {
     .max_args = 1,
     .summary = "the whole loop from one YAML file",
     .details =
-        "Carries out a recipe: checks the data, teaches the model, merges and quantises it, "
+        "Carries out a recipe: checks the data, teaches the model (sft, then rkd and dpo where the "
+        "recipe has them, with a gate after each), merges and quantises it, "
         "scores every artefact on the golden set, gates them and packs a bundle. Each stage is "
         "kept by the hash of what goes into it: a finished one is used again, and a run that was "
         "stopped, by Ctrl-C or kill -9, goes on with the same command to the same bytes.\n\n"

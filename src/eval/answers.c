@@ -249,3 +249,25 @@ done:
     hn_free(run);
     return status;
 }
+
+const char *hn_answer_spoken(const char *text, const char **thought, size_t *n_thought) {
+    static const char OPEN[] = "<think>", CLOSE[] = "</think>", BLANKS[] = " \t\r\n";
+    const char *at = text + strspn(text, BLANKS), *end = NULL;
+    bool has_thought = !strncmp(at, OPEN, sizeof OPEN - 1);
+    size_t n = 0;
+    if (has_thought) {
+        at += sizeof OPEN - 1;
+        end = strstr(at, CLOSE);
+        n = end ? (size_t)(end - at) : strlen(at);
+    }
+    if (thought) {
+        *thought = has_thought ? at : NULL;
+        *n_thought = n;
+    }
+    if (!has_thought)
+        return text;
+    if (!end)
+        return at + n;
+    end += sizeof CLOSE - 1;
+    return end + strspn(end, BLANKS);
+}

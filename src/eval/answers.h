@@ -25,3 +25,9 @@ HN_MUST_CHECK hn_status hn_answers_generate(hn_model *model, const hn_adapter *a
                                             const hn_answers_options *options,
                                             const hn_progress *progress, hn_answer *answers,
                                             hn_error *err);
+
+/* What an answer says apart from its thought: of "<think>...</think> ..." what follows, without the
+ * blanks before it; "" when the thought never ends; anything else as it is. *thought and
+ * *n_thought, which may be NULL, get what stands in the thought (NULL and 0 without one). All
+ * borrowed from `text`. */
+const char *hn_answer_spoken(const char *text, const char **thought, size_t *n_thought);

@@ -31,6 +31,7 @@ typedef struct eval_run {
     hn_out samples, timing;
     double *assertion_scores; /* room for the row with most assertions */
     int max_tokens;
+    size_t n_unended; /* answers that ended within their thought */
 } eval_run;
 
 typedef struct choice_result {
@@ -167,6 +168,11 @@ static hn_status write_sample(eval_run *run, size_t index, const hn_sample *samp
     if (hn_golden_item_generates(item)) {
         json_object_set_new(row, "log_prob", json_real(run->answers[index].log_prob));
         json_object_set_new(row, "abstained", json_boolean(abstained));
+        const char *thought;
+        size_t n;
+        (void)hn_answer_spoken(run->answers[index].text, &thought, &n);
+        if (thought)
+            json_object_set_new(row, "thought", json_stringn(thought, n));
     }
     json_t *list = json_array();
     for (size_t i = 0; i < item->n_assertions; i++)
@@ -196,6 +202,17 @@ static hn_status write_sample(eval_run *run, size_t index, const hn_sample *samp
 static bool abstains(const eval_run *run, size_t index) {
     const hn_answer *answer = &run->answers[index];
     return answer->text && exp(answer->log_prob) < run->options->abstain_below;
+}
+
+/* What the row's answer says; what it thought is not part of that. */
+static const char *spoken(eval_run *run, size_t index) {
+    const char *text = run->answers[index].text, *thought;
+    size_t n;
+    if (!text)
+        return "";
+    const char *said = hn_answer_spoken(text, &thought, &n);
+    run->n_unended += thought && !thought[n];
+    return said;
 }
 
 /* `measured` rows are answered once more, alone, for their latency. */
@@ -234,9 +251,7 @@ static hn_status run_row(eval_run *run, size_t index, bool measured, hn_sample *
         sample->first_token_ms = (double)first / NS_A_MS;
     }
     bool abstained = abstains(run, index);
-    const char *text = abstained                  ? run->options->abstain_as
-                       : run->answers[index].text ? run->answers[index].text
-                                                  : "";
+    const char *text = abstained ? run->options->abstain_as : spoken(run, index);
     HN_GO(hn_golden_item_score(item, text, chosen.best, run->assertion_scores, &score, err));
     sample->score = score.score;
     sample->passed = score.passed;
@@ -312,6 +327,11 @@ static hn_status run_all(eval_run *run, hn_scores *scores, const hn_progress *pr
         snprintf(detail, sizeof detail, "score %.3f", right / (double)scores->n);
         hn_progress_update(progress, "latency", i + 1, n, "rows", detail);
     }
+    if (run->n_unended)
+        hn_progress_note(progress,
+                         "%zu answers ended within their thought and count as empty: more than %d "
+                         "tokens may be needed (max_tokens)",
+                         run->n_unended, run->max_tokens);
     return hn_scores_summarise(scores, label, err);
 }
 

@@ -1,6 +1,6 @@
-/* `hone run`: a recipe's stages data, sft, merge, quantize, eval, gate and bundle, each keyed by
- * the hash of what goes in (DESIGN.md item 8): a finished one is reused, an interrupted one
- * resumes. */
+/* `hone run`: a recipe's stages data, sft, rkd, dpo, merge, quantize, eval, gate and bundle, each
+ * keyed by the hash of what goes in (DESIGN.md item 8): a finished one is reused, an interrupted
+ * one resumes. */
 #pragma once
 
 #include "base/buf.h"
@@ -20,13 +20,15 @@ typedef struct hn_pipeline_options {
 typedef struct hn_pipeline_result {
     /* {name, run_dir, report, verdict, bundle, rows: [{name, kind, path, size_bytes, n, score, ci,
      * slices: {name: {n, mean, ci}}, kl, flips, answers_changed, prefill_tps, decode_tps, p50_ms,
-     * p95_ms, gate: {verdict, checks}, refused}], stages: [{name, key, reused, seconds}]}. Rows:
-     * the base by prompt alone, the tuned model in float, then the recipe's artefacts. What doesn't
-     * apply to a row is left out. */
+     * p95_ms, gate: {verdict, checks}, refused}], stages: [{name, key, reused, seconds}], stopped}.
+     * Rows: the base by prompt alone, the model in float after each teaching stage ("tuned" where
+     * there is but one), then the recipe's artefacts. What doesn't apply to a row is left out;
+     * `stopped` says why a stage's gate ended the teaching. */
     json_t *summary;
-    /* Of the bundle's artefact; without a bundle the worst of all artefacts. */
+    /* The worst of the gates between the stages and that of the bundle's artefact; without a bundle
+     * of all artefacts. */
     hn_verdict verdict;
-    bool has_verdict; /* false when the recipe lists no artefact */
+    bool has_verdict; /* false when nothing was gated: one stage, no artefact */
 } hn_pipeline_result;
 
 /* Ctrl-C (progress->cancel) returns HN_CANCELLED and leaves something to resume. */
@@ -38,6 +40,6 @@ void hn_pipeline_result_done(hn_pipeline_result *result);
 /* The table for a person: one artefact a line, then slices. `width` in columns. */
 HN_MUST_CHECK hn_status hn_pipeline_table(const json_t *summary, int width, hn_buf *out,
                                           hn_error *err);
-/* report.html: self-contained, from the summary and the lines of metrics.jsonl (an array). */
+/* report.html: self-contained, from the summary and {stage: [lines of metrics.jsonl]}. */
 HN_MUST_CHECK hn_status hn_pipeline_report(const json_t *summary, const json_t *metrics,
                                            hn_buf *out, hn_error *err);

@@ -9,14 +9,19 @@
 #include "pipeline/recipe_reader.h"
 #include "pipeline/yaml_tree.h"
 #include "release/quantise.h"
+#include "train/loss_dpo.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RECIPE_BYTES = 1 << 20, MAX_CANDIDATES = 64 };
-static const char *const SECTIONS[] = {"data", "sft", "artefacts", "eval", "gate", "bundle"};
-enum { N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS };
+enum { MAX_RECIPE_BYTES = 1 << 20 };
+static const char *const SECTIONS[] = {"data",      "sft",  "rkd",  "dpo",
+                                       "artefacts", "eval", "gate", "bundle"};
+enum {
+    N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS,
+    MAX_CANDIDATES = HN_RECIPE_MAX_FIELDS + N_SECTIONS
+};
 
 static hn_status fail_unknown(const hn_recipe_reader *reader, const hn_yaml_node *node,
                               const char *section, const char *const *known, size_t n_known,
@@ -62,13 +67,25 @@ static hn_status read_members(const hn_recipe_reader *reader, const hn_yaml_node
     return HN_OK;
 }
 
+static const hn_yaml_node *member(const hn_yaml_node *map, const char *key) {
+    for (const hn_yaml_node *node = map->first; node; node = node->next)
+        if (!strcmp(node->key, key))
+            return node;
+    return NULL;
+}
+
+/* What a stage needs that the recipe doesn't have is not missed. */
+static bool is_left_out(const hn_yaml_node *at, const char *section) {
+    return (!strcmp(section, "rkd") || !strcmp(section, "dpo")) && !member(at, section);
+}
+
 static hn_status apply_defaults(const hn_recipe_reader *reader, const hn_yaml_node *at,
                                 const hn_field *fields, size_t n_fields, void *object,
                                 const bool *seen, hn_error *err) {
     for (size_t i = 0; i < n_fields; i++) {
         if (seen[i])
             continue;
-        if (fields[i].required)
+        if (fields[i].required && !is_left_out(at, fields[i].section))
             return hn_recipe_fail(reader, at, err, "'%s%s%s' is missing", fields[i].section,
                                   fields[i].section[0] ? "." : "", fields[i].key);
         if (!fields[i].fallback)
@@ -144,13 +161,6 @@ static hn_status read_artefacts(const hn_recipe_reader *reader, const hn_yaml_no
     return HN_OK;
 }
 
-static const hn_yaml_node *member(const hn_yaml_node *map, const char *key) {
-    for (const hn_yaml_node *node = map->first; node; node = node->next)
-        if (!strcmp(node->key, key))
-            return node;
-    return NULL;
-}
-
 static hn_status check_bundle(const hn_recipe_reader *reader, const hn_yaml_node *root,
                               hn_error *err) {
     hn_recipe *recipe = reader->recipe;
@@ -219,6 +229,23 @@ static hn_status check_constraint(const hn_recipe_reader *reader, const hn_yaml_
     return HN_OK;
 }
 
+/* Which stages there are, and that what dpo is asked for makes sense. */
+static hn_status check_teaching(const hn_recipe_reader *reader, const hn_yaml_node *root,
+                                hn_error *err) {
+    hn_recipe *recipe = reader->recipe;
+    const hn_yaml_node *dpo = member(root, "dpo");
+    recipe->sft.wanted = true;
+    recipe->rkd.wanted = member(root, "rkd") != NULL;
+    recipe->dpo.wanted = dpo != NULL;
+    hn_dpo loss = {.kind = (hn_dpo_kind)recipe->preference.loss,
+                   .beta = (float)recipe->preference.beta,
+                   .label_smoothing = (float)recipe->preference.label_smoothing};
+    hn_error why = {0};
+    if (dpo && hn_dpo_check(&loss, &why) != HN_OK)
+        return hn_recipe_fail(reader, dpo, err, "%s", why.message);
+    return HN_OK;
+}
+
 static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node *root,
                              hn_error *err) {
     bool seen[MAX_CANDIDATES] = {0};
@@ -237,6 +264,7 @@ static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node 
                                 recipe, seen, err));
     }
     HN_TRY(apply_defaults(reader, root, HN_RECIPE_FIELDS, HN_RECIPE_N_FIELDS, recipe, seen, err));
+    HN_TRY(check_teaching(reader, root, err));
     HN_TRY(check_abstention(reader, root, err));
     HN_TRY(check_constraint(reader, root, err));
     return check_bundle(reader, root, err);
@@ -279,4 +307,24 @@ hn_status hn_recipe_read(hn_recipe *recipe, const char *path, hn_error *err) {
 void hn_recipe_done(hn_recipe *recipe) {
     hn_arena_done(&recipe->arena);
     *recipe = (hn_recipe){0};
+}
+
+const char *hn_teaching_name(hn_teaching stage) {
+    static const char *const NAMES[] = {"sft", "rkd", "dpo"};
+    return NAMES[stage];
+}
+
+const hn_recipe_training *hn_recipe_training_of(const hn_recipe *recipe, hn_teaching stage) {
+    return stage == HN_TEACH_SFT   ? &recipe->sft
+           : stage == HN_TEACH_RKD ? &recipe->rkd
+                                   : &recipe->dpo;
+}
+
+bool hn_recipe_teaches(const hn_recipe *recipe, hn_teaching stage) {
+    return hn_recipe_training_of(recipe, stage)->wanted;
+}
+
+const hn_recipe_files *hn_recipe_rows(const hn_recipe *recipe, hn_teaching stage) {
+    return stage == HN_TEACH_SFT ? &recipe->data.train
+                                 : &hn_recipe_training_of(recipe, stage)->train;
 }

@@ -31,8 +31,15 @@ typedef struct hn_recipe_files {
     int n;
 } hn_recipe_files;
 
-/* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone. */
+/* The stages that teach, in their order. sft is always there; the others where the recipe has
+ * their section. */
+typedef enum hn_teaching { HN_TEACH_SFT, HN_TEACH_RKD, HN_TEACH_DPO, HN_TEACH_COUNT } hn_teaching;
+
+/* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone: a later stage goes on
+ * from the adapter before. */
 typedef struct hn_recipe_training {
+    bool wanted;           /* the recipe has the section */
+    hn_recipe_files train; /* rkd and dpo; the rows of sft are data.train */
     int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
         seed;
     double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
@@ -54,7 +61,7 @@ typedef struct hn_recipe {
     char *base; /* GGUF file or Hugging Face folder */
 
     struct {
-        hn_recipe_files train; /* of the first stage, sft */
+        hn_recipe_files train; /* of sft */
         char *golden;
         char *system;      /* NULL = none */
         double eval_share; /* of the training rows, held out for the loss curve */
@@ -63,7 +70,12 @@ typedef struct hn_recipe {
         int64_t seed;
     } data;
 
-    hn_recipe_training sft;
+    hn_recipe_training sft, rkd, dpo;
+    struct {
+        int loss; /* hn_dpo_kind */
+        double beta, label_smoothing;
+        int reference; /* 0 = the adapter that dpo starts from, 1 = the base without one */
+    } preference;
 
     hn_recipe_artefact artefacts[HN_RECIPE_MAX_ARTEFACTS];
     int n_artefacts;
@@ -79,7 +91,7 @@ typedef struct hn_recipe {
     } eval;
 
     struct {
-        double max_quality_drop, min_quality, max_p95_ms;
+        double max_quality_drop, max_stage_drop, min_quality, max_p95_ms;
         int latency; /* 0 = whole response, 1 = first token */
     } gate;
 
@@ -100,3 +112,8 @@ HN_MUST_CHECK hn_status hn_recipe_parse(hn_recipe *recipe, const char *text, siz
                                         const char *where, const char *dir, bool check_files,
                                         hn_error *err);
 void hn_recipe_done(hn_recipe *recipe);
+
+const char *hn_teaching_name(hn_teaching stage); /* "sft", "rkd", "dpo": also the section */
+bool hn_recipe_teaches(const hn_recipe *recipe, hn_teaching stage);
+const hn_recipe_training *hn_recipe_training_of(const hn_recipe *recipe, hn_teaching stage);
+const hn_recipe_files *hn_recipe_rows(const hn_recipe *recipe, hn_teaching stage);

@@ -51,6 +51,20 @@ const hn_field HN_RECIPE_FIELDS[] = {
      .choices = "completion|assistant|all"},
     TRAINING_KEYS(sft, "2e-4", "1"),
 
+    {"rkd", "train", HN_FIELD_FILES, AT(rkd.train), NULL, true},
+    {"rkd", "supervise", HN_FIELD_CHOICE, AT(rkd.supervise), "completion",
+     .choices = "completion|assistant|all"},
+    TRAINING_KEYS(rkd, "2e-4", "1"),
+
+    {"dpo", "train", HN_FIELD_FILES, AT(dpo.train), NULL, true},
+    {"dpo", "loss", HN_FIELD_CHOICE, AT(preference.loss), "sigmoid",
+     .choices = "sigmoid|robust|ipo"},
+    {"dpo", "beta", HN_FIELD_REAL, AT(preference.beta), "0.1", false, 1e-6, 1e3},
+    {"dpo", "label_smoothing", HN_FIELD_REAL, AT(preference.label_smoothing), "0", false, 0, 0.5},
+    {"dpo", "reference", HN_FIELD_CHOICE, AT(preference.reference), "start",
+     .choices = "start|base"},
+    TRAINING_KEYS(dpo, "5e-6", "1"),
+
     {"eval", "max_tokens", HN_FIELD_INT, AT(eval.max_tokens), "64", false, 1, 65536},
     {"eval", "prompt_only", HN_FIELD_TEXT, AT(eval.prompt_only)},
     {"eval", "kl_chunks", HN_FIELD_INT, AT(eval.kl_chunks), "8", false, 0, 1e6},
@@ -62,6 +76,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"eval", "bench", HN_FIELD_BOOL, AT(eval.bench), "true"},
 
     {"gate", "max_quality_drop", HN_FIELD_REAL, AT(gate.max_quality_drop), "0.02", false, 0, 1},
+    {"gate", "max_stage_drop", HN_FIELD_REAL, AT(gate.max_stage_drop), "0.02", false, 0, 1},
     {"gate", "min_quality", HN_FIELD_REAL, AT(gate.min_quality), "0", false, 0, 1},
     {"gate", "max_p95_ms", HN_FIELD_REAL, AT(gate.max_p95_ms), "0", false, 0, 1e9},
     {"gate", "latency", HN_FIELD_CHOICE, AT(gate.latency), "response",
@@ -71,6 +86,8 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"bundle", "min_runtime_version", HN_FIELD_NAME, AT(bundle.min_runtime_version), "0.1.0"},
 };
 const size_t HN_RECIPE_N_FIELDS = sizeof HN_RECIPE_FIELDS / sizeof *HN_RECIPE_FIELDS;
+_Static_assert(sizeof HN_RECIPE_FIELDS / sizeof *HN_RECIPE_FIELDS <= HN_RECIPE_MAX_FIELDS,
+               "raise HN_RECIPE_MAX_FIELDS");
 
 #undef AT
 #define AT(member) offsetof(hn_recipe_artefact, member)

@@ -23,11 +23,12 @@ typedef struct hn_field {
     hn_field_type type;
     size_t offset;
     const char *fallback; /* as written in YAML; NULL = none (text: NULL) */
-    bool required;
+    bool required;        /* in a section that is there, or must be */
     double min, max;
     const char *choices;
 } hn_field;
 
+enum { HN_RECIPE_MAX_FIELDS = 256 };
 extern const hn_field HN_RECIPE_FIELDS[];
 extern const size_t HN_RECIPE_N_FIELDS;
 extern const hn_field HN_ARTEFACT_FIELDS[]; /* offsets into hn_recipe_artefact */

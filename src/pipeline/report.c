@@ -86,7 +86,8 @@ static void artefact_table(hn_buf *out, const json_t *rows) {
     hn_buf_puts(
         out,
         "<h2>Artefacts</h2><p class=\"dim\">Score with its 95 % "
-        "interval; KL and flips against the tuned float model; speed in tokens a "
+        "interval; KL and flips against the taught float model, of a teaching stage against the "
+        "stage before; speed in tokens a "
         "second.</p><div "
         "class=\"scroll\"><table><thead><tr><th>artefact</th><th>gate</th><th>score</th>"
         "<th>KL</th><th>flips</th><th>size MB</th><th>prefill</th><th>decode</th><th>p95 ms</th>"
@@ -162,7 +163,8 @@ static void gate_table(hn_buf *out, const json_t *rows) {
     const json_t *row, *check;
     hn_buf_puts(out, "<h2>Gate</h2><p class=\"dim\">Each bound is one-sided "
                      "95 %: a check passes when the bound itself keeps to the limit, and is "
-                     "inconclusive when there are too few rows to tell.</p><div "
+                     "inconclusive when there are too few rows to tell. Between teaching stages "
+                     "(stage_drop) the value decides.</p><div "
                      "class=\"scroll\"><table><thead><tr><th>"
                      "artefact</th><th>check</th><th>value</th><th>bounds</th><th>limit</th><th>n"
                      "</th><th>verdict</th></tr></thead><tbody>\n");
@@ -199,6 +201,20 @@ static void stage_table(hn_buf *out, const json_t *stages) {
     hn_buf_puts(out, "</tbody></table></div>\n");
 }
 
+static void training(hn_buf *out, const json_t *metrics) {
+    const char *stage;
+    json_t *lines;
+    hn_buf_puts(out, "<h2>Training</h2>\n");
+    json_object_foreach ((json_t *)(uintptr_t)metrics, stage, lines) {
+        if (json_object_size(metrics) > 1) {
+            hn_buf_puts(out, "<h3>");
+            hn_html_text(out, stage);
+            hn_buf_puts(out, "</h3>\n");
+        }
+        hn_html_loss_curve(out, lines);
+    }
+}
+
 static void head(hn_buf *out, const json_t *summary) {
     hn_buf_puts(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
@@ -212,6 +228,11 @@ static void head(hn_buf *out, const json_t *summary) {
     const char *verdict = text_of(summary, "verdict");
     if (verdict[0]) {
         hn_buf_printf(out, "<p>Gate: <span class=\"%s\">%s</span></p>\n", verdict, verdict);
+    }
+    if (text_of(summary, "stopped")[0]) {
+        hn_buf_puts(out, "<p><span class=\"fail\">Stopped</span>: ");
+        hn_html_text(out, text_of(summary, "stopped"));
+        hn_buf_puts(out, "</p>\n");
     }
     if (text_of(summary, "bundle")[0]) {
         hn_buf_puts(out, "<p>Release bundle: <code>");
@@ -227,8 +248,7 @@ hn_status hn_pipeline_report(const json_t *summary, const json_t *metrics, hn_bu
     artefact_table(out, rows);
     slice_table(out, rows);
     gate_table(out, rows);
-    hn_buf_puts(out, "<h2>Training</h2>\n");
-    hn_html_loss_curve(out, metrics);
+    training(out, metrics);
     stage_table(out, json_object_get(summary, "stages"));
     hn_buf_puts(out, "</body></html>\n");
     return hn_buf_check(out, err);

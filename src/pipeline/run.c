@@ -84,7 +84,8 @@ void hn_run_close(hn_run *run) {
     hn_model_free(run->float_slot.model);
     hn_model_free(run->other_slot.model);
     hn_stage_done(&run->data);
-    hn_stage_done(&run->sft);
+    for (int i = 0; i < HN_TEACH_COUNT; i++)
+        hn_stage_done(&run->taught[i]);
     for (int i = 0; i < HN_RECIPE_MAX_ARTEFACTS; i++)
         hn_stage_done(&run->artefacts[i]);
     for (int i = 0; i < HN_RUN_MAX_ROWS; i++) {
@@ -96,6 +97,13 @@ void hn_run_close(hn_run *run) {
     if (run->lock >= 0)
         close(run->lock);
     *run = (hn_run){.lock = -1};
+}
+
+const char *hn_run_rows_name(hn_teaching stage, bool heldout) {
+    static const char *const NAMES[][2] = {{"train.jsonl", "heldout.jsonl"},
+                                           {"rkd-train.jsonl", "rkd-heldout.jsonl"},
+                                           {"dpo-train.jsonl", "dpo-heldout.jsonl"}};
+    return NAMES[stage][heldout];
 }
 
 json_t *hn_run_inputs(const char *stage, int revision) {

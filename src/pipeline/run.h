@@ -5,7 +5,8 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/stage.h"
 
-enum { HN_RUN_EXTRA_ROWS = 2, HN_RUN_MAX_ROWS = HN_RECIPE_MAX_ARTEFACTS + HN_RUN_EXTRA_ROWS };
+/* The base, a row a teaching stage, the artefacts. */
+enum { HN_RUN_MAX_ROWS = 1 + HN_TEACH_COUNT + HN_RECIPE_MAX_ARTEFACTS };
 
 /* One line of the table: a model as it would be used. Strings are owned by the run's arena. */
 typedef struct hn_run_row {
@@ -19,6 +20,8 @@ typedef struct hn_run_row {
     hn_numerics numerics;
     uint64_t size_bytes;
     bool is_artefact; /* of the recipe: measured, gated */
+    bool is_untimed;  /* scores alone: another row is as fast */
+    bool is_gated;    /* `verdict` holds */
     char *refused;    /* why there is none, e.g. the adapter was lost; NULL = it is there */
     hn_stage eval;    /* samples.jsonl, timing.jsonl */
     json_t *summary;  /* the row of hn_pipeline_result.summary; owned */
@@ -35,11 +38,14 @@ typedef struct hn_run {
     const char *isa; /* as given, or NULL */
     const char *isa_name;
     char base_hash[65], adapter_hash[65], golden_hash[65];
-    hn_stage data, sft;
+    hn_stage data, taught[HN_TEACH_COUNT];
+    const hn_stage *adapter_stage; /* the newest of `taught`; NULL before the first */
     hn_stage artefacts[HN_RECIPE_MAX_ARTEFACTS];
     hn_run_row rows[HN_RUN_MAX_ROWS];
     int n_rows;
-    json_t *stages; /* [{name, key, reused, seconds}] */
+    int reference;       /* index of the row that artefacts are compared with: the last taught */
+    const char *stopped; /* why teaching ended before its last stage; NULL = it didn't */
+    json_t *stages;      /* [{name, key, reused, seconds}] */
     /* Opened when a stage has work to do: the base in f32 (training, the float reference), and
      * whatever is measured. */
     struct hn_run_model {
@@ -77,7 +83,13 @@ HN_MUST_CHECK hn_status hn_run_hash_path(const char *path, char hex[65], hn_erro
 
 /* The stages, in order. Each fills its part of the run. */
 HN_MUST_CHECK hn_status hn_run_data(hn_run *run, hn_error *err);
-HN_MUST_CHECK hn_status hn_run_sft(hn_run *run, hn_error *err);
+/* The file of the data stage that holds a teaching stage's rows. */
+const char *hn_run_rows_name(hn_teaching stage, bool heldout);
+/* Goes on from run->adapter_stage, and becomes it. */
+HN_MUST_CHECK hn_status hn_run_teach(hn_run *run, hn_teaching which, hn_error *err);
+/* May teaching go on after `row`, or has it lost too much of what the row before it could do? */
+HN_MUST_CHECK hn_status hn_run_stage_gate(hn_run *run, const hn_run_row *before, hn_run_row *row,
+                                          hn_error *err);
 HN_MUST_CHECK hn_status hn_run_artefact(hn_run *run, int index, hn_error *err);
 /* Scores, KL, speed of one row. */
 HN_MUST_CHECK hn_status hn_run_measure(hn_run *run, hn_run_row *row, hn_error *err);

@@ -154,7 +154,7 @@ static hn_status make(hn_run *run, const hn_recipe_artefact *artefact, const hn_
     hn_checkpoint ckpt = {0};
     hn_adapter *adapter = NULL;
     hn_dtype dtype;
-    char *from = hn_stage_path(&run->sft, "adapter"), *to = NULL;
+    char *from = hn_stage_path(run->adapter_stage, "adapter"), *to = NULL;
     hn_status status;
     HN_TRY(hn_checkpoint_open(&ckpt, run->recipe->base, err));
     if (!from) {

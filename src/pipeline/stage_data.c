@@ -1,10 +1,10 @@
-/* Stage "data": training and golden rows checked, overlap refused, a part held out for the loss
- * curve. Writes train.jsonl, heldout.jsonl, golden.jsonl and data.json. */
+/* Stage "data": the rows of every teaching stage and the golden rows checked, overlap refused, a
+ * part held out for the loss curves. Writes golden.jsonl, data.json, and of each teaching stage
+ * what hn_run_rows_name says. */
 #include "pipeline/run.h"
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "data/records.h"
@@ -17,21 +17,54 @@
 
 enum { REVISION = 1, MIN_ROWS_TO_SPLIT = 20, MAX_GOLDEN_BYTES = 1 << 30 };
 
-typedef struct data_work {
-    hn_run *run;
+/* What one stage learns from. */
+typedef struct row_set {
+    hn_teaching stage;
+    const hn_recipe_files *from;
     hn_records files[HN_RECIPE_MAX_TRAIN_FILES];
-    hn_golden golden;
-    size_t n, n_bad; /* training rows over all files */
+    size_t n, n_bad; /* rows over all files */
     size_t n_heldout;
     bool *heldout; /* [n] */
+} row_set;
+
+typedef struct data_work {
+    hn_run *run;
+    hn_golden golden;
+    row_set sets[HN_TEACH_COUNT];
+    int n_sets;
 } data_work;
 
-static const hn_record *record_at(const data_work *work, size_t i, const char **path) {
+static const hn_record *record_at(const row_set *set, size_t i, const char **path) {
     int file = 0;
-    while (i >= work->files[file].n)
-        i -= work->files[file++].n;
-    *path = work->files[file].path;
-    return &work->files[file].items[i];
+    while (i >= set->files[file].n)
+        i -= set->files[file++].n;
+    *path = set->files[file].path;
+    return &set->files[file].items[i];
+}
+
+/* A file put under the wrong stage is said here, not after the stages before have been taught. */
+static hn_status check_shapes(const row_set *set, hn_error *err) {
+    size_t n_thoughts = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        const char *path;
+        const hn_record *record = record_at(set, i, &path);
+        bool is_pair = record->kind == HN_RECORD_PREFERENCE;
+        n_thoughts += record->kind == HN_RECORD_THOUGHT;
+        if (set->stage == HN_TEACH_DPO && !is_pair)
+            return hn_fail(err, HN_BAD_INPUT,
+                           "%s:%llu: stage dpo learns from {prompt, chosen, rejected}", path,
+                           (unsigned long long)record->line);
+        if (set->stage == HN_TEACH_RKD && is_pair)
+            return hn_fail(err, HN_BAD_INPUT,
+                           "%s:%llu: a preference: its place is the recipe's dpo section", path,
+                           (unsigned long long)record->line);
+    }
+    if (set->stage == HN_TEACH_RKD && !n_thoughts)
+        return hn_fail(err, HN_BAD_INPUT,
+                       "%s: stage rkd learns from {instruction, thought, response}, and no row has "
+                       "a thought",
+                       set->from->path[0]);
+    return HN_OK;
 }
 
 /* What the user says in a conversation: that is what a golden row must not have in common. */
@@ -55,9 +88,10 @@ static hn_status user_text(const json_t *messages, char **out, hn_error *err) {
     return status;
 }
 
-static hn_status report_overlap(const data_work *work, const hn_overlap *found, hn_error *err) {
+static hn_status report_overlap(const data_work *work, const row_set *set, const hn_overlap *found,
+                                hn_error *err) {
     const char *path;
-    const hn_record *record = record_at(work, found->a, &path);
+    const hn_record *record = record_at(set, found->a, &path);
     return hn_fail(err, HN_BAD_INPUT,
                    "%s:%llu is a %scopy of the training row %s:%llu (similarity %.2f), and %zu of "
                    "%zu golden rows have one: a score on them says nothing. Take the copies out of "
@@ -67,18 +101,18 @@ static hn_status report_overlap(const data_work *work, const hn_overlap *found, 
                    found->similarity, found->n_rows, work->golden.n);
 }
 
-static hn_status check_overlap(const data_work *work, hn_error *err) {
-    char **train = hn_calloc(work->n, sizeof *train);
+static hn_status check_overlap(const data_work *work, const row_set *set, hn_error *err) {
+    char **train = hn_calloc(set->n, sizeof *train);
     char **golden = hn_calloc(work->golden.n, sizeof *golden);
     hn_overlap found;
     hn_status status = HN_OK;
     if (!train || !golden) {
-        status = hn_fail_no_memory(err, work->n * sizeof *train);
+        status = hn_fail_no_memory(err, set->n * sizeof *train);
         goto done;
     }
-    for (size_t i = 0; i < work->n; i++) {
+    for (size_t i = 0; i < set->n; i++) {
         const char *path;
-        json_t *messages = hn_record_messages(record_at(work, i, &path), NULL, true);
+        json_t *messages = hn_record_messages(record_at(set, i, &path), NULL, true);
         status = messages ? user_text(messages, &train[i], err) : hn_fail_no_memory(err, 256);
         json_decref(messages);
         if (status != HN_OK)
@@ -86,12 +120,12 @@ static hn_status check_overlap(const data_work *work, hn_error *err) {
     }
     for (size_t i = 0; i < work->golden.n; i++)
         HN_GO(user_text(work->golden.items[i].messages, &golden[i], err));
-    HN_GO(hn_overlap_find((const char *const *)train, work->n, (const char *const *)golden,
+    HN_GO(hn_overlap_find((const char *const *)train, set->n, (const char *const *)golden,
                           work->golden.n, work->run->recipe->data.near_copy, &found, err));
     if (found.n_rows)
-        status = report_overlap(work, &found, err);
+        status = report_overlap(work, set, &found, err);
 done:
-    for (size_t i = 0; train && i < work->n; i++)
+    for (size_t i = 0; train && i < set->n; i++)
         hn_free(train[i]);
     for (size_t i = 0; golden && i < work->golden.n; i++)
         hn_free(golden[i]);
@@ -100,39 +134,38 @@ done:
     return status;
 }
 
-static hn_status choose_heldout(data_work *work, hn_error *err) {
-    work->heldout = hn_calloc(work->n, sizeof *work->heldout);
-    uint32_t *order = hn_malloc(work->n * sizeof *order);
-    if (!work->heldout || !order) {
+static hn_status choose_heldout(const hn_recipe *recipe, row_set *set, hn_error *err) {
+    set->heldout = hn_calloc(set->n, sizeof *set->heldout);
+    uint32_t *order = hn_malloc(set->n * sizeof *order);
+    if (!set->heldout || !order) {
         hn_free(order);
-        return hn_fail_no_memory(err, work->n * sizeof *order);
+        return hn_fail_no_memory(err, set->n * sizeof *order);
     }
-    const hn_recipe *recipe = work->run->recipe;
-    if (work->n >= MIN_ROWS_TO_SPLIT)
-        work->n_heldout = (size_t)ceil(recipe->data.eval_share * (double)work->n);
-    for (size_t i = 0; i < work->n; i++)
+    if (set->n >= MIN_ROWS_TO_SPLIT)
+        set->n_heldout = (size_t)ceil(recipe->data.eval_share * (double)set->n);
+    for (size_t i = 0; i < set->n; i++)
         order[i] = (uint32_t)i;
-    hn_rng rng = hn_rng_new((uint64_t)recipe->data.seed, 0);
-    hn_rng_shuffle(&rng, order, (uint32_t)work->n);
-    for (size_t i = 0; i < work->n_heldout; i++)
-        work->heldout[order[i]] = true;
+    hn_rng rng = hn_rng_new((uint64_t)recipe->data.seed, (uint64_t)set->stage);
+    hn_rng_shuffle(&rng, order, (uint32_t)set->n);
+    for (size_t i = 0; i < set->n_heldout; i++)
+        set->heldout[order[i]] = true;
     hn_free(order);
     return HN_OK;
 }
 
-static hn_status write_rows(const data_work *work, const hn_stage *stage, const char *name,
-                            bool heldout, hn_error *err) {
-    char *path = hn_stage_path(stage, name);
+static hn_status write_rows(const row_set *set, const hn_stage *stage, bool heldout,
+                            hn_error *err) {
+    char *path = hn_stage_path(stage, hn_run_rows_name(set->stage, heldout));
     hn_out out = {0};
     hn_status status = HN_OK;
     if (!path)
         return hn_fail_no_memory(err, 256);
     HN_GO(hn_out_open(&out, path, err));
-    for (size_t i = 0; i < work->n; i++) {
+    for (size_t i = 0; i < set->n; i++) {
         const char *file;
-        if (work->heldout[i] != heldout)
+        if (set->heldout[i] != heldout)
             continue;
-        char *text = json_dumps(record_at(work, i, &file)->row, JSON_COMPACT);
+        char *text = json_dumps(record_at(set, i, &file)->row, JSON_COMPACT);
         if (!text) {
             status = hn_fail_no_memory(err, 1024);
             goto done;
@@ -161,55 +194,86 @@ done:
     return status;
 }
 
-static hn_status write_outputs(const data_work *work, const hn_stage *stage, hn_error *err) {
-    HN_TRY(write_rows(work, stage, "train.jsonl", false, err));
-    HN_TRY(write_rows(work, stage, "heldout.jsonl", true, err));
-    HN_TRY(copy_golden(work, stage, err));
-    json_t *counts =
-        json_pack("{s:I, s:I, s:I, s:I}", "n_train", (json_int_t)(work->n - work->n_heldout),
-                  "n_heldout", (json_int_t)work->n_heldout, "n_golden", (json_int_t)work->golden.n,
-                  "n_bad", (json_int_t)work->n_bad);
-    char *path = hn_stage_path(stage, "data.json");
-    hn_status status =
-        counts && path ? hn_json_write(path, counts, err) : hn_fail_no_memory(err, 256);
-    json_decref(counts);
-    hn_free(path);
-    return status;
+static json_t *counts_of(const row_set *set) {
+    return json_pack("{s:I, s:I, s:I}", "n_train", (json_int_t)(set->n - set->n_heldout),
+                     "n_heldout", (json_int_t)set->n_heldout, "n_bad", (json_int_t)set->n_bad);
 }
 
-static hn_status make(data_work *work, const hn_stage *stage, hn_error *err) {
+/* The counts of sft stand at the top, those of the later stages under their names. */
+static hn_status write_counts(const data_work *work, const hn_stage *stage, hn_error *err) {
+    json_t *counts = counts_of(&work->sets[0]);
+    bool failed = json_object_set_new(counts, "n_golden", json_integer((json_int_t)work->golden.n));
+    for (int i = 1; i < work->n_sets; i++)
+        failed = json_object_set_new(counts, hn_teaching_name(work->sets[i].stage),
+                                     counts_of(&work->sets[i])) ||
+                 failed;
+    if (!failed)
+        return hn_stage_write_json(stage, "data.json", counts, err);
+    json_decref(counts);
+    return hn_fail_no_memory(err, 256);
+}
+
+static hn_status read_set(const data_work *work, row_set *set, hn_error *err) {
     const hn_recipe *recipe = work->run->recipe;
-    for (int i = 0; i < recipe->data.train.n; i++) {
-        HN_TRY(hn_records_read(&work->files[i], recipe->data.train.path[i], recipe->data.skip_bad,
+    const char *name = hn_teaching_name(set->stage);
+    for (int i = 0; i < set->from->n; i++) {
+        HN_TRY(hn_records_read(&set->files[i], set->from->path[i], recipe->data.skip_bad,
                                work->run->progress, err));
-        work->n += work->files[i].n;
-        work->n_bad += work->files[i].n_bad;
+        set->n += set->files[i].n;
+        set->n_bad += set->files[i].n_bad;
     }
-    if (!work->n || work->n > UINT32_MAX)
-        return hn_fail(err, HN_BAD_INPUT, "%s: %zu training rows", recipe->data.train.path[0],
-                       work->n);
-    HN_TRY(hn_golden_read(&work->golden, recipe->data.golden, err));
+    if (!set->n || set->n > UINT32_MAX)
+        return hn_fail(err, HN_BAD_INPUT, "%s: %zu rows for %s", set->from->path[0], set->n, name);
+    HN_TRY(check_shapes(set, err));
     if (recipe->data.near_copy > 0)
-        HN_TRY(check_overlap(work, err));
-    HN_TRY(choose_heldout(work, err));
-    HN_TRY(write_outputs(work, stage, err));
+        HN_TRY(check_overlap(work, set, err));
+    HN_TRY(choose_heldout(recipe, set, err));
     hn_progress_note(work->run->progress,
-                     "data: %zu rows to train on, %zu held out, %zu left out as bad, %zu golden",
-                     work->n - work->n_heldout, work->n_heldout, work->n_bad, work->golden.n);
+                     "data: %zu rows for %s, %zu held out, %zu left out as bad",
+                     set->n - set->n_heldout, name, set->n_heldout, set->n_bad);
     return HN_OK;
 }
 
-static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err) {
-    json_t *inputs = hn_run_inputs("data", REVISION), *train = json_array();
+static hn_status make(data_work *work, const hn_stage *stage, hn_error *err) {
+    HN_TRY(hn_golden_read(&work->golden, work->run->recipe->data.golden, err));
+    for (int i = 0; i < work->n_sets; i++) {
+        HN_TRY(read_set(work, &work->sets[i], err));
+        HN_TRY(write_rows(&work->sets[i], stage, false, err));
+        HN_TRY(write_rows(&work->sets[i], stage, true, err));
+    }
+    HN_TRY(copy_golden(work, stage, err));
+    HN_TRY(write_counts(work, stage, err));
+    hn_progress_note(work->run->progress, "data: %zu golden rows", work->golden.n);
+    return HN_OK;
+}
+
+static hn_status add_files(const hn_recipe_files *files, const char *name, json_t *inputs,
+                           hn_error *err) {
+    json_t *sums = json_array();
     char hex[HN_SHA256_HEX];
     hn_status status = HN_OK;
-    for (int i = 0; i < recipe->data.train.n; i++) {
-        HN_GO(hn_sha256_file(recipe->data.train.path[i], hex, err));
-        json_array_append_new(train, json_string(hex));
+    for (int i = 0; i < files->n && status == HN_OK; i++) {
+        status = hn_sha256_file(files->path[i], hex, err);
+        if (status == HN_OK && json_array_append_new(sums, json_string(hex)))
+            status = hn_fail_no_memory(err, sizeof hex);
     }
+    if (status == HN_OK && json_object_set(inputs, name, sums))
+        status = hn_fail_no_memory(err, 256);
+    json_decref(sums);
+    return status;
+}
+
+static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err) {
+    json_t *inputs = hn_run_inputs("data", REVISION);
+    char hex[HN_SHA256_HEX];
+    hn_status status;
+    HN_GO(add_files(&recipe->data.train, "train", inputs, err));
+    for (int t = HN_TEACH_SFT + 1; t < HN_TEACH_COUNT; t++)
+        if (hn_recipe_teaches(recipe, (hn_teaching)t))
+            HN_GO(add_files(hn_recipe_rows(recipe, (hn_teaching)t),
+                            hn_teaching_name((hn_teaching)t), inputs, err));
     HN_GO(hn_sha256_file(recipe->data.golden, hex, err));
-    if (!inputs || json_object_set(inputs, "train", train) ||
-        json_object_set_new(inputs, "golden", json_string(hex)) ||
+    if (json_object_set_new(inputs, "golden", json_string(hex)) ||
         json_object_set_new(inputs, "eval_share", json_real(recipe->data.eval_share)) ||
         json_object_set_new(inputs, "near_copy", json_real(recipe->data.near_copy)) ||
         json_object_set_new(inputs, "skip_bad", json_boolean(recipe->data.skip_bad)) ||
@@ -220,9 +284,17 @@ static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err)
     *out = inputs;
     inputs = NULL;
 done:
-    json_decref(train);
     json_decref(inputs);
     return status;
+}
+
+static void work_done(data_work *work) {
+    for (int i = 0; i < work->n_sets; i++) {
+        for (int k = 0; k < work->sets[i].from->n; k++)
+            hn_records_done(&work->sets[i].files[k]);
+        hn_free(work->sets[i].heldout);
+    }
+    hn_golden_done(&work->golden);
 }
 
 hn_status hn_run_data(hn_run *run, hn_error *err) {
@@ -231,11 +303,12 @@ hn_status hn_run_data(hn_run *run, hn_error *err) {
     HN_TRY(hn_run_stage_open(run, &run->data, "data", inputs, false, err));
     if (!run->data.reused) {
         data_work work = {.run = run};
+        for (int t = 0; t < HN_TEACH_COUNT; t++)
+            if (hn_recipe_teaches(run->recipe, (hn_teaching)t))
+                work.sets[work.n_sets++] = (row_set){
+                    .stage = (hn_teaching)t, .from = hn_recipe_rows(run->recipe, (hn_teaching)t)};
         hn_status status = make(&work, &run->data, err);
-        for (int i = 0; i < run->recipe->data.train.n; i++)
-            hn_records_done(&work.files[i]);
-        hn_golden_done(&work.golden);
-        hn_free(work.heldout);
+        work_done(&work);
         HN_TRY(status);
     }
     HN_TRY(hn_run_stage_close(run, &run->data, err));

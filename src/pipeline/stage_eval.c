@@ -16,6 +16,7 @@
 
 enum {
     REVISION = 1,
+    EVAL_REVISION = 2, /* of "eval" alone */
     KL_CONTEXT = 256,
     KL_MIN_TOKENS = 32, /* below this a divergence is noise */
     KL_MAX_TEXT = 64 << 20,
@@ -95,6 +96,7 @@ static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *st
                                .abstain_below = run->recipe->eval.abstain_below,
                                .abstain_as = run->recipe->eval.abstain_as,
                                .constraint = pooled.constraint,
+                               .latency_rows = row->is_untimed ? -1 : 0,
                                .label = row->name};
     HN_GO(hn_eval_run(model, adapter, &golden, &options, run->progress, &scores, err));
 done:
@@ -124,12 +126,13 @@ static hn_status add_constraint(const hn_recipe *recipe, json_t *own, hn_error *
 
 static hn_status run_eval(hn_run *run, hn_run_row *row, hn_error *err) {
     char name[HN_STAGE_NAME_MAX];
-    json_t *inputs = hn_run_inputs("eval", REVISION);
+    json_t *inputs = hn_run_inputs("eval", EVAL_REVISION);
     const hn_recipe *recipe = run->recipe;
-    json_t *own = json_pack("{s:s, s:s*, s:I, s:s*, s:o*}", "golden", run->golden_hash, "system",
-                            row->system, "max_tokens", (json_int_t)recipe->eval.max_tokens,
-                            "abstain_as", recipe->eval.abstain_as, "abstain_below",
-                            recipe->eval.abstain_as ? json_real(recipe->eval.abstain_below) : NULL);
+    json_t *own = json_pack(
+        "{s:s, s:s*, s:I, s:o*, s:s*, s:o*}", "golden", run->golden_hash, "system", row->system,
+        "max_tokens", (json_int_t)recipe->eval.max_tokens, "timed",
+        row->is_untimed ? json_false() : NULL, "abstain_as", recipe->eval.abstain_as,
+        "abstain_below", recipe->eval.abstain_as ? json_real(recipe->eval.abstain_below) : NULL);
     hn_status status = add_constraint(recipe, own, err);
     if (status != HN_OK) {
         json_decref(inputs);
@@ -184,7 +187,7 @@ static hn_status divergence(hn_run *run, const hn_run_row *row, const hn_stage *
     hn_perplexity result = {0};
     hn_buf text = {0};
     hn_ids ids = {0};
-    char *taught = hn_stage_path(&run->sft, "adapter");
+    char *taught = hn_stage_path(run->adapter_stage, "adapter");
     hn_status status;
     if (!taught)
         return hn_fail_no_memory(err, 256);
@@ -345,7 +348,7 @@ hn_status hn_run_measure(hn_run *run, hn_run_row *row, hn_error *err) {
     HN_TRY(add_scores(row, err));
     if (run->recipe->eval.kl_chunks > 0 && row->is_artefact)
         HN_TRY(run_kl(run, row, err));
-    if (run->recipe->eval.bench)
+    if (run->recipe->eval.bench && !row->is_untimed)
         HN_TRY(run_bench(run, row, err));
     return HN_OK;
 }

@@ -1,8 +1,7 @@
-/* Stages "gate" and "bundle": is an artefact as good as its float original, and the folder that
- * goes out when it is. */
+/* Stages "gate" and "bundle": has a teaching stage lost what the one before it could do, is an
+ * artefact as good as its float original, and the folder that goes out when it is. */
 #include "pipeline/run.h"
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/kv_type.h"
@@ -24,6 +23,7 @@ static hn_status read_scores(const hn_run_row *row, hn_scores *scores, hn_error 
     return status;
 }
 
+/* Between two teaching stages, or of an artefact against its float original. */
 static hn_status judge(const hn_run *run, const hn_run_row *baseline, const hn_run_row *row,
                        const hn_stage *stage, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
@@ -31,22 +31,22 @@ static hn_status judge(const hn_run *run, const hn_run_row *baseline, const hn_r
                                .min_quality = recipe->gate.min_quality,
                                .max_p95_ms = recipe->gate.max_p95_ms,
                                .latency_is_first_token = recipe->gate.latency == 1};
-    hn_scores floating = {0}, candidate = {0};
+    hn_scores before = {0}, candidate = {0};
     hn_verdict verdict;
     json_t *report = NULL;
-    char *path = hn_stage_path(stage, "gate.json");
     hn_status status;
-    if (!path)
-        return hn_fail_no_memory(err, 256);
-    HN_GO(read_scores(baseline, &floating, err));
+    HN_GO(read_scores(baseline, &before, err));
     HN_GO(read_scores(row, &candidate, err));
-    HN_GO(hn_gate_export(&floating, &candidate, &options, stage->key, &verdict, &report, err));
-    HN_GO(hn_json_write(path, report, err));
+    if (row->is_artefact)
+        HN_GO(hn_gate_export(&before, &candidate, &options, stage->key, &verdict, &report, err));
+    else
+        HN_GO(hn_gate_stage(&before, &candidate, recipe->gate.max_stage_drop, stage->key, &verdict,
+                            &report, err));
+    HN_GO(hn_stage_write_json(stage, "gate.json", json_incref(report), err));
 done:
     json_decref(report);
-    hn_scores_done(&floating);
+    hn_scores_done(&before);
     hn_scores_done(&candidate);
-    hn_free(path);
     return status;
 }
 
@@ -58,6 +58,19 @@ static hn_verdict verdict_of(const json_t *report) {
     return HN_VERDICT_FAIL;
 }
 
+/* Takes `own`. */
+static hn_status add_inputs(json_t *own, json_t **out, hn_error *err) {
+    json_t *inputs = hn_run_inputs("gate", REVISION);
+    bool failed = !inputs || !own || json_object_update(inputs, own);
+    json_decref(own);
+    if (failed) {
+        json_decref(inputs);
+        return hn_fail_no_memory(err, 512);
+    }
+    *out = inputs;
+    return HN_OK;
+}
+
 static hn_status inputs_of(const hn_run *run, const hn_run_row *baseline, const hn_run_row *row,
                            json_t **out, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
@@ -67,19 +80,16 @@ static hn_status inputs_of(const hn_run *run, const hn_run_row *baseline, const 
         HN_TRY(hn_stage_output_hash(&baseline->eval, FILES[i], sums[i], err));
         HN_TRY(hn_stage_output_hash(&row->eval, FILES[i], sums[2 + i], err));
     }
-    json_t *inputs = hn_run_inputs("gate", REVISION);
-    json_t *own = json_pack("{s:[s,s], s:[s,s], s:f, s:f, s:f, s:i}", "float", sums[0], sums[1],
-                            "candidate", sums[2], sums[3], "max_quality_drop",
-                            recipe->gate.max_quality_drop, "min_quality", recipe->gate.min_quality,
-                            "max_p95_ms", recipe->gate.max_p95_ms, "latency", recipe->gate.latency);
-    if (!inputs || !own || json_object_update(inputs, own)) {
-        json_decref(inputs);
-        json_decref(own);
-        return hn_fail_no_memory(err, 512);
-    }
-    json_decref(own);
-    *out = inputs;
-    return HN_OK;
+    if (!row->is_artefact) /* no latency is looked at */
+        return add_inputs(json_pack("{s:s, s:s, s:f}", "before", sums[0], "candidate", sums[2],
+                                    "max_stage_drop", recipe->gate.max_stage_drop),
+                          out, err);
+    return add_inputs(json_pack("{s:[s,s], s:[s,s], s:f, s:f, s:f, s:i}", "float", sums[0], sums[1],
+                                "candidate", sums[2], sums[3], "max_quality_drop",
+                                recipe->gate.max_quality_drop, "min_quality",
+                                recipe->gate.min_quality, "max_p95_ms", recipe->gate.max_p95_ms,
+                                "latency", recipe->gate.latency),
+                      out, err);
 }
 
 static hn_status gate_summary(hn_run_row *row, const hn_stage *stage, hn_error *err) {
@@ -91,6 +101,7 @@ static hn_status gate_summary(hn_run_row *row, const hn_stage *stage, hn_error *
     hn_free(path);
     HN_TRY(status);
     row->verdict = verdict_of(report);
+    row->is_gated = true;
     json_object_set(row->summary, "flips", json_object_get(report, "flips"));
     json_object_set(row->summary, "answers_changed", json_object_get(report, "answers_changed"));
     if (json_object_set_new(row->summary, "gate", report))
@@ -100,6 +111,7 @@ static hn_status gate_summary(hn_run_row *row, const hn_stage *stage, hn_error *
 
 static hn_status refuse(hn_run_row *row, hn_error *err) {
     row->verdict = HN_VERDICT_FAIL;
+    row->is_gated = true;
     json_t *report = json_pack("{s:s, s:s, s:s, s:[]}", "gate", "export", "verdict",
                                hn_verdict_name(row->verdict), "reason", row->refused, "checks");
     if (json_object_set_new(row->summary, "gate", report))
@@ -107,13 +119,10 @@ static hn_status refuse(hn_run_row *row, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err) {
-    const hn_run_row *baseline = &run->rows[1];
+static hn_status run_gate(hn_run *run, const hn_run_row *baseline, hn_run_row *row, hn_error *err) {
     char name[HN_STAGE_NAME_MAX];
     hn_stage stage;
     json_t *inputs = NULL;
-    if (row->refused)
-        return refuse(row, err);
     HN_TRY(inputs_of(run, baseline, row, &inputs, err));
     snprintf(name, sizeof name, "gate-%s", row->name);
     HN_TRY(hn_run_stage_open(run, &stage, name, inputs, false, err));
@@ -125,6 +134,14 @@ hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err) {
 done:
     hn_stage_done(&stage);
     return status;
+}
+
+hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err) {
+    return row->refused ? refuse(row, err) : run_gate(run, &run->rows[run->reference], row, err);
+}
+
+hn_status hn_run_stage_gate(hn_run *run, const hn_run_row *before, hn_run_row *row, hn_error *err) {
+    return run_gate(run, before, row, err);
 }
 
 /* "q8_0", or for a base with an adapter the type that most of its matrices have. */

@@ -1,5 +1,6 @@
-/* Stage "sft": the adapter is trained over the frozen base. An interrupted training goes on from
- * its checkpoint; adapter/, metrics.jsonl and train.json are what remains. */
+/* The stages that teach: sft, rkd and dpo. Each trains an adapter over the frozen base and goes on
+ * from the adapter of the stage before. An interrupted training goes on from its checkpoint;
+ * adapter/, metrics.jsonl and train.json are what remains. */
 #include "pipeline/run.h"
 
 #include "base/file.h"
@@ -13,7 +14,8 @@
 
 enum { REVISION = 2 };
 
-static hn_train_options options_of(const hn_recipe_training *settings, const char *out_dir) {
+static hn_train_options options_of(const hn_recipe_training *settings, const char *init_adapter,
+                                   const char *out_dir) {
     hn_train_options options = hn_train_options_default();
     options.r = (int)settings->rank;
     options.alpha = (float)settings->alpha;
@@ -38,6 +40,7 @@ static hn_train_options options_of(const hn_recipe_training *settings, const cha
     options.eval_every = (int)settings->eval_every;
     options.save_every = (int)settings->save_every;
     options.early_stop_evals = (int)settings->early_stop;
+    options.init_adapter = init_adapter;
     options.out_dir = out_dir;
     options.resume = true;
     return options;
@@ -98,17 +101,20 @@ static hn_status add_settings(const hn_recipe *recipe, const char *section, json
     return HN_OK;
 }
 
-static hn_status inputs_of(const hn_run *run, json_t **out, hn_error *err) {
+/* The adapter that the stage starts from is an input; the first stage has none. */
+static hn_status inputs_of(const hn_run *run, hn_teaching which, json_t **out, hn_error *err) {
+    const char *name = hn_teaching_name(which);
     char train[65], heldout[65];
-    HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", train, err));
-    HN_TRY(hn_stage_output_hash(&run->data, "heldout.jsonl", heldout, err));
-    json_t *inputs = hn_run_inputs("sft", REVISION);
+    HN_TRY(hn_stage_output_hash(&run->data, hn_run_rows_name(which, false), train, err));
+    HN_TRY(hn_stage_output_hash(&run->data, hn_run_rows_name(which, true), heldout, err));
+    json_t *inputs = hn_run_inputs(name, REVISION);
     json_t *own =
-        json_pack("{s:s, s:s, s:s, s:s, s:s*}", "base", run->base_hash, "isa", run->isa_name,
-                  "train", train, "heldout", heldout, "system", run->recipe->data.system);
+        json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s*}", "base", run->base_hash, "isa", run->isa_name,
+                  "train", train, "heldout", heldout, "system", run->recipe->data.system, "adapter",
+                  run->adapter_stage ? run->adapter_hash : NULL);
     hn_status status = !inputs || !own || json_object_update(inputs, own)
                            ? hn_fail_no_memory(err, 1024)
-                           : add_settings(run->recipe, "sft", inputs, err);
+                           : add_settings(run->recipe, name, inputs, err);
     json_decref(own);
     if (status == HN_OK)
         *out = inputs;
@@ -117,77 +123,111 @@ static hn_status inputs_of(const hn_run *run, json_t **out, hn_error *err) {
     return status;
 }
 
-static hn_status documents_of(const hn_run *run, const hn_model *model, const char *name,
-                              hn_documents *docs, hn_error *err) {
-    const hn_recipe *recipe = run->recipe;
-    char *path = hn_stage_path(&run->data, name);
+/* The rows of a stage as it learns from them: documents, or for dpo pairs. */
+typedef struct lesson {
+    hn_documents documents;
+    hn_pairs pairs;
+} lesson;
+
+static void lesson_done(lesson *l) {
+    hn_documents_done(&l->documents);
+    hn_pairs_done(&l->pairs);
+}
+
+static hn_status read_lesson(const hn_run *run, hn_teaching which, const hn_model *model,
+                             bool heldout, lesson *out, hn_error *err) {
+    const hn_recipe_training *settings = hn_recipe_training_of(run->recipe, which);
+    const char *system = run->recipe->data.system;
+    char *path = hn_stage_path(&run->data, hn_run_rows_name(which, heldout));
     hn_records records = {0};
     hn_status status;
     if (!path)
         return hn_fail_no_memory(err, 256);
     HN_GO(hn_records_read(&records, path, false, run->progress, err));
-    HN_GO(hn_documents_build(docs, &records, &model->ckpt, recipe->data.system,
-                             (hn_supervise)recipe->sft.supervise, (int)recipe->sft.max_length,
+    if (which == HN_TEACH_DPO)
+        HN_GO(hn_pairs_build(&out->pairs, &records, &model->ckpt, system, (int)settings->max_length,
                              err));
+    else
+        HN_GO(hn_documents_build(&out->documents, &records, &model->ckpt, system,
+                                 (hn_supervise)settings->supervise, (int)settings->max_length,
+                                 err));
 done:
     hn_records_done(&records);
     hn_free(path);
     return status;
 }
 
-static hn_status write_result(const hn_stage *stage, const hn_train_result *result,
-                              const hn_documents *docs, hn_error *err) {
-    char *path = hn_stage_path(stage, "train.json");
-    json_t *object = json_pack(
-        "{s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:I}", "steps", result->steps, "best_step",
-        result->best_step, "final_loss", result->final_loss, "best_eval_loss",
-        result->best_eval_loss, "tokens", (json_int_t)result->tokens, "supervised",
-        (json_int_t)result->supervised, "rows_dropped", (json_int_t)docs->n_dropped,
-        "rows_truncated", (json_int_t)docs->n_truncated, "seconds", result->seconds,
-        "peak_resident_bytes", (json_int_t)result->peak_resident_bytes);
-    if (path && !object) /* NaN where nothing was held out */
+static hn_status write_result(const hn_stage *stage, const hn_train_result *result, const lesson *l,
+                              hn_error *err) {
+    json_t *object =
+        json_pack("{s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:I}", "steps", result->steps,
+                  "best_step", result->best_step, "final_loss", result->final_loss,
+                  "best_eval_loss", result->best_eval_loss, "tokens", (json_int_t)result->tokens,
+                  "supervised", (json_int_t)result->supervised, "rows_dropped",
+                  (json_int_t)(l->documents.n_dropped + l->pairs.n_dropped), "rows_truncated",
+                  (json_int_t)(l->documents.n_truncated + l->pairs.n_truncated), "seconds",
+                  result->seconds, "peak_resident_bytes", (json_int_t)result->peak_resident_bytes);
+    if (!object) /* NaN where nothing was held out */
         object =
             json_pack("{s:i, s:I}", "steps", result->steps, "tokens", (json_int_t)result->tokens);
-    hn_status status =
-        path && object ? hn_json_write(path, object, err) : hn_fail_no_memory(err, 256);
-    json_decref(object);
-    hn_free(path);
-    return status;
+    return hn_stage_write_json(stage, "train.json", object, err);
 }
 
-static hn_status train(hn_run *run, hn_stage *stage, hn_error *err) {
+static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, const lesson *rows,
+                       const lesson *heldout, const hn_train_options *options,
+                       hn_train_result *result, hn_error *err) {
+    const hn_recipe *recipe = run->recipe;
+    hn_dpo_options dpo = {.loss = {.kind = (hn_dpo_kind)recipe->preference.loss,
+                                   .beta = (float)recipe->preference.beta,
+                                   .label_smoothing = (float)recipe->preference.label_smoothing},
+                          .base_is_reference = recipe->preference.reference == 1};
+    if (which == HN_TEACH_DPO)
+        return hn_train_dpo(model, &rows->pairs, heldout ? &heldout->pairs : NULL, &dpo, options,
+                            run->progress, result, err);
+    return hn_train_sft(model, &rows->documents, heldout ? &heldout->documents : NULL, options,
+                        run->progress, result, err);
+}
+
+static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn_error *err) {
+    const hn_recipe *recipe = run->recipe;
+    const hn_recipe_training *settings = hn_recipe_training_of(recipe, which);
     hn_model *model;
-    hn_documents docs = {0}, heldout = {0};
+    lesson rows = {0}, heldout = {0};
     hn_train_result result;
     char *checkpoint = hn_stage_path(stage, "checkpoint");
+    char *before = run->adapter_stage ? hn_stage_path(run->adapter_stage, "adapter") : NULL;
     hn_status status;
-    if (!checkpoint)
-        return hn_fail_no_memory(err, 256);
-    HN_GO(hn_run_model_open(run, run->recipe->base, (hn_numerics)run->recipe->sft.numerics, &model,
-                            err));
-    HN_GO(documents_of(run, model, "train.jsonl", &docs, err));
-    bool held = hn_stage_output_bytes(&run->data, "heldout.jsonl") > 0;
+    if (!checkpoint || (run->adapter_stage && !before)) {
+        status = hn_fail_no_memory(err, 256);
+        goto done;
+    }
+    HN_GO(hn_run_model_open(run, recipe->base, (hn_numerics)settings->numerics, &model, err));
+    HN_GO(read_lesson(run, which, model, false, &rows, err));
+    bool held = hn_stage_output_bytes(&run->data, hn_run_rows_name(which, true)) > 0;
     if (held)
-        HN_GO(documents_of(run, model, "heldout.jsonl", &heldout, err));
-    hn_train_options options = options_of(&run->recipe->sft, stage->part);
-    HN_GO(hn_modules_parse(run->recipe->sft.modules, &options.module_mask, err));
-    HN_GO(
-        hn_train_sft(model, &docs, held ? &heldout : NULL, &options, run->progress, &result, err));
-    HN_GO(write_result(stage, &result, &docs, err));
+        HN_GO(read_lesson(run, which, model, true, &heldout, err));
+    hn_train_options options = options_of(settings, before, stage->part);
+    if (settings->modules)
+        HN_GO(hn_modules_parse(settings->modules, &options.module_mask, err));
+    HN_GO(learn(run, which, model, &rows, held ? &heldout : NULL, &options, &result, err));
+    HN_GO(write_result(stage, &result, &rows, err));
     HN_GO(hn_path_remove(checkpoint, err));
 done:
-    hn_documents_done(&docs);
-    hn_documents_done(&heldout);
+    lesson_done(&rows);
+    lesson_done(&heldout);
     hn_free(checkpoint);
+    hn_free(before);
     return status;
 }
 
-hn_status hn_run_sft(hn_run *run, hn_error *err) {
+hn_status hn_run_teach(hn_run *run, hn_teaching which, hn_error *err) {
+    hn_stage *stage = &run->taught[which];
     json_t *inputs;
-    HN_TRY(inputs_of(run, &inputs, err));
-    HN_TRY(hn_run_stage_open(run, &run->sft, "sft", inputs, true, err));
-    if (!run->sft.reused)
-        HN_TRY(train(run, &run->sft, err));
-    HN_TRY(hn_run_stage_close(run, &run->sft, err));
-    return hn_stage_output_hash(&run->sft, "adapter", run->adapter_hash, err);
+    HN_TRY(inputs_of(run, which, &inputs, err));
+    HN_TRY(hn_run_stage_open(run, stage, hn_teaching_name(which), inputs, true, err));
+    if (!stage->reused)
+        HN_TRY(train(run, which, stage, err));
+    HN_TRY(hn_run_stage_close(run, stage, err));
+    run->adapter_stage = stage;
+    return hn_stage_output_hash(stage, "adapter", run->adapter_hash, err);
 }

@@ -29,12 +29,15 @@ typedef struct gate_check {
     double value, threshold;
     hn_interval ci; /* NaN where n is too small for a bound */
     bool at_least;  /* the value must be at least, otherwise at most, the threshold */
+    bool by_value;  /* the value itself decides, not its bounds */
 } gate_check;
 
 static hn_verdict judge(const gate_check *check) {
     double safe = check->at_least ? -check->ci.low : check->ci.high;
     double unsafe = check->at_least ? -check->ci.high : check->ci.low;
     double limit = check->at_least ? -check->threshold : check->threshold;
+    if (check->by_value)
+        safe = unsafe = check->at_least ? -check->value : check->value;
     if (safe <= limit) /* false for NaN */
         return HN_VERDICT_PASS;
     return unsafe > limit ? HN_VERDICT_FAIL : HN_VERDICT_INCONCLUSIVE;
@@ -157,38 +160,82 @@ done:
     return status;
 }
 
-hn_status hn_gate_export(const hn_scores *baseline, const hn_scores *candidate,
-                         const hn_gate_options *options, const char *inputs_sha256,
-                         hn_verdict *verdict, json_t **report, hn_error *err) {
+/* The report around `checks` (taken), with what pairs of answers say. */
+static hn_status write_report(const char *gate, const hn_scores *baseline,
+                              const hn_scores *candidate, double margin, json_t *checks,
+                              hn_verdict verdict, const char *inputs_sha256, json_t **report,
+                              hn_error *err) {
     const double ALPHA = 0.05, POWER = 0.8;
     hn_flips flips;
-    HN_TRY(hn_scores_compare(baseline, candidate, &flips, err));
-    if (!flips.n)
-        return hn_fail(err, HN_USAGE, "a gate needs at least one scored row");
-    hn_verdict all = HN_VERDICT_PASS;
-    json_t *checks = json_array();
-    hn_status status;
-    if (!checks)
-        return hn_fail_no_memory(err, 64);
-    HN_GO(run_checks(baseline, candidate, options, checks, &all, err));
+    hn_status status = hn_scores_compare(baseline, candidate, &flips, err);
+    if (status != HN_OK) {
+        json_decref(checks);
+        return status;
+    }
     double flip_rate = (double)(flips.lost + flips.won) / (double)flips.n;
     /* With no flip seen, as if half of one had been. */
     flip_rate = fmax(flip_rate, 0.5 / (double)flips.n);
-    size_t needed = hn_stats_items_needed(options->max_quality_drop, flip_rate, ALPHA, POWER);
+    size_t needed = hn_stats_items_needed(margin, flip_rate, ALPHA, POWER);
     json_t *out =
-        json_pack("{s:s, s:O, s:s, s:s*, s:I, s:I, s:I, s:I, s:f, s:o}", "gate", "export", "checks",
-                  checks, "verdict", hn_verdict_name(all), "inputs_sha256", inputs_sha256, "n",
+        json_pack("{s:s, s:o, s:s, s:s*, s:I, s:I, s:I, s:I, s:f, s:o}", "gate", gate, "checks",
+                  checks, "verdict", hn_verdict_name(verdict), "inputs_sha256", inputs_sha256, "n",
                   (json_int_t)flips.n, "flips", (json_int_t)(flips.lost + flips.won), "lost",
                   (json_int_t)flips.lost, "answers_changed", (json_int_t)flips.changed, "mcnemar_p",
                   hn_stats_mcnemar(flips.lost, flips.won), "items_needed",
                   needed == SIZE_MAX ? json_null() : json_integer((json_int_t)needed));
-    if (!out) {
-        status = hn_fail_no_memory(err, 512);
-        goto done;
-    }
+    if (!out)
+        return hn_fail_no_memory(err, 512);
     *report = out;
+    return HN_OK;
+}
+
+/* The rows must be the same, and there must be some. */
+static hn_status check_pairs(const hn_scores *baseline, const hn_scores *candidate, hn_error *err) {
+    hn_flips flips;
+    HN_TRY(hn_scores_compare(baseline, candidate, &flips, err));
+    if (!flips.n)
+        return hn_fail(err, HN_USAGE, "a gate needs at least one scored row");
+    return HN_OK;
+}
+
+hn_status hn_gate_export(const hn_scores *baseline, const hn_scores *candidate,
+                         const hn_gate_options *options, const char *inputs_sha256,
+                         hn_verdict *verdict, json_t **report, hn_error *err) {
+    hn_verdict all = HN_VERDICT_PASS;
+    HN_TRY(check_pairs(baseline, candidate, err));
+    json_t *checks = json_array();
+    if (!checks)
+        return hn_fail_no_memory(err, 64);
+    hn_status status = run_checks(baseline, candidate, options, checks, &all, err);
+    if (status != HN_OK) {
+        json_decref(checks);
+        return status;
+    }
+    HN_TRY(write_report("export", baseline, candidate, options->max_quality_drop, checks, all,
+                        inputs_sha256, report, err));
     *verdict = all;
-done:
-    json_decref(checks);
-    return status;
+    return HN_OK;
+}
+
+hn_status hn_gate_stage(const hn_scores *before, const hn_scores *after, double max_drop,
+                        const char *inputs_sha256, hn_verdict *verdict, json_t **report,
+                        hn_error *err) {
+    hn_verdict all = HN_VERDICT_PASS;
+    HN_TRY(check_pairs(before, after, err));
+    size_t bytes = before->n * sizeof(double);
+    json_t *checks = json_array();
+    double *x = hn_malloc(bytes);
+    gate_check drop = {.metric = "stage_drop", .threshold = max_drop, .by_value = true};
+    hn_status status =
+        checks && x ? quality_drop(before, after, x, &drop, err) : hn_fail_no_memory(err, bytes);
+    if (status == HN_OK)
+        status = add_check(checks, &drop, before->n, &all, err);
+    hn_free(x);
+    if (status != HN_OK) {
+        json_decref(checks);
+        return status;
+    }
+    HN_TRY(write_report("stage", before, after, max_drop, checks, all, inputs_sha256, report, err));
+    *verdict = all;
+    return HN_OK;
 }

@@ -52,6 +52,16 @@ import json, sys
 rows = [json.loads(line) for line in open("one.jsonl")]
 sys.exit(not all(row["answer"] == '"unsure"' and -5 < row["log_prob"] <= 0 for row in rows))
 END
+
+# What is asserted is what follows a thought; a thought that never ends is no answer.
+printf '%s\n' 'root ::= "<think>\nCertain?\n</think>\n\nunsure"' >thought.gbnf
+expect "the answer behind a thought" 0 "hard +1 +1\.000" "$HONE" eval "$M" golden.jsonl -n 32 --grammar thought.gbnf \
+    --samples thought.jsonl
+[ "$(grep -c '"answer":"unsure".*"thought":"\\nCertain?\\n"' thought.jsonl)" = 2 ] &&
+    pass "and the thought beside it" || fail "and the thought beside it" "$(cat thought.jsonl)"
+expect "a thought that is cut" 0 "all +2 +0\.000" "$HONE" eval "$M" golden.jsonl -n 6 --grammar thought.gbnf
+grep -q "2 answers ended within their thought" err && pass "is said" || fail "is said" "$(cat err)"
+
 expect "a grammar and a schema" 2 "exclude each other" "$HONE" eval "$M" golden.jsonl --grammar labels.gbnf \
     --json-schema one.json
 expect "no such schema" 3 "none\.json" "$HONE" eval "$M" golden.jsonl --json-schema none.json

@@ -13,4 +13,6 @@ ln -s "$BASE_MODEL" model.gguf
 head -n 24 "$root/examples/intent-router/train.jsonl" >train.jsonl
 head -n 16 "$root/examples/intent-router/golden.jsonl" >golden.jsonl
 head -n 12 "$root/examples/digital-clone/preferences.jsonl" >pairs.jsonl
+head -n 12 "$root/examples/digital-clone/rkd.jsonl" >thoughts.jsonl
+awk '/^```yaml$/ { on = 1; next } /^```/ { if (on) exit } on' "$root/docs/recipe.md" >three.yaml
 head -c 4000 "$root/docs/architecture.md" >text.txt

@@ -127,6 +127,35 @@ static void test_no_choice(void **state) {
     }
 }
 
+static void test_spoken(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *spoken, *thought; /* thought NULL: there is none */
+    } CASES[] = {
+        {"42", "42", NULL},
+        {"", "", NULL},
+        {" plain", " plain", NULL},
+        {"<think>\n6 times 7.\n</think>\n\n42", "42", "\n6 times 7.\n"},
+        {"\n <think></think> 42 </think>", "42 </think>", ""},
+        {"<think>6 times", "", "6 times"},
+        {"<think>", "", ""},
+        {"<think>x</think", "", "x</think"},
+        {"<think>x</think>", "", "x"},
+        {"<thinking> 42", "<thinking> 42", NULL},
+        {"so <think>x</think> 42", "so <think>x</think> 42", NULL},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        const char *thought;
+        size_t n;
+        assert_string_equal(hn_answer_spoken(CASES[i].text, &thought, &n), CASES[i].spoken);
+        assert_string_equal(hn_answer_spoken(CASES[i].text, NULL, NULL), CASES[i].spoken);
+        assert_int_equal(thought != NULL, CASES[i].thought != NULL);
+        assert_int_equal(n, CASES[i].thought ? strlen(CASES[i].thought) : 0);
+        if (thought)
+            assert_memory_equal(thought, CASES[i].thought, n);
+    }
+}
+
 static void test_no_memory(void **state) {
     (void)state;
     static const char GBNF[] = "root ::= [a-d]{2,7} \".\"";
@@ -147,9 +176,8 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unheld),
-        cmocka_unit_test(test_held),
-        cmocka_unit_test(test_no_choice),
+        cmocka_unit_test(test_spoken),    cmocka_unit_test(test_unheld),
+        cmocka_unit_test(test_held),      cmocka_unit_test(test_no_choice),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

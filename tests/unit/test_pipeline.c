@@ -45,6 +45,22 @@ static const char RECIPE[] = "name: tiny\n"
                              "gate: {max_quality_drop: 1}\n"
                              "bundle: {artefact: q8}\n";
 
+/* The same model taught in three stages; what is missing at its end is the gate. */
+static const char THREE[] = "name: three\n"
+                            "base: base.gguf\n"
+                            "data: {train: train.jsonl, golden: golden.jsonl, system: Once}\n"
+                            "sft: {rank: 4, epochs: 2, batch: 4, learning_rate: 1e-2,"
+                            " save_every: 3, max_length: 64}\n"
+                            "rkd: {train: [rkd.jsonl, train.jsonl], batch: 8, max_length: 64,"
+                            " learning_rate: 1e-3, save_every: 2}\n"
+                            "dpo: {train: pairs.jsonl, batch: 8, max_length: 64, save_every: 2,"
+                            " learning_rate: 1e-4, beta: 0.2}\n"
+                            "artefacts:\n"
+                            "  - {name: beside, kind: adapter}\n"
+                            "eval: {max_tokens: 24, kl_chunks: 1}\n"
+                            "bundle: {}\n"
+                            "gate: {max_quality_drop: 1, max_stage_drop: ";
+
 static void put(const char *name, const char *text) {
     char *path = hn_path_join(folder, name);
     assert_int_equal(hn_file_write(path, text, strlen(text), &err), HN_OK);
@@ -71,7 +87,28 @@ static void write_rows(void) {
                       "\"value\":\"%s\"}],\"slice\":\"%s\"}\n",
                       NOUNS[i], NOUNS[i], i % 2 ? "odd" : "even");
     put("golden.jsonl", hn_buf_text(&rows));
+    hn_buf_reset(&rows);
+    for (int i = 0; i < 4 * N_NOUNS; i++)
+        hn_buf_printf(&rows,
+                      "{\"instruction\":\"Ben %s the %s\",\"thought\":\"It is the %s.\","
+                      "\"response\":\"%s\"}\n",
+                      VERBS[i / N_NOUNS], NOUNS[i % N_NOUNS], NOUNS[i % N_NOUNS],
+                      NOUNS[i % N_NOUNS]);
+    put("rkd.jsonl", hn_buf_text(&rows));
+    hn_buf_reset(&rows);
+    for (int i = 0; i < 4 * N_NOUNS; i++)
+        hn_buf_printf(
+            &rows, "{\"prompt\":\"Sue %s the %s\",\"chosen\":\"%s\",\"rejected\":\"%s\"}\n",
+            VERBS[i / N_NOUNS], NOUNS[i % N_NOUNS], NOUNS[i % N_NOUNS], NOUNS[(i + 1) % N_NOUNS]);
+    put("pairs.jsonl", hn_buf_text(&rows));
     hn_buf_done(&rows);
+}
+
+static void put_three(const char *max_stage_drop) {
+    hn_buf text = {0};
+    hn_buf_printf(&text, "%s%s}\n", THREE, max_stage_drop);
+    put("recipe.yaml", hn_buf_text(&text));
+    hn_buf_done(&text);
 }
 
 static int setup(void **state) {
@@ -358,30 +395,159 @@ static bool run_and_kill(const char *out, int ms) {
     return WIFEXITED(code);
 }
 
-static void test_kill(void **state) {
-    (void)state;
+static void kill_often(const char *whole, const char *torn) {
     need_model();
     hn_pipeline_result result;
     hn_buf wanted = {0}, got = {0};
-    must_run("whole", &result);
+    must_run(whole, &result);
     hn_pipeline_result_done(&result);
-    sums_of("whole", &wanted);
+    sums_of(whole, &wanted);
     hn_rng rng = hn_rng_new(11, 0);
     int kills = 0;
     double life_ms = 10;
     enum { MAX_KILLS = 120 };
     /* Short lives first, so that early stages are hit too; each a tenth longer than the last, so
      * that it ends under a sanitizer on a busy machine too. */
-    while (kills < MAX_KILLS && !run_and_kill("torn", (int)life_ms + (int)hn_rng_below(&rng, 20))) {
+    while (kills < MAX_KILLS && !run_and_kill(torn, (int)life_ms + (int)hn_rng_below(&rng, 20))) {
         kills++;
         life_ms *= 1.1;
     }
     print_message("killed %d times\n", kills);
     assert_true(kills > 3 && kills < MAX_KILLS);
-    sums_of("torn", &got);
+    sums_of(torn, &got);
     assert_string_equal(hn_buf_text(&got), hn_buf_text(&wanted));
     hn_buf_done(&wanted);
     hn_buf_done(&got);
+}
+
+static void test_kill(void **state) {
+    (void)state;
+    kill_often("whole", "torn");
+}
+
+static void test_kill_three(void **state) {
+    (void)state;
+    put_three("1");
+    kill_often("whole-three", "torn-three");
+    put("recipe.yaml", RECIPE);
+}
+
+/* A row and a gate a stage, the last stage the reference of the artefacts; a changed last stage
+ * leaves the others as they were. */
+static void test_three_stages(void **state) {
+    (void)state;
+    static const char *const NAMES[] = {"base", "sft", "rkd", "dpo", "beside"};
+    static const char *const FILES[] = {"metrics.jsonl", "metrics-rkd.jsonl", "metrics-dpo.jsonl"};
+    need_model();
+    hn_pipeline_result result;
+    put_three("1");
+    must_run("three", &result);
+    assert_int_equal(result.verdict, HN_VERDICT_PASS);
+    assert_null(json_object_get(result.summary, "stopped"));
+    const json_t *rows = json_object_get(result.summary, "rows");
+    assert_int_equal(json_array_size(rows), 5);
+    for (size_t i = 0; i < 5; i++) {
+        const json_t *row = json_array_get(rows, i), *gate = json_object_get(row, "gate");
+        const char *kind = json_string_value(json_object_get(gate, "gate"));
+        assert_string_equal(json_string_value(json_object_get(row, "name")), NAMES[i]);
+        assert_int_equal(gate != NULL, i >= 2);
+        if (gate)
+            assert_string_equal(kind, i == 4 ? "export" : "stage");
+        assert_int_equal(json_object_get(row, "p95_ms") != NULL, i != 1 && i != 2);
+    }
+    for (int i = 0; i < 3; i++) {
+        char path[160];
+        snprintf(path, sizeof path, "%s/three/%s", folder, FILES[i]);
+        assert_true(hn_path_exists(path));
+    }
+    hn_pipeline_result_done(&result);
+
+    hn_buf text = {0};
+    const char *at = strstr(THREE, "beta: 0.2");
+    hn_buf_printf(&text, "%.*sbeta: 0.3%s1}\n", (int)(at - THREE), THREE, at + 9);
+    put("recipe.yaml", hn_buf_text(&text));
+    must_run("three", &result);
+    size_t i;
+    const json_t *stage;
+    json_array_foreach (json_object_get(result.summary, "stages"), i, stage) {
+        const char *name = json_string_value(json_object_get(stage, "name"));
+        bool is_kept = !strcmp(name, "data") || strstr(name, "sft") || strstr(name, "rkd") ||
+                       strstr(name, "base");
+        if (json_is_true(json_object_get(stage, "reused")) != is_kept)
+            fail_msg("%s was %s", name, is_kept ? "made again" : "reused");
+    }
+    hn_pipeline_result_done(&result);
+    put("recipe.yaml", RECIPE);
+    hn_buf_done(&text);
+}
+
+/* Thoughts that teach to say no and nothing else: the stage loses what the one before could do, and
+ * nothing follows it. */
+static void test_stage_that_loses(void **state) {
+    (void)state;
+    need_model();
+    hn_pipeline_result result;
+    hn_buf text = {0};
+    for (int i = 0; i < 4 * N_NOUNS; i++)
+        hn_buf_printf(&text,
+                      "{\"instruction\":\"%d Ben sees the %s\",\"thought\":\"no\",\"response\":"
+                      "\"no\"}\n",
+                      i, NOUNS[i % N_NOUNS]);
+    put("rkd.jsonl", hn_buf_text(&text));
+    hn_buf_reset(&text);
+    for (int i = 0; i < N_NOUNS; i++)
+        hn_buf_printf(&text,
+                      "{\"prompt\":\"Tom takes a %s home today\",\"assert\":[{\"type\":\"regex\","
+                      "\"value\":\"(?s)^((?!no).)+$\"}]}\n",
+                      NOUNS[i]);
+    put("golden.jsonl", hn_buf_text(&text));
+    hn_buf_reset(&text);
+    const char *at = strstr(THREE, ", train.jsonl]"), *rate = strstr(THREE, "learning_rate: 1e-3");
+    hn_buf_printf(&text, "%.*s]%.*slearning_rate: 1e-2, epochs: 8%s0.02}\n", (int)(at - THREE),
+                  THREE, (int)(rate - at - 14), at + 14, rate + 19);
+    put("recipe.yaml", hn_buf_text(&text));
+    must_run("three", &result);
+    write_rows();
+    assert_true(result.has_verdict);
+    assert_int_equal(result.verdict, HN_VERDICT_FAIL);
+    assert_non_null(strstr(json_string_value(json_object_get(result.summary, "stopped")),
+                           "after rkd the golden score is 0."));
+    assert_null(json_object_get(result.summary, "bundle"));
+    const json_t *rows = json_object_get(result.summary, "rows");
+    assert_int_equal(json_array_size(rows), 3); /* base, sft, rkd */
+    size_t i;
+    const json_t *stage;
+    json_array_foreach (json_object_get(result.summary, "stages"), i, stage)
+        assert_null(strstr(json_string_value(json_object_get(stage, "name")), "dpo"));
+    hn_pipeline_result_done(&result);
+    put("recipe.yaml", RECIPE);
+    hn_buf_done(&text);
+}
+
+/* Files under the wrong stage, found before anything is taught. */
+static void test_rows_of_another_stage(void **state) {
+    (void)state;
+    static const struct {
+        const char *was, *is, *wanted;
+    } CASES[] = {
+        {"[rkd.jsonl, train.jsonl]", "train.jsonl", "train.jsonl: stage rkd learns from"},
+        {"[rkd.jsonl, train.jsonl]", "pairs.jsonl", "pairs.jsonl:1: a preference"},
+        {"train: pairs.jsonl", "train: rkd.jsonl", "rkd.jsonl:1: stage dpo learns from"},
+    };
+    need_model();
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        hn_pipeline_result result;
+        hn_buf text = {0};
+        const char *at = strstr(THREE, CASES[i].was);
+        hn_buf_printf(&text, "%.*s%s%s1}\n", (int)(at - THREE), THREE, CASES[i].is,
+                      at + strlen(CASES[i].was));
+        put("recipe.yaml", hn_buf_text(&text));
+        assert_int_equal(run("wrong", &result), HN_BAD_INPUT);
+        if (!strstr(err.message, CASES[i].wanted))
+            fail_msg("'%s' lacks '%s'", err.message, CASES[i].wanted);
+        hn_buf_done(&text);
+    }
+    put("recipe.yaml", RECIPE);
 }
 
 static void test_two_at_once(void **state) {
@@ -453,6 +619,10 @@ int main(void) {
         cmocka_unit_test(test_prune),
         cmocka_unit_test(test_kill),
         cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_three_stages),
+        cmocka_unit_test(test_stage_that_loses),
+        cmocka_unit_test(test_kill_three),
+        cmocka_unit_test(test_rows_of_another_stage),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_overlap_is_refused),
     };

@@ -36,6 +36,10 @@ static void test_defaults(void **state) {
     assert_int_equal(recipe.n_artefacts, 0);
     assert_false(recipe.bundle.wanted);
     assert_true(recipe.eval.bench);
+    assert_true(hn_recipe_teaches(&recipe, HN_TEACH_SFT));
+    assert_false(hn_recipe_teaches(&recipe, HN_TEACH_RKD));
+    assert_false(hn_recipe_teaches(&recipe, HN_TEACH_DPO));
+    assert_true(recipe.gate.max_stage_drop == 0.02);
     hn_recipe_done(&recipe);
 }
 
@@ -47,6 +51,8 @@ static void test_everything(void **state) {
         "  system: |\n    You are a router.\n    Answer.\n"
         "  skip_bad: true\n"
         "sft: {rank: 8, learning_rate: 5e-4, schedule: linear, supervise: all}\n"
+        "rkd: {train: [think.jsonl, a.jsonl], epochs: 2, numerics: int8}\n"
+        "dpo: {train: pairs.jsonl, loss: robust, label_smoothing: 0.1, reference: base}\n"
         "artefacts:\n  - {name: beside, kind: adapter}\n  - {name: q8, type: q8_0}\n"
         "  - name: q4\n    kind: merged\n    type: q4_k_m\n    calibration: train\n"
         "  - {name: own, type: q8_0, calibration: self}\n"
@@ -64,6 +70,16 @@ static void test_everything(void **state) {
     assert_true(recipe.data.skip_bad);
     assert_int_equal(recipe.sft.supervise, 2);
     assert_int_equal(recipe.sft.schedule, 0);
+    assert_int_equal(hn_recipe_rows(&recipe, HN_TEACH_SFT)->n, 2);
+    assert_int_equal(hn_recipe_rows(&recipe, HN_TEACH_RKD)->n, 2);
+    assert_string_equal(recipe.rkd.train.path[1], "dir/a.jsonl");
+    assert_true(recipe.rkd.epochs == 2 && recipe.rkd.learning_rate == 2e-4);
+    assert_int_equal(recipe.rkd.numerics, 1);
+    assert_int_equal(recipe.dpo.numerics, 0);
+    assert_string_equal(hn_recipe_rows(&recipe, HN_TEACH_DPO)->path[0], "dir/pairs.jsonl");
+    assert_true(recipe.dpo.learning_rate == 5e-6 && recipe.preference.beta == 0.1);
+    assert_int_equal(recipe.preference.loss, 1);
+    assert_int_equal(recipe.preference.reference, 1);
     assert_int_equal(recipe.n_artefacts, 5);
     assert_int_equal(recipe.artefacts[0].kind, HN_ARTEFACT_ADAPTER);
     assert_string_equal(recipe.artefacts[2].calibration, "train");
@@ -102,6 +118,19 @@ static void test_bad(void **state) {
         {HEAD DATA "sft:\n  rank: [1]\n", "single value"},
         {HEAD DATA "sft:\n  schedule: cosin\n", "linear|cosine|constant"},
         {HEAD DATA "sft: 7\n", "must hold keys and values"},
+        {HEAD DATA "rkd: {epochs: 2}\n", "'rkd.train' is missing"},
+        {HEAD DATA "dpo: {}\n", "'dpo.train' is missing"},
+        {HEAD DATA "rkd: {train: a, rank: 8}\n", "unknown key 'rank' in 'rkd'"},
+        {HEAD DATA "rkd: {train: a, beta: 8}\n", "unknown key 'beta' in 'rkd'"},
+        {HEAD DATA "sft: {train: a}\n", "unknown key 'train' in 'sft'"},
+        {HEAD DATA "dpo: {train: a, bta: 1}\n", "r.yaml:4:17: unknown key 'bta' in 'dpo'; did you "
+                                                "mean 'beta'?"},
+        {HEAD DATA "dpo: {train: a, loss: hinge}\n", "sigmoid|robust|ipo"},
+        {HEAD DATA "dpo: {train: a, beta: 0}\n", "between 1e-06 and 1000"},
+        {HEAD DATA "dpo: {train: a, label_smoothing: 0.5}\n", "r.yaml:4:6: label smoothing 0.5"},
+        {HEAD DATA "dpo: {train: a, loss: ipo, label_smoothing: 0.1}\n", "label smoothing is for"},
+        {HEAD DATA "dpo: {train: []}\n", "lists no file"},
+        {HEAD DATA "gate: {max_stage_drop: 2}\n", "between 0 and 1"},
         {HEAD DATA "eval: {bench: yes}\n", "true or false"},
         {HEAD DATA "eval:\n  abstain_below: 0.5\n",
          "r.yaml:5:18: 'abstain_below' needs 'abstain_as'"},

@@ -39,15 +39,18 @@ static json_t *parse(const char *text) {
     return value;
 }
 
-static json_t *make_metrics(int steps) {
-    json_t *metrics = json_array();
+static json_t *make_lines(int steps) {
+    json_t *lines = json_array();
     for (int i = 1; i <= steps; i++) {
-        json_array_append_new(metrics, json_pack("{s:i, s:f}", "step", i, "loss", 4.0 / i));
+        json_array_append_new(lines, json_pack("{s:i, s:f}", "step", i, "loss", 4.0 / i));
         if (i % 10 == 0)
-            json_array_append_new(metrics,
-                                  json_pack("{s:i, s:f}", "step", i, "eval_loss", 4.5 / i));
+            json_array_append_new(lines, json_pack("{s:i, s:f}", "step", i, "eval_loss", 4.5 / i));
     }
-    return metrics;
+    return lines;
+}
+
+static json_t *make_metrics(int steps) {
+    return json_pack("{s:o, s:o}", "sft", make_lines(steps), "dpo", make_lines(steps / 2));
 }
 
 static void assert_has(const hn_buf *text, const char *wanted) {
@@ -84,6 +87,8 @@ static void test_page(void **state) {
     assert_has(&page, "intent &lt;router&gt;");
     assert_has(&page, "a&amp;b");
     assert_has(&page, "&lt;cosine&gt; 0.1");
+    assert_has(&page, "<h3>sft</h3>\n<svg"); /* a curve a stage */
+    assert_has(&page, "<h3>dpo</h3>\n<svg");
     assert_has(&page, "<polyline class=\"train\"");
     assert_has(&page, "prefers-color-scheme:dark");
     assert_null(strstr(hn_buf_text(&page), "http")); /* nothing from outside */

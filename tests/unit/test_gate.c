@@ -134,6 +134,35 @@ static void test_latency_and_quality(void **state) {
     assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_FAIL);
 }
 
+/* Between stages the difference itself decides, however wide its bounds; they are reported. */
+static void test_stages(void **state) {
+    (void)state;
+    static const struct {
+        size_t lost, won;
+        hn_verdict verdict;
+    } CASES[] = {{20, 20, HN_VERDICT_PASS}, {28, 20, HN_VERDICT_PASS}, {29, 20, HN_VERDICT_FAIL},
+                 {0, 0, HN_VERDICT_PASS},   {0, 30, HN_VERDICT_PASS},  {60, 0, HN_VERDICT_FAIL}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        hn_scores a = make(420, 300, 0, 0, 0), b = make(420, 300, CASES[i].lost, CASES[i].won, 0);
+        hn_verdict verdict;
+        json_t *report;
+        if (hn_gate_stage(&a, &b, 0.02, "00", &verdict, &report, &err) != HN_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(verdict, CASES[i].verdict);
+        const json_t *check = json_array_get(json_object_get(report, "checks"), 0);
+        const json_t *ci = json_object_get(check, "ci");
+        double value = json_number_value(json_object_get(check, "value"));
+        double drop = ((double)CASES[i].lost - (double)CASES[i].won) / 420;
+        assert_true(fabs(value - drop) < 1e-12);
+        assert_true(json_number_value(json_array_get(ci, 0)) < value);
+        assert_true(json_number_value(json_array_get(ci, 1)) > value);
+        assert_string_equal(json_string_value(json_object_get(report, "gate")), "stage");
+        json_decref(report);
+        hn_scores_done(&a);
+        hn_scores_done(&b);
+    }
+}
+
 static void test_misuse(void **state) {
     (void)state;
     hn_gate_options options = {.max_quality_drop = 0.02};
@@ -143,6 +172,8 @@ static void test_misuse(void **state) {
     assert_int_equal(hn_gate_export(&a, &b, &options, NULL, &verdict, &report, &err), HN_USAGE);
     assert_int_equal(hn_gate_export(&none, &none, &options, NULL, &verdict, &report, &err),
                      HN_USAGE);
+    assert_int_equal(hn_gate_stage(&a, &b, 0.02, NULL, &verdict, &report, &err), HN_USAGE);
+    assert_int_equal(hn_gate_stage(&none, &none, 0.02, NULL, &verdict, &report, &err), HN_USAGE);
     hn_scores_done(&b);
     b = make(10, 5, 0, 0, 0);
     options.max_p95_ms = 10;
@@ -157,6 +188,7 @@ int main(void) {
         cmocka_unit_test(test_worked_example),
         cmocka_unit_test(test_too_few_rows),
         cmocka_unit_test(test_latency_and_quality),
+        cmocka_unit_test(test_stages),
         cmocka_unit_test(test_misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,8 @@ static void add_base_row(hn_run *run) {
         .numerics = HN_NUMERICS_INT8};
 }
 
-/* A recipe of one teaching stage calls its model "tuned", others by the stages' names. */
+/* A recipe of one teaching stage calls its model "tuned", others by the stages' names: those are
+ * scored, and how fast a model is its artefacts show. */
 static hn_status add_taught_row(hn_run *run, hn_teaching which, bool is_last, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
     bool is_only = is_last && which == HN_TEACH_SFT;
@@ -45,7 +46,7 @@ static hn_status add_taught_row(hn_run *run, hn_teaching which, bool is_last, hn
                                             .adapter_path = adapter,
                                             .adapter_hash = hash,
                                             .system = recipe->data.system,
-                                            .is_untimed = !is_last,
+                                            .is_untimed = !is_only,
                                             .numerics = HN_NUMERICS_F32};
     return HN_OK;
 }

@@ -35,8 +35,8 @@ typedef struct hn_recipe_files {
  * their section. */
 typedef enum hn_teaching { HN_TEACH_SFT, HN_TEACH_RKD, HN_TEACH_DPO, HN_TEACH_COUNT } hn_teaching;
 
-/* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone: a later stage goes on
- * from the adapter before. */
+/* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone: a later
+ * stage goes on from the adapter before. */
 typedef struct hn_recipe_training {
     bool wanted;           /* the recipe has the section */
     hn_recipe_files train; /* rkd and dpo; the rows of sft are data.train */

@@ -55,6 +55,7 @@ const hn_command *const HN_COMMANDS[] = {
     &HN_CMD_SFT,
     &HN_CMD_DISTILL,
     &HN_CMD_DPO,
+    &HN_CMD_STUDENT_NEW,
     &HN_CMD_MERGE,
     &HN_CMD_QUANTIZE,
     &HN_CMD_EXPORT,

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "model/dora.h"
 #include "model/kv_type.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *err) {
     if (!path)
         return HN_OK;
-    return hn_adapter_open(&session->adapter, path, &session->model->arch, err);
+    return hn_adapter_load(&session->adapter, path, session->model, err);
 }
 
 static hn_status open_model(hn_session *session, const hn_cli *cli, const char *path,

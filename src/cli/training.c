@@ -24,6 +24,7 @@ const hn_option HN_OPTIONS_TRAIN[] = {
      "Ranks of some: KEY=N,KEY=N, keys as PEFT's rank_pattern"},
     {"alpha-pattern", 0, HN_OPT_TEXT, "LIST", NULL, "The same for alpha"},
     {"rslora", 0, HN_OPT_FLAG, NULL, NULL, "Scale by 1/sqrt(rank) (rsLoRA)"},
+    {"dora", 0, HN_OPT_FLAG, NULL, NULL, "Learn the length of each weight row too (DoRA)"},
     {"lora-plus-ratio", 0, HN_OPT_REAL, "X", "1", "Learning rate of B, times A's (LoRA+)", NULL,
      1e-3, 1e6},
     {"neftune-alpha", 0, HN_OPT_REAL, "X", "0", "Noise on embeddings while it learns (NEFTune)",
@@ -67,6 +68,7 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     o->rank_pattern = hn_cli_text(cli, "rank-pattern");
     o->alpha_pattern = hn_cli_text(cli, "alpha-pattern");
     o->rslora = hn_cli_flag(cli, "rslora");
+    o->dora = hn_cli_flag(cli, "dora");
     o->lora_plus_ratio = (float)hn_cli_real(cli, "lora-plus-ratio");
     o->neftune_alpha = (float)hn_cli_real(cli, "neftune-alpha");
     o->learning_rate = (float)hn_cli_real(cli, "learning-rate");

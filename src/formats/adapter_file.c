@@ -40,21 +40,12 @@ static float element(hn_dtype dtype, const uint8_t *data, size_t i) {
     return dtype == HN_F16 ? hn_f16_to_f32(half) : hn_bf16_to_f32(half);
 }
 
-hn_status hn_adapter_pair_take(hn_lora_pair *pair, bool is_a, hn_dtype dtype, uint64_t rows,
-                               uint64_t cols, const uint8_t *data, const char *path,
-                               const char *name, hn_error *err) {
-    float **slot = is_a ? &pair->a : &pair->b;
-    uint64_t rank = is_a ? rows : cols;
-    if (*slot)
-        return hn_fail(err, HN_BAD_INPUT, "%s: '%s' occurs twice", path, name);
+/* `count` values as f32, all finite; freed by the caller. */
+static hn_status read_values(hn_dtype dtype, size_t count, const uint8_t *data, const char *path,
+                             const char *name, float **out, hn_error *err) {
     if (dtype != HN_F32 && dtype != HN_F16 && dtype != HN_BF16)
         return hn_fail(err, HN_UNSUPPORTED, "%s: '%s' is %s; adapters are read as f32, f16 or bf16",
                        path, name, hn_dtype_name(dtype));
-    if (rank == 0 || rank > INT32_MAX || rows == 0 || cols == 0 ||
-        (pair->r && (uint64_t)pair->r != rank))
-        return hn_fail(err, HN_BAD_INPUT, "%s: '%s': lora_A and lora_B don't agree on the rank",
-                       path, name);
-    size_t count = (size_t)(rows * cols); /* the file's reader has checked that it fits */
     float *values = hn_reallocarray(NULL, count, sizeof *values);
     if (!values)
         return hn_fail_no_memory(err, count * sizeof *values);
@@ -65,12 +56,38 @@ hn_status hn_adapter_pair_take(hn_lora_pair *pair, bool is_a, hn_dtype dtype, ui
             return hn_fail(err, HN_BAD_INPUT, "%s: '%s' holds infinities or NaN", path, name);
         }
     }
+    *out = values;
+    return HN_OK;
+}
+
+hn_status hn_adapter_pair_take(hn_lora_pair *pair, bool is_a, hn_dtype dtype, uint64_t rows,
+                               uint64_t cols, const uint8_t *data, const char *path,
+                               const char *name, hn_error *err) {
+    float **slot = is_a ? &pair->a : &pair->b;
+    uint64_t rank = is_a ? rows : cols;
+    if (*slot)
+        return hn_fail(err, HN_BAD_INPUT, "%s: '%s' occurs twice", path, name);
+    if (rank == 0 || rank > INT32_MAX || rows == 0 || cols == 0 ||
+        (pair->r && (uint64_t)pair->r != rank))
+        return hn_fail(err, HN_BAD_INPUT, "%s: '%s': lora_A and lora_B don't agree on the rank",
+                       path, name);
+    /* the file's reader has checked that the product fits */
+    HN_TRY(read_values(dtype, (size_t)(rows * cols), data, path, name, slot, err));
     pair->r = (int)rank;
-    *slot = values;
     if (is_a)
         pair->in = (int64_t)cols;
     else
         pair->out = (int64_t)rows;
+    return HN_OK;
+}
+
+hn_status hn_adapter_pair_take_magnitude(hn_lora_pair *pair, hn_dtype dtype, uint64_t count,
+                                         const uint8_t *data, const char *path, const char *name,
+                                         hn_error *err) {
+    if (pair->magnitude)
+        return hn_fail(err, HN_BAD_INPUT, "%s: '%s' occurs twice", path, name);
+    HN_TRY(read_values(dtype, (size_t)count, data, path, name, &pair->magnitude, err));
+    pair->n_magnitude = (int64_t)count;
     return HN_OK;
 }
 
@@ -95,6 +112,16 @@ hn_status hn_adapter_file_finish(hn_adapter_file *file, const char *path, hn_err
             return hn_fail(err, HN_BAD_INPUT, "%s: layer %d, %s: lora_%c is missing", path,
                            file->pairs[i].layer, file->pairs[i].module,
                            file->pairs[i].a ? 'B' : 'A');
+    for (size_t i = 0; i < file->n_pairs; i++) {
+        const hn_lora_pair *pair = &file->pairs[i];
+        if ((pair->magnitude != NULL) != file->use_dora ||
+            (pair->magnitude && pair->n_magnitude != pair->out))
+            return hn_fail(err, HN_BAD_INPUT,
+                           "%s: layer %d, %s: DoRA (use_dora) needs a magnitude vector of %lld "
+                           "values, and LoRA none; here are %lld",
+                           path, pair->layer, pair->module, (long long)pair->out,
+                           (long long)pair->n_magnitude);
+    }
     qsort(file->pairs, file->n_pairs, sizeof *file->pairs, compare_pairs);
     return HN_OK;
 }
@@ -139,6 +166,7 @@ void hn_adapter_file_done(hn_adapter_file *file) {
     for (size_t i = 0; i < file->n_pairs; i++) {
         hn_free(file->pairs[i].a);
         hn_free(file->pairs[i].b);
+        hn_free(file->pairs[i].magnitude);
     }
     hn_free(file->pairs);
     hn_free(file->base_model);

@@ -14,6 +14,8 @@ typedef struct hn_lora_pair {
     int64_t in, out;
     float alpha;
     float *a, *b;
+    float *magnitude;    /* (out), of DoRA; otherwise NULL */
+    int64_t n_magnitude; /* as a file has it, until it is checked to be out */
 } hn_lora_pair;
 
 /* Rows of q and k are as Hugging Face orders them (rope on halves), in every file format. */
@@ -23,6 +25,7 @@ typedef struct hn_adapter_file {
     float alpha;
     float dropout;
     bool use_rslora; /* scale alpha / sqrt(r) instead of alpha / r */
+    bool use_dora;   /* every pair has a magnitude */
     hn_lora_pair *pairs;
     size_t n_pairs;
     int n_layer; /* of the model; 0 = not known */
@@ -39,13 +42,14 @@ HN_MUST_CHECK hn_status hn_adapter_pattern_fits(const char *key, const char *mod
 
 /* A folder with adapter_config.json + adapter_model.safetensors, or a .gguf adapter; for the
  * latter, llama-architecture q and k need the head counts (0 = not permuted). What hone can't
- * apply (DoRA, modules_to_save, ...) is HN_UNSUPPORTED by name. */
+ * apply (modules_to_save, ...) is HN_UNSUPPORTED by name. */
 HN_MUST_CHECK hn_status hn_adapter_file_read(hn_adapter_file *file, const char *path, int n_head,
                                              int n_head_kv, hn_error *err);
 /* As PEFT writes it; the folder is made. */
 HN_MUST_CHECK hn_status hn_adapter_file_write_peft(const hn_adapter_file *file, const char *dir,
                                                    hn_error *err);
-/* As llama.cpp reads it. `architecture` is GGUF's name; q and k are permuted when it is "llama". */
+/* As llama.cpp reads it, which knows no DoRA. `architecture` is GGUF's name; q and k are permuted
+ * when it is "llama". */
 HN_MUST_CHECK hn_status hn_adapter_file_write_gguf(const hn_adapter_file *file, const char *path,
                                                    const char *architecture, int n_head,
                                                    int n_head_kv, hn_error *err);

@@ -187,6 +187,11 @@ hn_status hn_adapter_file_write_gguf(const hn_adapter_file *file, const char *pa
     bool permuted = !strcmp(architecture, "llama");
     if (file->n_pairs == 0)
         return hn_fail(err, HN_USAGE, "%s: the adapter is empty", path);
+    if (file->use_dora)
+        return hn_fail(err, HN_UNSUPPORTED,
+                       "%s: a GGUF adapter can't hold DoRA's magnitudes; write a PEFT folder, or "
+                       "merge the adapter into its base",
+                       path);
     HN_TRY(hn_gguf_writer_new(&w, path, err));
     HN_GO(declare(w, file, architecture, path, err));
     HN_GO(hn_gguf_writer_begin(w, err));

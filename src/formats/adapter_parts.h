@@ -20,7 +20,13 @@ hn_lora_pair *hn_adapter_file_pair(hn_adapter_file *file, int layer, const char 
 HN_MUST_CHECK hn_status hn_adapter_pair_take(hn_lora_pair *pair, bool is_a, hn_dtype dtype,
                                              uint64_t rows, uint64_t cols, const uint8_t *data,
                                              const char *path, const char *name, hn_error *err);
-/* Both matrices there, ranks equal; pairs sorted by layer and module. */
+/* The same for the magnitudes of DoRA. */
+HN_MUST_CHECK hn_status hn_adapter_pair_take_magnitude(hn_lora_pair *pair, hn_dtype dtype,
+                                                       uint64_t count, const uint8_t *data,
+                                                       const char *path, const char *name,
+                                                       hn_error *err);
+/* Both matrices there, ranks equal, magnitudes where there is DoRA; pairs sorted by layer and
+ * module. */
 HN_MUST_CHECK hn_status hn_adapter_file_finish(hn_adapter_file *file, const char *path,
                                                hn_error *err);
 

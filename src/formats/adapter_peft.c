@@ -18,10 +18,19 @@ static const char CONFIG_FILE[] = "adapter_config.json",
 /* Keys whose value changes what the adapter computes in a way that hone doesn't know. Each must be
  * absent, null, false, or empty. */
 static const char *const UNSUPPORTED_KEYS[] = {
-    "use_dora",          "use_qalora",        "modules_to_save",         "fan_in_fan_out",
-    "megatron_config",   "lora_bias",         "layer_replication",       "trainable_token_indices",
-    "target_parameters", "arrow_config",      "alora_invocation_tokens", "use_bdlora",
-    "kasa_config",       "monteclora_config",
+    "use_qalora",
+    "modules_to_save",
+    "fan_in_fan_out",
+    "megatron_config",
+    "lora_bias",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "arrow_config",
+    "alora_invocation_tokens",
+    "use_bdlora",
+    "kasa_config",
+    "monteclora_config",
 };
 
 static bool is_unset(const json_t *value) {
@@ -61,12 +70,13 @@ static hn_status read_config(hn_adapter_file *file, const json_t *config, const 
                              hn_error *err) {
     long long r = 8; /* PEFT's defaults */
     double alpha = 8, dropout = 0;
-    int rslora = 0;
+    int rslora = 0, dora = 0;
     HN_TRY(check_config(config, path, err));
     HN_TRY(hn_json_get_int(config, "r", path, &r, err));
     HN_TRY(hn_json_get_real(config, "lora_alpha", path, &alpha, err));
     HN_TRY(hn_json_get_real(config, "lora_dropout", path, &dropout, err));
     HN_TRY(hn_json_get_bool(config, "use_rslora", path, &rslora, err));
+    HN_TRY(hn_json_get_bool(config, "use_dora", path, &dora, err));
     if (r < 1 || r > MAX_RANK || !isfinite(alpha) || !(dropout >= 0 && dropout < 1))
         return hn_fail(err, HN_BAD_INPUT, "%s: r, lora_alpha or lora_dropout makes no sense", path);
     const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
@@ -76,6 +86,7 @@ static hn_status read_config(hn_adapter_file *file, const json_t *config, const 
     file->alpha = (float)alpha;
     file->dropout = (float)dropout;
     file->use_rslora = rslora != 0;
+    file->use_dora = dora != 0;
     return HN_OK;
 }
 
@@ -115,33 +126,49 @@ static hn_status apply_patterns(hn_adapter_file *file, const json_t *config, con
     return HN_OK;
 }
 
-/* base_model.model.model.layers.N.self_attn.q_proj.lora_A.weight */
+typedef enum part { PART_A, PART_B, PART_MAGNITUDE, PARTS } part;
+static const char *const PART_NAMES[PARTS] = {"A.weight", "B.weight", "magnitude_vector"};
+
+/* base_model.model.model.layers.N.self_attn.q_proj.lora_A.weight; HN_ADAPTER_MODULES when the name
+ * is another, otherwise the module. */
+static int parse_name(const char *name, int *layer, part *found) {
+    const char *rest = strstr(name, "layers.");
+    char parent[16], module[32], both[sizeof parent + sizeof module];
+    int used = 0, p = 0;
+    if (!rest || strncmp(name, "base_model.model.", 17) ||
+        sscanf(rest, "layers.%6d.%15[a-z_].%31[a-z_].lora_%n", layer, parent, module, &used) != 3 ||
+        !used || *layer < 0 || *layer >= HN_ADAPTER_MAX_LAYER)
+        return HN_ADAPTER_MODULES;
+    while (p < PARTS && strcmp(rest + used, PART_NAMES[p]))
+        p++;
+    if (p == PARTS)
+        return HN_ADAPTER_MODULES;
+    *found = (part)p;
+    snprintf(both, sizeof both, "%s.%s", parent, module);
+    int m = 0;
+    while (m < HN_ADAPTER_MODULES && strcmp(hn_adapter_modules[m].path, both))
+        m++;
+    return m;
+}
+
 static hn_status take_tensor(hn_adapter_file *file, const hn_st_tensor *tensor, const char *path,
                              hn_error *err) {
-    const char *rest = strstr(tensor->name, "layers.");
-    char parent[16], module[32], part;
-    int layer = -1, used = 0, m = HN_ADAPTER_MODULES;
-    if (rest && !strncmp(tensor->name, "base_model.model.", 17) &&
-        sscanf(rest, "layers.%6d.%15[a-z_].%31[a-z_].lora_%c.weight%n", &layer, parent, module,
-               &part, &used) == 4 &&
-        used && !rest[used] && (part == 'A' || part == 'B') && layer >= 0 &&
-        layer < HN_ADAPTER_MAX_LAYER) {
-        char both[sizeof parent + sizeof module];
-        snprintf(both, sizeof both, "%s.%s", parent, module);
-        for (m = 0; m < HN_ADAPTER_MODULES; m++)
-            if (!strcmp(hn_adapter_modules[m].path, both))
-                break;
-    }
-    if (m == HN_ADAPTER_MODULES || tensor->n_dims != 2)
+    int layer = -1;
+    part kind = PART_A;
+    int m = parse_name(tensor->name, &layer, &kind);
+    if (m == HN_ADAPTER_MODULES || tensor->n_dims != (kind == PART_MAGNITUDE ? 1 : 2) ||
+        tensor->shape[0] == 0)
         return hn_fail(err, HN_UNSUPPORTED,
-                       "%s: tensor '%.200s' is nothing that hone applies: it knows lora_A and "
-                       "lora_B of q, k, v, o, gate, up and down_proj%s",
-                       path, tensor->name,
-                       strstr(tensor->name, "magnitude") ? "; DoRA isn't supported" : "");
+                       "%s: tensor '%.200s' is nothing that hone applies: it knows lora_A, lora_B "
+                       "and lora_magnitude_vector of q, k, v, o, gate, up and down_proj",
+                       path, tensor->name);
     hn_lora_pair *pair = hn_adapter_file_pair(file, layer, hn_adapter_modules[m].name);
     if (!pair)
         return hn_fail_no_memory(err, sizeof *pair);
-    return hn_adapter_pair_take(pair, part == 'A', tensor->dtype, tensor->shape[0],
+    if (kind == PART_MAGNITUDE)
+        return hn_adapter_pair_take_magnitude(pair, tensor->dtype, tensor->shape[0], tensor->data,
+                                              path, tensor->name, err);
+    return hn_adapter_pair_take(pair, kind == PART_A, tensor->dtype, tensor->shape[0],
                                 tensor->shape[1], tensor->data, path, tensor->name, err);
 }
 
@@ -227,7 +254,7 @@ static hn_status write_config(const hn_adapter_file *file, const char *path, hn_
         "layers_to_transform", describe_layers(file), "lora_alpha", number(file->alpha),
         "lora_dropout", (double)file->dropout, "modules_to_save", "peft_type", "LORA", "r", file->r,
         "rank_pattern", ranks, "revision", "target_modules", modules, "task_type", "CAUSAL_LM",
-        "use_dora", 0, "use_rslora", (int)file->use_rslora);
+        "use_dora", (int)file->use_dora, "use_rslora", (int)file->use_rslora);
     hn_status status =
         ok && config && !json_object_set_new(config, "alpha_pattern", alphas)
             ? hn_json_write(path, config, err)
@@ -244,7 +271,11 @@ static hn_status declare_pair(hn_st_writer *w, const hn_lora_pair *pair, hn_erro
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", module);
     HN_TRY(hn_st_writer_add(w, name, HN_F32, 2, a, err));
     snprintf(name, sizeof name, "base_model.model.%s.lora_B.weight", module);
-    return hn_st_writer_add(w, name, HN_F32, 2, b, err);
+    HN_TRY(hn_st_writer_add(w, name, HN_F32, 2, b, err));
+    if (!pair->magnitude)
+        return HN_OK;
+    snprintf(name, sizeof name, "base_model.model.%s.lora_magnitude_vector", module);
+    return hn_st_writer_add(w, name, HN_F32, 1, b, err);
 }
 
 static hn_status write_weights(const hn_adapter_file *file, const char *path, hn_error *err) {
@@ -261,6 +292,8 @@ static hn_status write_weights(const hn_adapter_file *file, const char *path, hn
                  b_bytes = (uint64_t)(pair->out * pair->r) * sizeof(float);
         HN_GO(hn_st_writer_data(w, pair->a, a_bytes, err));
         HN_GO(hn_st_writer_data(w, pair->b, b_bytes, err));
+        if (pair->magnitude)
+            HN_GO(hn_st_writer_data(w, pair->magnitude, (uint64_t)pair->out * sizeof(float), err));
     }
     status = hn_st_writer_commit(w, err);
     w = NULL;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/version.h"
+#include "model/dora.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -128,7 +129,7 @@ static hn_status adapter_open(hone_adapter **out, hone_engine *engine, const cha
     hone_adapter *adapter = hn_calloc(1, sizeof *adapter);
     if (!adapter)
         return hn_fail_no_memory(err, sizeof *adapter);
-    hn_status status = hn_adapter_open(&adapter->adapter, path, &engine->model->arch, err);
+    hn_status status = hn_adapter_load(&adapter->adapter, path, engine->model, err);
     if (status != HN_OK) {
         hn_free(adapter);
         return status;

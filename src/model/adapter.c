@@ -31,6 +31,8 @@ void hn_adapter_free(hn_adapter *adapter) {
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             hn_lora *lora = &adapter->layers[l][m];
             hn_free_aligned(lora->a, (size_t)(lora->r * lora->in) * sizeof *lora->a);
+            hn_free_aligned(lora->magnitude, (size_t)lora->out * sizeof(float));
+            hn_free_aligned(lora->factors, (size_t)lora->out * sizeof(float));
             hn_free_aligned(lora->b, (size_t)(lora->r * lora->out) * sizeof *lora->b);
         }
     hn_free(adapter->layers);
@@ -71,6 +73,16 @@ static bool all_finite(const float *x, int64_t n) {
     return true;
 }
 
+static hn_status bind_magnitude(hn_lora *lora, const hn_lora_pair *pair, const hn_arch *arch,
+                                hn_module module, hn_error *err) {
+    lora->magnitude = hn_alloc_aligned((size_t)lora->out * sizeof(float));
+    if (!lora->magnitude)
+        return hn_fail_no_memory(err, (size_t)lora->out * sizeof(float));
+    for (int64_t row = 0; row < lora->out; row++)
+        lora->magnitude[model_row(arch, module, row)] = pair->magnitude[row];
+    return HN_OK;
+}
+
 static hn_status bind_pair(hn_adapter *adapter, const hn_adapter_file *file,
                            const hn_lora_pair *pair, const hn_arch *arch, hn_error *err) {
     hn_module module;
@@ -105,7 +117,7 @@ static hn_status bind_pair(hn_adapter *adapter, const hn_adapter_file *file,
     for (int64_t row = 0; row < out; row++)
         memcpy(lora->b + model_row(arch, module, row) * pair->r, pair->b + row * pair->r,
                (size_t)pair->r * sizeof *lora->b);
-    return HN_OK;
+    return pair->magnitude ? bind_magnitude(lora, pair, arch, module, err) : HN_OK;
 }
 
 static hn_status bind_file(hn_adapter *adapter, const hn_adapter_file *file, const char *path,
@@ -117,6 +129,7 @@ static hn_status bind_file(hn_adapter *adapter, const hn_adapter_file *file, con
     adapter->r = file->r;
     adapter->alpha = file->alpha;
     adapter->rslora = file->use_rslora;
+    adapter->dora = file->use_dora;
     adapter->dropout = file->dropout;
     for (size_t i = 0; i < file->n_pairs; i++)
         if (bind_pair(adapter, file, &file->pairs[i], arch, err) != HN_OK)
@@ -155,9 +168,13 @@ static hn_status fill_pair(hn_lora_pair *pair, const hn_adapter *adapter, int la
     size_t b_bytes = (size_t)(lora->r * lora->out) * sizeof(float);
     pair->a = hn_malloc(a_bytes);
     pair->b = hn_malloc(b_bytes);
-    if (!pair->a || !pair->b)
+    if (adapter->dora)
+        pair->magnitude = hn_malloc((size_t)lora->out * sizeof(float));
+    if (!pair->a || !pair->b || (adapter->dora && !pair->magnitude))
         return hn_fail_no_memory(err, a_bytes + b_bytes);
     memcpy(pair->a, lora->a, a_bytes);
+    for (int64_t row = 0; adapter->dora && row < lora->out; row++)
+        pair->magnitude[row] = lora->magnitude[model_row(arch, module, row)];
     for (int64_t row = 0; row < lora->out; row++)
         memcpy(pair->b + row * lora->r, lora->b + model_row(arch, module, row) * lora->r,
                (size_t)lora->r * sizeof(float));
@@ -182,6 +199,7 @@ hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch, const 
                             .alpha = adapter->alpha,
                             .dropout = adapter->dropout,
                             .use_rslora = adapter->rslora,
+                            .use_dora = adapter->dora,
                             .n_layer = adapter->n_layer};
     hn_status status = HN_OK;
     size_t most = (size_t)adapter->n_layer * HN_MODULE_COUNT;

@@ -31,6 +31,9 @@ typedef struct hn_lora {
     int64_t in, out;
     float *a; /* (r, in) */
     float *b; /* (out, r) */
+    /* DoRA: y = bias + factor * (x W^T + scale * (x A^T) B^T), NULL without */
+    float *magnitude; /* (out) */
+    float *factors;   /* (out) magnitude / |W + scale B A|, by hn_adapter_fit (model/dora.h) */
 } hn_lora;
 
 typedef struct hn_adapter {
@@ -40,11 +43,14 @@ typedef struct hn_adapter {
     float alpha, dropout;
     int r;
     bool rslora;                        /* scales are alpha / sqrt(r) instead of alpha / r */
+    bool dora;                          /* every adapted layer has magnitudes */
+    bool fitted;                        /* factors fit the values and the model */
     hn_lora (*layers)[HN_MODULE_COUNT]; /* [n_layer] */
     char *base_model;                   /* may be NULL */
 } hn_adapter;
 
-/* Reads either file format and binds it; shapes that don't fit the model are HN_BAD_INPUT. */
+/* Reads either file format and binds it; hn_forward needs hn_adapter_load (model/dora.h). Shapes
+ * that don't fit the model are HN_BAD_INPUT. */
 HN_MUST_CHECK hn_status hn_adapter_open(hn_adapter **out, const char *path, const hn_arch *arch,
                                         hn_error *err);
 /* A fresh adapter: A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0 (spec/training.md). */

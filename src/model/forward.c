@@ -74,8 +74,12 @@ static hn_status project_back(const pass *p, int index, hn_module module, const 
                                   .accumulate = !post_norm}},
                       .numerics = model->numerics};
     observe(p, index, module, in, w->cols);
+    if (p->adapted && !post_norm)
+        hn_step_put_aside(model, p->adapters, index, module, s->x, s->y, p->n);
     HN_TRY(linear(p, &step));
     adapt(p, index, module, 1, in, &step.output[0].y);
+    if (p->adapted && !post_norm)
+        hn_step_add_back(model, p->adapters, index, module, s->x, s->y, p->n);
     if (post_norm)
         hn_step_norm(model, s->y, post_norm, s->x, p->n, true);
     return HN_OK;
@@ -265,6 +269,9 @@ hn_status hn_forward_wanted(hn_model *model, hn_kv *kv, const hn_adapter *const 
                             const uint64_t *wanted, int n_wanted, float *logits, float *hidden,
                             hn_error *err) {
     HN_TRY(check_rows(model, kv, n_adapters, rows, n_rows, err));
+    for (int i = 0; i < n_adapters; i++)
+        if (adapters[i] && adapters[i]->dora && !adapters[i]->fitted)
+            return hn_fail(err, HN_USAGE, "an adapter with DoRA hasn't been fitted to the model");
     hn_turns_begin(&model->turns);
     hn_status status = forward(model, kv, adapters, n_adapters, rows, n_rows, wanted, n_wanted,
                                logits, hidden, err);

@@ -3,6 +3,8 @@
 #include "model/rows.h"
 #include "model/steps.h"
 
+#include <string.h>
+
 typedef struct adapt_job {
     hn_model *model;
     const hn_row_kernels *kernels;
@@ -43,6 +45,19 @@ static void down_share(void *arg, int thread, int n_threads) {
     }
 }
 
+/* y = bias + factor * (y - bias) of rows [first, end), columns [from, to). */
+static void rescale(const adapt_job *job, const hn_lora *lora, int module, int first, int end,
+                    long from, long to) {
+    const float *bias = job->model->layers[job->layer].bias[job->first_module + module];
+    for (int row = first; row < end; row++) {
+        float *y = job->y[module] + row * lora->out;
+        for (long i = from; i < to; i++) {
+            float b = bias ? bias[i] : 0;
+            y[i] = b + lora->factors[i] * (y[i] - b);
+        }
+    }
+}
+
 static void up_share(void *arg, int thread, int n_threads) {
     const adapt_job *job = arg;
     const hn_row_place *places = job->model->scratch->places;
@@ -64,6 +79,8 @@ static void up_share(void *arg, int thread, int n_threads) {
             long from, to;
             hn_pool_share((long)lora->out, HN_KV_LANES, thread, n_threads, &from, &to);
             job->kernels->lora_up(&rows, from, to);
+            if (lora->factors)
+                rescale(job, lora, m, first, end, from, to);
         }
     }
 }
@@ -82,4 +99,29 @@ void hn_step_adapt(hn_model *model, const hn_adapter *const *adapters, int layer
     hn_pool *pool = hn_compute_pool(model->compute);
     hn_pool_run(pool, down_share, &job);
     hn_pool_run(pool, up_share, &job);
+}
+
+static bool stands_apart(const hn_model *model, const hn_adapter *const *adapters, int layer,
+                         hn_module module, int row) {
+    int adapter = model->scratch->places[row].adapter;
+    return adapter >= 0 && adapters[adapter]->layers[layer][module].factors;
+}
+
+void hn_step_put_aside(hn_model *model, const hn_adapter *const *adapters, int layer,
+                       hn_module module, float *x, float *kept, int n_rows) {
+    size_t dim = (size_t)model->arch.n_embd, bytes = dim * sizeof *x;
+    for (int row = 0; row < n_rows; row++)
+        if (stands_apart(model, adapters, layer, module, row)) {
+            memcpy(kept + (size_t)row * dim, x + (size_t)row * dim, bytes);
+            memset(x + (size_t)row * dim, 0, bytes);
+        }
+}
+
+void hn_step_add_back(hn_model *model, const hn_adapter *const *adapters, int layer,
+                      hn_module module, float *x, const float *kept, int n_rows) {
+    size_t dim = (size_t)model->arch.n_embd;
+    for (int row = 0; row < n_rows; row++)
+        if (stands_apart(model, adapters, layer, module, row))
+            for (size_t i = (size_t)row * dim; i < (size_t)(row + 1) * dim; i++)
+                x[i] += kept[i];
 }

@@ -45,7 +45,7 @@ typedef struct hn_recipe_training {
     double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
         lora_plus_ratio, neftune_alpha;
     char *modules, *layers, *rank_pattern, *alpha_pattern; /* as hn_adapter_spec has them */
-    bool rslora;
+    bool rslora, dora;
     int schedule;  /* hn_schedule */
     int supervise; /* hn_supervise */
     int numerics;  /* hn_numerics of the forward pass */

@@ -43,6 +43,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"sft", "rank", HN_FIELD_INT, AT(sft.rank), "16", false, 1, 1024},
     {"sft", "alpha", HN_FIELD_REAL, AT(sft.alpha), "32", false, 1e-6, 1e6},
     {"sft", "rslora", HN_FIELD_BOOL, AT(sft.rslora), "false"},
+    {"sft", "dora", HN_FIELD_BOOL, AT(sft.dora), "false"},
     {"sft", "modules", HN_FIELD_TEXT, AT(sft.modules), "all"},
     {"sft", "layers", HN_FIELD_TEXT, AT(sft.layers)},
     {"sft", "rank_pattern", HN_FIELD_TEXT, AT(sft.rank_pattern)},

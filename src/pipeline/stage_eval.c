@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "eval/benchmark.h"
 #include "model/constraint_pool.h"
+#include "model/dora.h"
 #include "model/perplexity.h"
 
 #include <stdio.h>
@@ -48,7 +49,7 @@ static hn_status open_row(hn_run *run, const hn_run_row *row, hn_model **model,
                           hn_adapter **adapter, hn_error *err) {
     HN_TRY(hn_run_model_open(run, row->model_path, row->numerics, model, err));
     if (row->adapter_path)
-        HN_TRY(hn_adapter_open(adapter, row->adapter_path, &(*model)->arch, err));
+        HN_TRY(hn_adapter_load(adapter, row->adapter_path, *model, err));
     return HN_OK;
 }
 
@@ -193,7 +194,7 @@ static hn_status divergence(hn_run *run, const hn_run_row *row, const hn_stage *
         return hn_fail_no_memory(err, 256);
     HN_GO(kl_text(run, &text, err));
     HN_GO(hn_run_model_open(run, run->recipe->base, HN_NUMERICS_F32, &reference, err));
-    HN_GO(hn_adapter_open(&reference_adapter, taught, &reference->arch, err));
+    HN_GO(hn_adapter_load(&reference_adapter, taught, reference, err));
     HN_GO(open_row(run, row, &model, &adapter, err));
     HN_GO(hn_encode(model->ckpt.tokenizer, hn_buf_text(&text), text.size, 0, &ids, err));
     int n_ctx = ids.size < KL_CONTEXT ? (int)ids.size : KL_CONTEXT;

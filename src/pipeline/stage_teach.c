@@ -20,6 +20,7 @@ static hn_train_options options_of(const hn_recipe_training *settings, const cha
     options.r = (int)settings->rank;
     options.alpha = (float)settings->alpha;
     options.rslora = settings->rslora;
+    options.dora = settings->dora;
     options.layers = settings->layers;
     options.rank_pattern = settings->rank_pattern;
     options.alpha_pattern = settings->alpha_pattern;

@@ -4,6 +4,7 @@
 #include "release/calibrate.h"
 
 #include "base/mem.h"
+#include "model/dora.h"
 #include "release/self_text.h"
 
 #include <string.h>
@@ -25,6 +26,7 @@ typedef struct sequence {
 struct hn_calibration {
     hn_model *model;
     const hn_adapter *adapter;
+    hn_adapter *fitted; /* of an adapter with DoRA: read again, to be fitted to the model here */
     const hn_progress *progress;
     hn_kv *kv;  /* sequence 0 holds the common beginning */
     hn_ids ids; /* of text */
@@ -133,6 +135,10 @@ hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
     c->adapter = adapter;
     c->progress = progress;
     HN_GO(hn_model_open(&c->model, ckpt->path, &options, err));
+    if (adapter && adapter->dora) {
+        HN_GO(hn_adapter_load(&c->fitted, adapter->name, c->model, err));
+        c->adapter = c->fitted;
+    }
     HN_GO(hn_kv_new(&c->kv, c->model, 1 + MAX_SEQS,
                     2 * CONTEXT + BATCH + 2 * KV_BLOCK * (1 + MAX_SEQS), err));
     HN_GO(choose(c, rows, text, err));
@@ -161,6 +167,7 @@ void hn_calibration_free(hn_calibration *c) {
     hn_ids_done(&c->ids);
     hn_free(c->sequences);
     hn_kv_free(c->kv);
+    hn_adapter_free(c->fitted);
     hn_model_free(c->model);
     hn_free(c);
 }

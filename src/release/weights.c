@@ -3,6 +3,7 @@
 
 #include "kernels/matrix.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,6 +77,16 @@ static void reordered_bias(const hn_weight *weight, float *out) {
             (const uint8_t *)tensor->data + (size_t)source_row(weight, i) * item_bytes, 1, out + i);
 }
 
+/* DoRA: the row's direction stays, its length is learned. */
+static void set_norm(float *row, int64_t n, float norm) {
+    double square = 0;
+    for (int64_t i = 0; i < n; i++)
+        square += (double)row[i] * (double)row[i];
+    float factor = square > 0 ? (float)((double)norm / sqrt(square)) : 0;
+    for (int64_t i = 0; i < n; i++)
+        row[i] *= factor;
+}
+
 void hn_weight_row(const hn_weight *weight, int64_t row, float *base, float *merged) {
     const hn_tensor *tensor = weight->tensor;
     int64_t cols = tensor->cols, from = source_row(weight, row);
@@ -95,6 +106,8 @@ void hn_weight_row(const hn_weight *weight, int64_t row, float *base, float *mer
         for (int64_t i = 0; i < cols; i++)
             merged[i] += factor * a[i];
     }
+    if (lora && lora->magnitude)
+        set_norm(merged, cols, lora->magnitude[from]);
 }
 
 typedef struct rows_job {

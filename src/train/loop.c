@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "model/dora.h"
 #include "train/state.h"
 
 #include <math.h>
@@ -43,6 +44,8 @@ static hn_status make_adapter(run *r, hn_error *err) {
                             .alpha_pattern = o->alpha_pattern,
                             .seed = o->seed + STREAM_ADAPTER};
     HN_TRY(hn_adapter_make(&r->adapter, &r->t.model->arch, &spec, err));
+    if (o->dora)
+        HN_TRY(hn_adapter_add_magnitudes(r->adapter, r->t.model, err));
     r->adapter->dropout = o->dropout;
     return HN_OK;
 }
@@ -69,6 +72,8 @@ static hn_status begin(run *r, hn_error *err) {
         HN_TRY(hn_params_of_model(&r->t.params, r->t.model, o->shared > 1 ? o->shared : 1, err));
     } else {
         HN_TRY(make_adapter(r, err));
+        if (r->adapter->dora && o->dropout > 0)
+            return hn_fail(err, HN_USAGE, "DoRA with dropout isn't supported: leave one of them");
         HN_TRY(hn_params_new(&r->t.params, r->adapter, r->task->n_extra, err));
     }
     if (r->task->n_extra)

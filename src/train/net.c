@@ -21,14 +21,19 @@ hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dro
     net->ops = hn_train_ops_get(hn_compute_isa(model->compute));
     net->pool = hn_compute_pool(model->compute);
     net->budget_bytes = budget_bytes ? budget_bytes : HN_NET_BUDGET_BYTES;
-    *out = net;
-    return HN_OK;
+    hn_status status = params->dora ? hn_net_dora_new(net, err) : HN_OK;
+    if (status == HN_OK)
+        *out = net;
+    else
+        hn_net_free(net);
+    return status;
 }
 
 void hn_net_free(hn_net *net) {
     if (!net)
         return;
     hn_net_finish(net);
+    hn_net_dora_done(net);
     hn_free_aligned(net->memory, net->memory_bytes);
     hn_free(net);
 }
@@ -128,6 +133,9 @@ static void carve_scratch(hn_net *net, carver *c, int64_t rows, int64_t learned)
     net->dh = carve(c, rows, arch->n_ff);
     net->dt = carve(c, rows, largest_rank(net));
     net->dropped = carve(c, net->dropout > 0 ? rows : 0, larger(larger(arch->n_ff, q), dim));
+    int64_t dora = net->params->dora ? rows : 0;
+    net->dora.z = carve(c, dora, larger(2 * arch->n_ff, q + 2 * kv));
+    net->dora.dy = carve(c, dora, dim);
     net->cos = carve(c, rows, arch->rope_dim / 2);
     net->sin = carve(c, rows, arch->rope_dim / 2);
     net->cos_local = carve(c, local ? rows : 0, arch->rope_dim / 2);
@@ -285,6 +293,8 @@ hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum, hn_erro
     net->dropout_key = pass->dropout_key;
     net->without_adapter = pass->without_adapter;
     hn_status status = hn_net_prepare(net, pass->tree, pass->backward, err);
+    if (status == HN_OK && net->params->dora && !net->without_adapter)
+        status = hn_net_dora_update(net, err);
     if (status == HN_OK)
         status = forward(net, pass->backward, err);
     if (status == HN_OK)

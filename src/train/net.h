@@ -65,6 +65,14 @@ typedef struct hn_net {
     float *logits;           /* (tile rows, n_vocab) */
     int32_t tile_rows;
 
+    /* With DoRA: of the rows of all adapted weights (hn_slot's row), and scratch of a group. */
+    struct {
+        double *squares;        /* |W|^2 */
+        float *norms, *factors; /* |W + s B A| and magnitude / that, as the parameters are now */
+        float *z;               /* (rows, widest group's outputs) */
+        float *dy;              /* (rows, n_embd) */
+    } dora;
+
     float *memory;
     size_t memory_bytes;
     size_t budget_bytes;
@@ -120,6 +128,28 @@ HN_MUST_CHECK hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_los
 /* The loss's terms of a layer's states, where it has some; dx as in hn_loss_states. */
 HN_MUST_CHECK hn_status hn_net_loss_states(hn_net *net, const hn_pass *pass, int layer, float *dx,
                                            hn_net_loss *sum, hn_error *err);
+
+/* y[i] = x W^T + bias (+ y[i], or without the bias) for the modules of a group, with their
+ * adapters' low-rank parts. */
+typedef enum hn_products { HN_PRODUCTS_SET, HN_PRODUCTS_ADD, HN_PRODUCTS_BARE } hn_products;
+HN_MUST_CHECK hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x,
+                                        int64_t n, float *const *y, hn_products how, hn_error *err);
+
+/* DoRA: what doesn't change; norms and factors, before each pass; y = bias + factor * (y - bias);
+ * the magnitudes' gradients, and in scaled[i] dy[i] (which may be overwritten) times the factors.
+ */
+HN_MUST_CHECK hn_status hn_net_dora_new(hn_net *net, hn_error *err);
+void hn_net_dora_done(hn_net *net);
+HN_MUST_CHECK hn_status hn_net_dora_update(hn_net *net, hn_error *err);
+void hn_net_dora_forward(hn_net *net, int layer, hn_group group, int64_t n, float *const *y);
+HN_MUST_CHECK hn_status hn_net_dora_backward(hn_net *net, int layer, hn_group group, const float *x,
+                                             int64_t n, float *const *dy, float **scaled,
+                                             hn_error *err);
+/* Whether this pass scales the group's outputs. */
+static inline bool hn_net_is_dora(const hn_net *net, int layer, hn_group group) {
+    return net->params->dora && !net->without_adapter &&
+           hn_params_group_rank(net->params, layer, group) > 0;
+}
 
 /* y_m += scale * (drop(x) A_m^T) B_m^T for each adapted module of the group; x (n, in). y[i]
  * belongs to module HN_GROUP_FIRST[group] + i and has out columns. */

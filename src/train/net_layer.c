@@ -25,9 +25,8 @@ static void scatter(const hn_net *net, const float *from, int64_t dim, float *to
         memcpy(to + net->learned.rows[i] * dim, from + i * dim, (size_t)dim * sizeof *to);
 }
 
-/* y[i] = x W^T + bias (+ y[i]) for the modules of a group, with their adapters. */
-static hn_status linear_group(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
-                              float *const *y, bool accumulate, hn_error *err) {
+hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                          float *const *y, hn_products how, hn_error *err) {
     const hn_layer *weights = &net->model->layers[layer];
     if (n == 0)
         return HN_OK;
@@ -36,13 +35,22 @@ static hn_status linear_group(hn_net *net, int layer, hn_group group, const floa
         int i = linear.n_outputs++;
         linear.x_stride = weights->w[m].cols;
         linear.output[i].w = &weights->w[m];
-        linear.output[i].bias = weights->bias[m];
+        linear.output[i].bias = how == HN_PRODUCTS_BARE ? NULL : weights->bias[m];
         linear.output[i].y = y[i];
         linear.output[i].y_stride = weights->w[m].rows;
-        linear.output[i].accumulate = accumulate;
+        linear.output[i].accumulate = how == HN_PRODUCTS_ADD;
     }
     HN_TRY(hn_linear_run(net->model->compute, &linear, err));
     return hn_net_lora_forward(net, layer, group, x, n, y, err);
+}
+
+/* y[i] = the group's outputs. */
+static hn_status linear_group(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                              float *const *y, hn_error *err) {
+    HN_TRY(hn_net_products(net, layer, group, x, n, y, HN_PRODUCTS_SET, err));
+    if (hn_net_is_dora(net, layer, group))
+        hn_net_dora_forward(net, layer, group, n, y);
+    return HN_OK;
 }
 
 /* dx (=) sum of dy[i] W_i plus the adapters' share; dx NULL: only what is trained gets its
@@ -51,6 +59,11 @@ static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, c
                                        int64_t n, float *const *dy, float *dx, hn_error *err) {
     const hn_layer *weights = &net->model->layers[layer];
     const bool full = net->params->full;
+    float *scaled[HN_LINEAR_MAX_OUTPUTS];
+    if (n && hn_net_is_dora(net, layer, group)) {
+        HN_TRY(hn_net_dora_backward(net, layer, group, x, n, dy, scaled, err));
+        dy = scaled;
+    }
     for (int m = (int)HN_GROUP_FIRST[group]; dx && n && m <= (int)HN_GROUP_LAST[group]; m++) {
         const hn_matrix *w = &weights->w[m];
         HN_TRY(hn_matrix_backward(net->model->compute, w, dy[m - (int)HN_GROUP_FIRST[group]], n,
@@ -68,12 +81,13 @@ static hn_status add_branch(hn_net *net, int layer, hn_group group, const float 
                             hn_error *err) {
     int64_t dim = net->model->arch.n_embd;
     size_t bytes = (size_t)(n * dim) * sizeof *y;
-    if (!post_norm) {
+    if (!post_norm && !hn_net_is_dora(net, layer, group)) {
         memcpy(y, x, bytes);
-        return linear_group(net, layer, group, input, n, (float *[]){y}, true, err);
+        return hn_net_products(net, layer, group, input, n, (float *[]){y}, HN_PRODUCTS_ADD, err);
     }
-    HN_TRY(linear_group(net, layer, group, input, n, (float *[]){raw}, false, err));
-    hn_net_rms_norm(net, raw, post_norm, n, dim, y);
+    HN_TRY(linear_group(net, layer, group, input, n, (float *[]){post_norm ? raw : y}, err));
+    if (post_norm)
+        hn_net_rms_norm(net, raw, post_norm, n, dim, y);
     hn_net_add(net, y, x, n, dim);
     return HN_OK;
 }
@@ -110,7 +124,7 @@ static hn_status attention_forward(hn_net *net, int layer, hn_error *err) {
     int64_t n = net->tree->n_rows;
     float *q = arch->qk_norm ? a->q_raw : a->q, *k = arch->qk_norm ? a->k_raw : a->k;
     hn_net_rms_norm(net, a->x, weights->attn_norm, n, arch->n_embd, net->xn);
-    HN_TRY(linear_group(net, layer, HN_GROUP_QKV, net->xn, n, (float *[]){q, k, a->v}, false, err));
+    HN_TRY(linear_group(net, layer, HN_GROUP_QKV, net->xn, n, (float *[]){q, k, a->v}, err));
     if (arch->qk_norm) {
         hn_net_rms_norm(net, q, weights->q_norm, n * arch->n_head, arch->head_dim, a->q);
         hn_net_rms_norm(net, k, weights->k_norm, n * arch->n_head_kv, arch->head_dim, a->k);
@@ -139,8 +153,8 @@ hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *
     HN_TRY(add_branch(net, layer, HN_GROUP_O, o, n, x, weights->post_attn_norm, a->attn_raw,
                       a->x_mid, err));
     hn_net_rms_norm(net, a->x_mid, weights->ffn_norm, n, arch->n_embd, net->xn);
-    HN_TRY(linear_group(net, layer, HN_GROUP_GATE_UP, net->xn, n, (float *[]){a->gate, a->up},
-                        false, err));
+    HN_TRY(
+        linear_group(net, layer, HN_GROUP_GATE_UP, net->xn, n, (float *[]){a->gate, a->up}, err));
     hn_net_glu(net, a->gate, a->up, n, net->h);
     return add_branch(net, layer, HN_GROUP_DOWN, net->h, n, a->x_mid, weights->post_ffn_norm,
                       a->mlp_raw, x_next, err);

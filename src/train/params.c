@@ -10,9 +10,9 @@ const hn_module HN_GROUP_FIRST[HN_GROUP_COUNT] = {HN_MODULE_Q, HN_MODULE_O, HN_M
 const hn_module HN_GROUP_LAST[HN_GROUP_COUNT] = {HN_MODULE_V, HN_MODULE_O, HN_MODULE_UP,
                                                  HN_MODULE_DOWN};
 
-/* Offsets: a layer's As in module order, then its Bs. */
+/* Offsets: a layer's As in module order, then its Bs, then its magnitudes. */
 static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
-    size_t at = 0;
+    size_t at = 0, row = 0;
     for (int l = 0; l < p->n_layer; l++) {
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             const hn_lora *lora = &adapter->layers[l][m];
@@ -20,7 +20,9 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
                 continue;
             if (p->lowest < 0)
                 p->lowest = l;
-            p->slots[l][m] = (hn_slot){lora->r, lora->scale, lora->in, lora->out, at, 0};
+            p->slots[l][m] =
+                (hn_slot){lora->r, lora->scale, lora->in, lora->out, .a = at, .row = row};
+            row += (size_t)lora->out;
             at += (size_t)lora->r * (size_t)lora->in;
         }
         p->bs[l].first = at;
@@ -28,13 +30,17 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
             p->slots[l][m].b = at;
             at += (size_t)p->slots[l][m].r * (size_t)p->slots[l][m].out;
         }
+        for (int m = 0; p->dora && m < HN_MODULE_COUNT; m++) {
+            p->slots[l][m].m = at;
+            at += p->slots[l][m].r ? (size_t)p->slots[l][m].out : 0;
+        }
         p->bs[l].end = at;
     }
     return at;
 }
 
 hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extra, hn_error *err) {
-    hn_params p = {.n_layer = adapter->n_layer, .lowest = -1};
+    hn_params p = {.n_layer = adapter->n_layer, .lowest = -1, .dora = adapter->dora};
     p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
     p.bs = hn_calloc((size_t)p.n_layer, sizeof *p.bs);
     if (!p.slots || !p.bs) {
@@ -64,6 +70,8 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extr
             const hn_lora *lora = &adapter->layers[l][m];
             memcpy(p.values + s->a, lora->a, (size_t)(s->r * s->in) * sizeof(float));
             memcpy(p.values + s->b, lora->b, (size_t)(s->r * s->out) * sizeof(float));
+            if (p.dora)
+                memcpy(p.values + s->m, lora->magnitude, (size_t)s->out * sizeof(float));
         }
     *out = p;
     return HN_OK;
@@ -114,6 +122,8 @@ void hn_params_store(const hn_params *p, const float *values, hn_adapter *adapte
             hn_lora *lora = &adapter->layers[l][m];
             memcpy(lora->a, values + s->a, (size_t)(s->r * s->in) * sizeof(float));
             memcpy(lora->b, values + s->b, (size_t)(s->r * s->out) * sizeof(float));
+            if (p->dora)
+                memcpy(lora->magnitude, values + s->m, (size_t)s->out * sizeof(float));
         }
 }
 

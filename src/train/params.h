@@ -14,6 +14,8 @@ typedef struct hn_slot {
     float scale;
     int64_t in, out;
     size_t a, b;
+    size_t m;   /* with DoRA: its magnitudes (out) */
+    size_t row; /* of W's first row among those of all adapted weights */
 } hn_slot;
 
 /* Modules that read the same input. Their As lie one after the other, so that one product serves
@@ -39,7 +41,8 @@ typedef struct hn_params {
      * model, and a weight's gradient lies in grads where it lies in values (hn_params_grad). */
     bool full;
     size_t n_undecayed; /* the first values, norms and biases, which weight decay leaves alone */
-    hn_span *bs;        /* [n_layer] where the layer's Bs lie, in ascending order; may be empty */
+    bool dora;
+    hn_span *bs; /* [n_layer] where Bs and magnitudes lie, in ascending order; may be empty */
 } hn_params;
 
 /* Copies the adapter's values; n_extra zeros follow them. HN_USAGE when it adapts nothing. */
@@ -60,7 +63,7 @@ void hn_params_store(const hn_params *params, const float *values, hn_adapter *a
 /* What the value at `at` is, as far as the optimiser minds; *end = where that changes. */
 typedef enum hn_param_kind {
     HN_PARAM_PLAIN,
-    HN_PARAM_B,         /* a rate of its own (LoRA+) */
+    HN_PARAM_B,         /* and magnitudes: a rate of its own (LoRA+) */
     HN_PARAM_UNDECAYED, /* no weight decay */
     HN_PARAM_KINDS
 } hn_param_kind;

@@ -42,7 +42,8 @@ uint64_t hn_train_hash_model(const hn_model *model, uint64_t hash) {
 static uint64_t hash_shape(const hn_params *params, uint64_t hash) {
     for (int l = 0; l < params->n_layer; l++)
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
-            const double shape[] = {params->slots[l][m].r, (double)params->slots[l][m].scale};
+            const double shape[] = {params->slots[l][m].r, (double)params->slots[l][m].scale,
+                                    params->dora};
             hash = hn_hash64(shape, sizeof shape, hash);
         }
     return hash;

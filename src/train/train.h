@@ -19,7 +19,7 @@ typedef struct hn_train_options {
     unsigned module_mask; /* bit i = hn_module i; default all seven */
     /* As hn_adapter_spec has them; NULL = none. They and the shape are init_adapter's own. */
     const char *layers, *rank_pattern, *alpha_pattern;
-    bool rslora;
+    bool rslora, dora;
     float lora_plus_ratio; /* rate of B over that of A (LoRA+) */
     float neftune_alpha;   /* noise of uniform [-a, a] / sqrt(tokens * n_embd) on embeddings; 0 */
     float learning_rate, weight_decay, beta1, beta2, adam_eps, max_grad_norm;

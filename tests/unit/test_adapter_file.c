@@ -132,6 +132,32 @@ static void test_rslora(void **state) {
     hn_adapter_file_done(&again);
 }
 
+static void test_dora(void **state) {
+    (void)state;
+    hn_error err;
+    hn_adapter_file file, again;
+    assert_int_equal(hn_adapter_file_read(&file, golden("dora"), 0, 0, &err), HN_OK);
+    assert_true(file.use_dora);
+    assert_int_equal(file.n_pairs, 2);
+    for (size_t i = 0; i < file.n_pairs; i++)
+        assert_true(file.pairs[i].magnitude && file.pairs[i].n_magnitude == file.pairs[i].out);
+    assert_int_equal(hn_adapter_file_write_peft(&file, in_dir("dora"), &err), HN_OK);
+    if (hn_adapter_file_read(&again, in_dir("dora"), 0, 0, &err) != HN_OK)
+        fail_msg("%s", err.message);
+    assert_memory_equal(file.pairs[1].magnitude, again.pairs[1].magnitude,
+                        (size_t)file.pairs[1].out * sizeof(float));
+    hn_adapter_file_done(&again);
+    /* magnitudes without use_dora: which of the two is meant? */
+    static const char PLAIN[] = "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6}";
+    assert_int_equal(hn_file_write(in_dir("dora/adapter_config.json"), PLAIN, strlen(PLAIN), &err),
+                     HN_OK);
+    assert_int_equal(hn_adapter_file_read(&again, in_dir("dora"), 0, 0, &err), HN_BAD_INPUT);
+    assert_int_equal(
+        hn_adapter_file_write_gguf(&file, in_dir("d.gguf"), "llama", N_HEAD, N_HEAD_KV, &err),
+        HN_UNSUPPORTED);
+    hn_adapter_file_done(&file);
+}
+
 static void expect_refusal(const char *config, hn_status wanted, const char *word) {
     hn_error err;
     hn_adapter_file file;
@@ -154,8 +180,8 @@ static void test_refusals(void **state) {
     (void)state;
     hn_error err;
     hn_adapter_file file;
-    assert_int_equal(hn_adapter_file_read(&file, golden("dora"), 0, 0, &err), HN_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "use_dora"));
+    expect_refusal("{\"peft_type\": \"LORA\", \"r\": 2, \"use_dora\": true}", HN_BAD_INPUT,
+                   "magnitude");
     expect_refusal("{\"peft_type\": \"IA3\"}", HN_UNSUPPORTED, "IA3");
     expect_refusal("{\"peft_type\": \"LORA\", \"r\": 2, \"bias\": \"all\"}", HN_UNSUPPORTED,
                    "bias");
@@ -195,9 +221,13 @@ static void test_allocation_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_peft),       cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_gguf_round_trip), cmocka_unit_test(test_rslora),
-        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_allocation_failure),
+        cmocka_unit_test(test_read_peft),
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_gguf_round_trip),
+        cmocka_unit_test(test_rslora),
+        cmocka_unit_test(test_dora),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_allocation_failure),
     };
     return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

@@ -38,8 +38,12 @@ static void check_gradients(const golden *g, const hn_params *params) {
                 tensor(&st, "base_model.model.model.layers.%d.%s.lora_B.weight", l, HF_NAME[m]);
             double da = relative_l2(params->grads + s->a, a);
             double db = relative_l2(params->grads + s->b, b);
-            if (!(da < 1e-4 && db < 1e-4))
-                fail_msg("%s layer %d %s: A %g B %g", g->dir, l, HF_NAME[m], da, db);
+            const char *fmt = "base_model.model.model.layers.%d.%s.lora_magnitude_vector.weight";
+            double dm = params->dora
+                            ? relative_l2(params->grads + s->m, tensor(&st, fmt, l, HF_NAME[m]))
+                            : 0;
+            if (!(da < 1e-4 && db < 1e-4 && dm < 1e-4))
+                fail_msg("%s layer %d %s: A %g B %g m %g", g->dir, l, HF_NAME[m], da, db, dm);
         }
     hn_safetensors_close(&st);
 }
@@ -95,10 +99,16 @@ static void test_rslora(void **state) {
     check_run("qwen2", "qwen2_rslora");
 }
 
+static void test_dora(void **state) {
+    (void)state;
+    check_run("llama", "llama_dora");
+    check_run("qwen2", "qwen2_dora");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_llama),  cmocka_unit_test(test_qwen2),  cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_gemma3), cmocka_unit_test(test_rslora),
+        cmocka_unit_test(test_gemma3), cmocka_unit_test(test_rslora), cmocka_unit_test(test_dora),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,11 @@ static void set_rslora(hn_train_options *o) {
     o->rslora = true;
 }
 
+static void set_dora(hn_train_options *o) {
+    o->dora = true;
+    o->dropout = 0;
+}
+
 static void set_lora_plus(hn_train_options *o) {
     o->lora_plus_ratio = 16;
 }
@@ -34,7 +39,7 @@ static void set_layers(hn_train_options *o) {
 }
 
 static void (*const OPTIONS[])(hn_train_options *o) = {
-    set_rslora, set_lora_plus, set_neftune, set_alpha, set_ranks, set_alphas, set_layers,
+    set_rslora, set_dora, set_lora_plus, set_neftune, set_alpha, set_ranks, set_alphas, set_layers,
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
@@ -179,6 +184,9 @@ static void test_refusals(void **state) {
     o = good;
     o.lora_plus_ratio = 0;
     refuse(&o, "LoRA+");
+    o = good;
+    o.dora = true;
+    refuse(&o, "DoRA with dropout");
     o = good;
     o.neftune_alpha = -1;
     refuse(&o, "NEFTune");

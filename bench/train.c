@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
                          &err),
           &err);
     check(hn_params_new(&params, adapter, &err), &err);
-    check(hn_optimiser_new(&optimiser, params.n, &err), &err);
+    check(hn_optimiser_new(&optimiser, HN_ADAMW, params.n, &err), &err);
     check(hn_net_new(&net, model, &params, 0, 0, &err), &err);
     if (atoi(data) > 0)
         random_documents(&docs, atoi(data), batch * (size_t)steps, model->arch.n_vocab);

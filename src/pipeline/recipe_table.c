@@ -15,6 +15,8 @@
     {#stage, "max_length", HN_FIELD_INT, AT(stage.max_length), "1024", false, 8, 1 << 20},         \
     {#stage, "lora_plus_ratio", HN_FIELD_REAL, AT(stage.lora_plus_ratio), "1", false, 1e-3, 1e6},  \
     {#stage, "neftune_alpha", HN_FIELD_REAL, AT(stage.neftune_alpha), "0", false, 0, 1e6},         \
+    {#stage, "optimizer", HN_FIELD_CHOICE, AT(stage.optimiser), "adamw",                           \
+     .choices = "adamw|adamw8bit|lion"},                                                           \
     {#stage, "schedule", HN_FIELD_CHOICE, AT(stage.schedule), "cosine",                            \
      .choices = "linear|cosine|constant"},                                                         \
     {#stage, "warmup_ratio", HN_FIELD_REAL, AT(stage.warmup_ratio), "0.05", false, 0, 1},          \

@@ -78,7 +78,7 @@ static hn_status begin(run *r, hn_error *err) {
     }
     if (r->task->n_extra)
         r->task->init_extra(r->task->context, o, r->t.params.values + r->t.params.extra);
-    HN_TRY(hn_optimiser_new(&r->optimiser, r->t.params.n, err));
+    HN_TRY(hn_optimiser_new(&r->optimiser, o->optimiser, r->t.params.n, err));
     HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
     r->t.net->noise_alpha = o->neftune_alpha;
     r->best = hn_alloc_aligned(r->t.params.n * sizeof *r->best);

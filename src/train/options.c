@@ -10,7 +10,6 @@ hn_train_options hn_train_options_default(void) {
                               .lora_plus_ratio = 1,
                               .learning_rate = 2e-4f,
                               .beta1 = 0.9f,
-                              .beta2 = 0.999f,
                               .adam_eps = 1e-8f,
                               .max_grad_norm = 1.0f,
                               .schedule = HN_SCHEDULE_LINEAR,

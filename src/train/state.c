@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '1'};
+static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '2'};
 
 typedef struct file_header {
     char magic[8];
@@ -72,6 +72,7 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               o->full,
                               o->shared,
                               o->lora_plus_ratio,
+                              (double)o->optimiser,
                               o->neftune_alpha,
                               (double)model->numerics};
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
@@ -79,37 +80,63 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
     return hn_hash64(&data_hash, sizeof data_hash, hn_train_hash_model(model, hash));
 }
 
-static uint64_t checksum_of(const file_header *header, const float *const *arrays, int n) {
+/* What follows the header: the parameters, the optimiser's arrays, the best values. */
+typedef struct parts {
+    int n;
+    struct {
+        const void *data;
+        size_t bytes;
+    } items[2 + HN_OPTIMISER_MAX_ARRAYS];
+} parts;
+
+static void add_part(parts *p, const void *data, size_t bytes) {
+    p->items[p->n].data = data;
+    p->items[p->n++].bytes = bytes;
+}
+
+static parts parts_of(const hn_params *params, const hn_optimiser *optimiser, const float *best) {
+    parts p = {0};
+    size_t bytes = params->n * sizeof(float);
+    add_part(&p, params->values, bytes);
+    for (int i = 0; i < optimiser->n_arrays; i++)
+        add_part(&p, optimiser->arrays[i].data, optimiser->arrays[i].bytes);
+    if (best)
+        add_part(&p, best, bytes);
+    return p;
+}
+
+static uint64_t checksum_of(const file_header *header, const parts *p) {
     file_header copy = *header;
     copy.checksum = 0;
     uint64_t hash = hn_hash64(&copy, sizeof copy, 0);
-    for (int i = 0; i < n; i++)
-        hash = hn_hash64(arrays[i], header->n_params * sizeof(float), hash);
+    for (int i = 0; i < p->n; i++)
+        hash = hn_hash64(p->items[i].data, p->items[i].bytes, hash);
     return hash;
 }
 
 hn_status hn_train_state_save(const char *path, uint64_t fingerprint, const hn_train_state *state,
                               const hn_params *params, const hn_optimiser *optimiser,
                               const float *best, hn_error *err) {
-    const float *arrays[] = {params->values, optimiser->m, optimiser->v, best};
-    int n_arrays = best ? 4 : 3;
+    parts p = parts_of(params, optimiser, best);
     file_header header = {.fingerprint = fingerprint,
                           .n_params = params->n,
                           .updates = optimiser->updates,
                           .state = *state,
                           .has_best = best != NULL};
     memcpy(header.magic, MAGIC, sizeof MAGIC);
-    header.checksum = checksum_of(&header, arrays, n_arrays);
+    header.checksum = checksum_of(&header, &p);
     hn_out out;
     HN_TRY(hn_out_open(&out, path, err));
     hn_out_write(&out, &header, sizeof header);
-    for (int i = 0; i < n_arrays; i++)
-        hn_out_write(&out, arrays[i], params->n * sizeof(float));
+    for (int i = 0; i < p.n; i++)
+        hn_out_write(&out, p.items[i].data, p.items[i].bytes);
     return hn_out_commit(&out, err);
 }
 
+/* `wanted` are the parts as the run has them, the best values among them; leaves in it where they
+ * lie in the file. */
 static hn_status check_file(const hn_map *map, const char *path, uint64_t fingerprint,
-                            size_t n_params, file_header *header, hn_error *err) {
+                            size_t n_params, parts *wanted, file_header *header, hn_error *err) {
     if (map->size < sizeof *header || memcmp(map->data, MAGIC, sizeof MAGIC) != 0)
         return hn_fail(err, HN_BAD_INPUT, "%s: no training checkpoint; delete it to start afresh",
                        path);
@@ -119,13 +146,13 @@ static hn_status check_file(const hn_map *map, const char *path, uint64_t finger
                        "%s: the checkpoint belongs to a run with other data, options or base; "
                        "choose another output folder, or delete it to start afresh",
                        path);
-    int n_arrays = header->has_best ? 4 : 3;
-    size_t array = n_params * sizeof(float), wanted = sizeof *header + (size_t)n_arrays * array;
-    const float *arrays[4];
-    for (int i = 0; i < n_arrays; i++)
-        arrays[i] = (const float *)(const void *)(map->data + sizeof *header + (size_t)i * array);
-    if (header->has_best > 1 || map->size != wanted ||
-        checksum_of(header, arrays, n_arrays) != header->checksum)
+    wanted->n -= header->has_best == 0;
+    size_t at = sizeof *header;
+    for (int i = 0; i < wanted->n; i++) {
+        wanted->items[i].data = map->data + at;
+        at += wanted->items[i].bytes;
+    }
+    if (header->has_best > 1 || map->size != at || checksum_of(header, wanted) != header->checksum)
         return hn_fail(err, HN_BAD_INPUT,
                        "%s: the checkpoint is damaged; delete it to start afresh", path);
     return HN_OK;
@@ -137,15 +164,11 @@ hn_status hn_train_state_load(const char *path, uint64_t fingerprint, hn_train_s
     hn_map map;
     file_header header;
     HN_TRY(hn_map_open(&map, path, err));
-    hn_status status = check_file(&map, path, fingerprint, params->n, &header, err);
+    parts to = parts_of(params, optimiser, best), from = to;
+    hn_status status = check_file(&map, path, fingerprint, params->n, &from, &header, err);
     if (status == HN_OK) {
-        size_t array = params->n * sizeof(float);
-        const uint8_t *at = map.data + sizeof header;
-        memcpy(params->values, at, array);
-        memcpy(optimiser->m, at + array, array);
-        memcpy(optimiser->v, at + 2 * array, array);
-        if (header.has_best && best)
-            memcpy(best, at + 3 * array, array);
+        for (int i = 0; i < from.n; i++)
+            memcpy((void *)(uintptr_t)to.items[i].data, from.items[i].data, from.items[i].bytes);
         optimiser->updates = header.updates;
         *state = header.state;
     }

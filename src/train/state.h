@@ -31,7 +31,7 @@ HN_MUST_CHECK hn_status hn_train_state_save(const char *path, uint64_t fingerpri
                                             const hn_optimiser *optimiser, const float *best,
                                             hn_error *err);
 /* HN_USAGE when the file belongs to another run, HN_BAD_INPUT when it is damaged; then nothing has
- * been changed. */
+ * been changed. `best` (n) is left alone where the file has none. */
 HN_MUST_CHECK hn_status hn_train_state_load(const char *path, uint64_t fingerprint,
                                             hn_train_state *state, hn_params *params,
                                             hn_optimiser *optimiser, float *best, hn_error *err);

@@ -13,6 +13,8 @@ typedef enum hn_schedule {
     HN_SCHEDULE_CONSTANT
 } hn_schedule;
 
+typedef enum hn_optimiser_kind { HN_ADAMW, HN_ADAMW_8BIT, HN_LION } hn_optimiser_kind;
+
 typedef struct hn_train_options {
     int r;
     float alpha, dropout;
@@ -22,7 +24,9 @@ typedef struct hn_train_options {
     bool rslora, dora;
     float lora_plus_ratio; /* rate of B over that of A (LoRA+) */
     float neftune_alpha;   /* noise of uniform [-a, a] / sqrt(tokens * n_embd) on embeddings; 0 */
-    float learning_rate, weight_decay, beta1, beta2, adam_eps, max_grad_norm;
+    hn_optimiser_kind optimiser;
+    float learning_rate, weight_decay, beta1, adam_eps, max_grad_norm;
+    float beta2; /* 0 = the optimiser's own: 0.999, Lion's 0.99 */
     hn_schedule schedule;
     float warmup_ratio; /* of all steps; warmup_steps wins when > 0 */
     int warmup_steps;

@@ -92,7 +92,7 @@ static inline void check_steps(const golden *g, hn_net *net,
     hn_error err;
     hn_optimiser optimiser;
     hn_params *params = net->params;
-    assert_int_equal(hn_optimiser_new(&optimiser, params->n, &err), HN_OK);
+    assert_int_equal(hn_optimiser_new(&optimiser, HN_ADAMW, params->n, &err), HN_OK);
     size_t batch = (size_t)json_integer_value(json_object_get(g->values, "batch"));
     int steps = (int)json_array_size(json_object_get(g->values, "losses"));
     hn_train_options options = hn_train_options_default();

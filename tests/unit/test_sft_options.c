@@ -18,6 +18,17 @@ static void set_lora_plus(hn_train_options *o) {
     o->lora_plus_ratio = 16;
 }
 
+static void set_8bit(hn_train_options *o) {
+    o->optimiser = HN_ADAMW_8BIT;
+}
+
+static void set_lion(hn_train_options *o) {
+    o->optimiser = HN_LION;
+    o->learning_rate = 1e-3f;
+    o->weight_decay = 0.1f;
+    o->lora_plus_ratio = 2;
+}
+
 static void set_neftune(hn_train_options *o) {
     o->neftune_alpha = 5;
 }
@@ -39,7 +50,8 @@ static void set_layers(hn_train_options *o) {
 }
 
 static void (*const OPTIONS[])(hn_train_options *o) = {
-    set_rslora, set_dora, set_lora_plus, set_neftune, set_alpha, set_ranks, set_alphas, set_layers,
+    set_rslora,  set_dora,  set_lora_plus, set_8bit,   set_lion,
+    set_neftune, set_alpha, set_ranks,     set_alphas, set_layers,
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
@@ -82,6 +94,23 @@ static void test_matters(void **state) {
         remove_dir(dir);
     }
     remove_dir(plain);
+}
+
+/* Moments of 8 bits learn as those of 32 do. */
+static void test_8bit(void **state) {
+    (void)state;
+    char *one = temporary_dir(), *other = temporary_dir();
+    hn_train_result exact, coded;
+    hn_train_options o = make_options(one);
+    o.max_steps = 60;
+    must_run(&o, 1, &exact);
+    o.out_dir = other;
+    o.optimiser = HN_ADAMW_8BIT;
+    must_run(&o, 1, &coded);
+    if (!(fabs(exact.final_loss - coded.final_loss) < 0.02 * exact.final_loss))
+        fail_msg("%g with 8 bits, %g without", coded.final_loss, exact.final_loss);
+    remove_dir(one);
+    remove_dir(other);
 }
 
 static hn_adapter *trained(const char *dir, const hn_arch *arch) {
@@ -214,9 +243,10 @@ static void test_accumulation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),    cmocka_unit_test(test_matters),
-        cmocka_unit_test(test_shapes),   cmocka_unit_test(test_lora_plus),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_exact),        cmocka_unit_test(test_matters),
+        cmocka_unit_test(test_8bit),         cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_lora_plus),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_accumulation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

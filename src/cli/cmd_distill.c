@@ -39,9 +39,14 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     o->hidden = (float)hn_cli_real(cli, "hidden");
     HN_TRY(parse_layers(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err));
     o->layers = *layers;
-    if (!hn_cli_text(cli, "teacher"))
-        return hn_fail(err, HN_USAGE, "no teacher: name one with --teacher");
+    if (!hn_cli_text(cli, "teacher") == !hn_cli_text(cli, "teacher-logits"))
+        return hn_fail(err, HN_USAGE, "name a teacher, with either --teacher or --teacher-logits");
     return HN_OK;
+}
+
+static hn_numerics teacher_numerics(const hn_cli *cli) {
+    return strcmp(hn_cli_text(cli, "teacher-numerics"), "f32") == 0 ? HN_NUMERICS_F32
+                                                                    : HN_NUMERICS_INT8;
 }
 
 static hn_status run(hn_cli *cli, hn_error *err) {
@@ -51,15 +56,21 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_layer_pair *layers = NULL;
     hn_train_result result;
     hn_documents docs = {0}, eval_docs = {0};
+    hn_kd_file stored = {0};
     const char *eval_path = hn_cli_text(cli, "eval");
-    bool exact = strcmp(hn_cli_text(cli, "teacher-numerics"), "f32") == 0;
+    const char *stored_path = hn_cli_text(cli, "teacher-logits");
     hn_status status = HN_OK;
     HN_GO(hn_training_options(cli, &options, err));
     HN_GO(distill_options(cli, &distill, &layers, err));
     HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
-    HN_GO(hn_session_open(&teacher, cli, hn_cli_text(cli, "teacher"),
-                          exact ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
-    distill.teacher = teacher.model;
+    if (stored_path) {
+        HN_GO(hn_kd_file_open(&stored, stored_path, err));
+        distill.stored = &stored;
+    } else {
+        HN_GO(hn_session_open(&teacher, cli, hn_cli_text(cli, "teacher"), teacher_numerics(cli),
+                              err));
+        distill.teacher = teacher.model;
+    }
     HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
         HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
@@ -71,6 +82,7 @@ done:
     hn_free(layers);
     hn_documents_done(&docs);
     hn_documents_done(&eval_docs);
+    hn_kd_file_close(&stored);
     hn_session_done(&teacher);
     hn_session_done(&session);
     return status;
@@ -78,6 +90,8 @@ done:
 
 static const hn_option OPTIONS[] = {
     {"teacher", 0, HN_OPT_TEXT, "MODEL", NULL, "Learn from this model, of the same vocabulary"},
+    {"teacher-logits", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Or from what hone distill store has kept of one"},
     {"teacher-numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How the teacher is computed",
      "f32|int8", 0, 0},
     {"kd-alpha", 0, HN_OPT_REAL, "X", "0.5",
@@ -112,4 +126,61 @@ const hn_command HN_CMD_DISTILL = {
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
     .examples = "hone distill model.gguf train.jsonl --teacher larger.gguf -o run",
     .run = run,
+};
+
+static hn_status run_store(hn_cli *cli, hn_error *err) {
+    hn_session teacher;
+    hn_documents docs = {0};
+    hn_kd_store_options options = {hn_cli_int(cli, "top"), (float)hn_cli_real(cli, "temperature")};
+    const char *path = hn_cli_text(cli, "output");
+    char size[32];
+    hn_status status;
+    HN_TRY(hn_session_open(&teacher, cli, hn_cli_arg(cli, 0), teacher_numerics(cli), err));
+    HN_GO(hn_training_documents(cli, teacher.model, hn_cli_arg(cli, 1), &docs, err));
+    HN_GO(hn_kd_store(teacher.model, &docs, &options, path, &cli->progress, err));
+    double bytes = (double)hn_kd_record_bytes(options.k) * (double)docs.n_supervised;
+    if (cli->json) {
+        json_t *value = json_pack("{s:s, s:I, s:I}", "file", path, "rows", (json_int_t)docs.n,
+                                  "tokens", (json_int_t)docs.n_supervised);
+        status = hn_cli_print_json(value, err);
+        json_decref(value);
+    } else {
+        printf("stored   %s: %zu rows, %llu tokens, %s\n", path, docs.n,
+               (unsigned long long)docs.n_supervised, hn_cli_bytes(size, bytes));
+    }
+done:
+    hn_documents_done(&docs);
+    hn_session_done(&teacher);
+    return status;
+}
+
+static const hn_option STORE_OPTIONS[] = {
+    {"output", 'o', HN_OPT_TEXT, "FILE", "teacher.kd", "Where the distributions go"},
+    {"top", 0, HN_OPT_INT, "N", "32", "Likeliest tokens to keep of each distribution", NULL, 1,
+     HN_KD_TOP_MAX},
+    {"temperature", 'T', HN_OPT_REAL, "X", "2", "The temperature that will be trained at", NULL,
+     0.01, 100},
+    {"teacher-numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How the teacher is computed",
+     "f32|int8", 0, 0},
+    HN_OPTION_SUPERVISE,
+    {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text for rows that have none"},
+    {"skip-bad", 0, HN_OPT_FLAG, NULL, NULL, "Leave bad rows out instead of stopping"},
+    {"max-length", 0, HN_OPT_INT, "N", "1024", "Longest row in tokens", NULL, 8, 1 << 20},
+    {0},
+};
+
+const hn_command HN_CMD_DISTILL_STORE = {
+    .name = "distill store",
+    .args = "TEACHER ROWS",
+    .min_args = 2,
+    .max_args = 2,
+    .summary = "keep a teacher's distributions of rows in a file",
+    .details =
+        "Runs the teacher over the rows that a student will learn from and keeps, of every learned "
+        "token, the likeliest tokens with their log-probabilities and what the others share: 196 "
+        "bytes a token with --top 32. hone distill --teacher-logits trains from the file, without "
+        "the teacher in memory; --system, --supervise and --max-length must be the same there.",
+    .groups = {STORE_OPTIONS, HN_OPTIONS_COMPUTE},
+    .examples = "hone distill store larger.gguf train.jsonl -o teacher.kd",
+    .run = run_store,
 };

@@ -12,6 +12,7 @@ extern const hn_command HN_CMD_DATA_ROWS;
 extern const hn_command HN_CMD_DATA_STATS;
 extern const hn_command HN_CMD_DETOKENIZE;
 extern const hn_command HN_CMD_DISTILL;
+extern const hn_command HN_CMD_DISTILL_STORE;
 extern const hn_command HN_CMD_DPO;
 extern const hn_command HN_CMD_EVAL;
 extern const hn_command HN_CMD_EXPORT;

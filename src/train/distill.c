@@ -45,6 +45,11 @@ static hn_status check(const hn_model *student, const hn_distill_options *o, hn_
     if (!(o->hidden >= 0 && isfinite(o->hidden)))
         return hn_fail(err, HN_USAGE, "hidden states' share %g: a number from 0 up is needed",
                        (double)o->hidden);
+    if (o->stored && o->hidden > 0)
+        return hn_fail(err, HN_USAGE,
+                       "a file of distributions has no hidden states: they need the teacher");
+    if (o->stored)
+        return hn_kd_file_check(o->stored, student, err);
     for (int i = 0; i < o->n_layers; i++) {
         const hn_layer_pair *pair = &o->layers[i];
         if (pair->student < 1 || pair->student > student->arch.n_layer || pair->teacher < 1 ||
@@ -58,9 +63,9 @@ static hn_status check(const hn_model *student, const hn_distill_options *o, hn_
 
 /* Which layers learn from which, and the memory for it. */
 static hn_status map_layers(distill *d, hn_error *err) {
-    const hn_arch *ours = &d->student->arch, *theirs = &d->o->teacher->arch;
     if (d->o->hidden == 0)
         return HN_OK;
+    const hn_arch *ours = &d->student->arch, *theirs = &d->o->teacher->arch;
     d->n_layers = d->o->n_layers ? d->o->n_layers : ours->n_layer;
     d->layers = hn_calloc((size_t)d->n_layers, sizeof *d->layers);
     d->states =
@@ -92,8 +97,7 @@ static void init_projections(void *context, const hn_train_options *options, flo
 static hn_status begin_pass(void *context, const hn_tree *tree, const hn_document *const *docs,
                             hn_error *err) {
     distill *d = context;
-    (void)docs;
-    return hn_kd_teacher_begin(d->teacher, tree, err);
+    return hn_kd_teacher_begin(d->teacher, tree, docs, err);
 }
 
 static hn_status rows(void *context, const hn_loss_rows *rows, double *value, hn_error *err) {
@@ -193,6 +197,10 @@ static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *
 static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metrics *m,
                           hn_error *err) {
     distill *d = context;
+    if (d->o->stored) { /* which has the training rows alone */
+        hn_loss sft = hn_loss_sft((float)(1.0 / (double)d->eval->n_supervised));
+        return hn_train_evaluate(trainer, d->eval, &sft, m, err);
+    }
     hn_loss loss = begin_loss(d, trainer, (hn_kd){1, 0, d->o->temperature}, d->eval->n_supervised);
     HN_TRY(hn_train_evaluate(trainer, d->eval, &loss, m, err));
     hn_values_add(&m->values, "kd", d->sums.soft);
@@ -204,7 +212,10 @@ static uint64_t hash_run(const distill *d) {
     uint64_t hash = hn_hash64(own, sizeof own, 0);
     if (d->n_layers)
         hash = hn_hash64(d->layers, (size_t)d->n_layers * sizeof *d->layers, hash);
-    hash = hn_train_hash_model(d->o->teacher, hash);
+    if (d->o->stored)
+        hash = hn_hash64(&d->o->stored->checksum, sizeof d->o->stored->checksum, hash);
+    else
+        hash = hn_train_hash_model(d->o->teacher, hash);
     return hn_train_hash_documents(d->eval, hn_train_hash_documents(d->docs, hash));
 }
 
@@ -229,7 +240,10 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
                       "model can't be trained with: leave the hidden states out, or train an "
                       "adapter",
                       model->arch.n_embd, options->teacher->arch.n_embd));
-    HN_GO(hn_kd_teacher_new(&d.teacher, options->teacher, err));
+    if (options->stored)
+        HN_GO(hn_kd_teacher_of_file(&d.teacher, options->stored, docs, options->temperature, err));
+    else
+        HN_GO(hn_kd_teacher_new(&d.teacher, options->teacher, err));
     task.n_extra = (size_t)(d.n_layers * d.projection_floats);
     task.data_hash = hash_run(&d);
     status = hn_train_run(model, &task, train, progress, result, err);

@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "data/records.h"
 #include "model/model.h"
+#include "train/kd_file.h"
 #include "train/loss_dpo.h"
 
 typedef enum hn_schedule {
@@ -87,7 +88,8 @@ typedef struct hn_layer_pair {
 } hn_layer_pair;
 
 typedef struct hn_distill_options {
-    hn_model *teacher;        /* with the student's vocabulary; borrowed */
+    hn_model *teacher;        /* with the student's vocabulary; borrowed, or NULL: */
+    const hn_kd_file *stored; /* its distributions, made at this temperature; borrowed */
     float alpha, temperature; /* the teacher's share of the loss, and the softmax's T */
     float hidden;             /* share of the hidden states' term, 0 = none */
     const hn_layer_pair *layers;

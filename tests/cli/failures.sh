@@ -134,7 +134,11 @@ expect "rows that are no preferences" 3 "train.jsonl:1: a preference is {prompt,
     "$HONE" dpo tiny train.jsonl -o out.d
 echo '{"prompt": "a", "chosen": "b", "rejected": "b"}' >same.jsonl
 expect "nothing to prefer" 3 "same.jsonl:1: chosen and rejected are the same" "$HONE" dpo tiny same.jsonl -o out.d
-expect "no teacher" 2 "no teacher: name one with --teacher" "$HONE" distill tiny train.jsonl -o out.d
+expect "no teacher" 2 "name a teacher, with either --teacher or" "$HONE" distill tiny train.jsonl -o out.d
+expect "a teacher and its file" 2 "name a teacher, with either --teacher or" \
+    "$HONE" distill tiny train.jsonl --teacher tiny --teacher-logits teacher.kd -o out.d
+expect "rows as a teacher's file" 3 "train.jsonl: no file of a teacher's distributions" \
+    "$HONE" distill tiny train.jsonl --teacher-logits train.jsonl -o out.d
 expect "layers that are no pairs" 2 "'2:4,x' is no list of" \
     "$HONE" distill tiny train.jsonl --teacher tiny --hidden 1 --hidden-layers 2:4,x -o out.d
 expect "layers that aren't there" 2 "layers 2:99: the student has 1 to" \

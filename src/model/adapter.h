@@ -74,6 +74,11 @@ HN_MUST_CHECK hn_status hn_adapter_new(hn_adapter **out, const hn_arch *arch, un
                                        int r, float alpha, uint64_t seed, hn_error *err);
 /* "all", or names as "q_proj,v_proj". */
 HN_MUST_CHECK hn_status hn_modules_parse(const char *text, unsigned *mask, hn_error *err);
+/* Their weighted sum as one adapter of the sum of their ranks (PEFT's combination "cat"). HN_USAGE
+ * where that is too many; adapters with magnitudes (DoRA) are HN_UNSUPPORTED. */
+HN_MUST_CHECK hn_status hn_adapter_combine(hn_adapter **out, const hn_adapter *const *adapters,
+                                           const float *weights, int n, const hn_arch *arch,
+                                           hn_error *err);
 /* As a PEFT folder (dir) or GGUF file (path ends in .gguf). */
 HN_MUST_CHECK hn_status hn_adapter_save(const hn_adapter *adapter, const hn_arch *arch,
                                         const char *path, hn_error *err);

@@ -145,6 +145,10 @@ expect "layers that aren't there" 2 "layers 2:99: the student has 1 to" \
     "$HONE" distill tiny train.jsonl --teacher tiny --hidden 1 --hidden-layers 2:99 -o out.d
 expect "a student of nobody" 2 "from is missing: the teacher" "$HONE" student new -o out.d
 expect "a student larger than its teacher" 2 "99 layers: the teacher has" "$HONE" student new --from tiny --layers 99 -o out.d
+expect "weights without number" 2 "1 numbers are needed" "$HONE" merge tiny lora -w x -o out.d
+expect "fewer weights than adapters" 2 "2 numbers are needed" "$HONE" merge tiny lora lora -w 0.5 -o out.d
+expect "measuring what isn't written" 2 "with --as-adapter none is written" \
+    "$HONE" merge tiny lora --as-adapter --text train.jsonl -o out.d
 expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d
 expect "a model as a golden set" 3 "tiny.gguf: a GGUF file where rows" "$HONE" eval tiny tiny.gguf
 expect "a folder as rows" 3 "hollow: not a regular file but a directory" "$HONE" data check hollow

@@ -1,0 +1,20 @@
+/* What merging did to a model: KL and golden change against the unmerged adapter. */
+#pragma once
+
+#include "cli/cli.h"
+
+/* What a merged model is measured with, and against. */
+typedef struct hn_merge_report {
+    const char *base;            /* model */
+    const char *const *adapters; /* (n_adapters) paths, beside the base */
+    const float *weights;
+    int n_adapters;
+    const char *merged; /* the file or folder that was written */
+    const char *text;   /* file for the KL, or NULL */
+    const char *golden; /* golden set, or NULL */
+} hn_merge_report;
+
+/* Adds "kl" {mean, standard_error, same_top} and "golden" {before, after, lost, won, changed, n} to
+ * `result`, as far as they are asked for. The merged model is run as chat and eval run it. */
+HN_MUST_CHECK hn_status hn_merge_measure(hn_cli *cli, const hn_merge_report *report, json_t *result,
+                                         hn_error *err);

@@ -9,14 +9,19 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session;
     hn_train_options options;
     hn_train_result result;
-    hn_documents docs = {0}, eval_docs = {0};
-    const char *eval_path = hn_cli_text(cli, "eval");
+    hn_documents docs = {0}, eval_docs = {0}, replay = {0};
+    const char *eval_path = hn_cli_text(cli, "eval"), *replay_path = hn_cli_text(cli, "replay");
     hn_status status;
     HN_TRY(hn_training_options(cli, &options, err));
     HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
     HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
         HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
+    if (replay_path) {
+        HN_GO(hn_training_documents(cli, session.model, replay_path, &replay, err));
+        options.replay = &replay;
+        options.replay_share = (float)hn_cli_real(cli, "replay-share");
+    }
     HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
                        &cli->progress, &result, err));
     HN_GO(hn_training_save(cli, session.model, &options, err));
@@ -24,6 +29,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
 done:
     hn_documents_done(&docs);
     hn_documents_done(&eval_docs);
+    hn_documents_done(&replay);
     hn_session_done(&session);
     return status;
 }
@@ -32,6 +38,8 @@ static const hn_option OPTIONS[] = {
     HN_OPTION_SUPERVISE,
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
     {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
+    {"replay", 0, HN_OPT_TEXT, "FILE", NULL, "Rows of another kind to mix in, against forgetting"},
+    {"replay-share", 0, HN_OPT_REAL, "X", "0.05", "Their share of all rows", NULL, 1e-4, 0.9},
     {0},
 };
 

@@ -46,6 +46,10 @@ const hn_option HN_OPTIONS_TRAIN[] = {
      1e9},
     {"save-every", 0, HN_OPT_INT, "N", "0", "Steps between checkpoints; 0 = each epoch", NULL, 0,
      1e9},
+    {"best-metric", 0, HN_OPT_TEXT, "NAME", "loss",
+     "What the best evaluation is known by: loss, accuracy and so on, as metrics.jsonl has them"},
+    {"general", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Text: evaluations have its perplexity and the KL to the base"},
     {"early-stop", 0, HN_OPT_INT, "N", "0",
      "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6},
     {"full", 0, HN_OPT_FLAG, NULL, NULL,
@@ -92,6 +96,8 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     if (o->shared > 1 && !o->full)
         return hn_fail(err, HN_USAGE,
                        "--share-layers needs --full: an adapter leaves layers apart");
+    o->best_metric = hn_cli_text(cli, "best-metric");
+    o->general = hn_cli_text(cli, "general");
     o->init_adapter = hn_cli_text(cli, "init-adapter");
     o->out_dir = hn_cli_text(cli, "output");
     o->resume = !hn_cli_flag(cli, "restart");
@@ -178,7 +184,9 @@ hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const 
            hn_cli_bytes(memory, (double)r->peak_resident_bytes));
     printf("loss     %.4f at the end", r->final_loss);
     if (with_eval)
-        printf("; on the evaluation rows %.4f at best (step %d)", r->best_eval_loss, r->best_step);
-    putchar('\n');
+        printf("; on the evaluation rows %.4f at best (step %d", r->best_eval_loss, r->best_step);
+    if (with_eval && strcmp(o->best_metric, "loss") != 0)
+        printf(", %s %.4f", o->best_metric, r->best_value);
+    fputs(with_eval ? ")\n" : "\n", stdout);
     return HN_OK;
 }

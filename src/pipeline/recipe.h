@@ -46,10 +46,11 @@ typedef struct hn_recipe_training {
         lora_plus_ratio, neftune_alpha;
     char *modules, *layers, *rank_pattern, *alpha_pattern; /* as hn_adapter_spec has them */
     bool rslora, dora;
-    int optimiser; /* hn_optimiser_kind */
-    int schedule;  /* hn_schedule */
-    int supervise; /* hn_supervise */
-    int numerics;  /* hn_numerics of the forward pass */
+    char *best_metric, *general; /* as hn_train_options has them; general may be NULL */
+    int optimiser;               /* hn_optimiser_kind */
+    int schedule;                /* hn_schedule */
+    int supervise;               /* hn_supervise */
+    int numerics;                /* hn_numerics of the forward pass */
 } hn_recipe_training;
 
 /* All strings are owned by the arena; paths are resolved against the recipe's folder. */

@@ -25,6 +25,8 @@
     {#stage, "numerics", HN_FIELD_CHOICE, AT(stage.numerics), "f32", .choices = "f32|int8"},       \
     {#stage, "eval_every", HN_FIELD_INT, AT(stage.eval_every), "0", false, 0, 1e9},                \
     {#stage, "save_every", HN_FIELD_INT, AT(stage.save_every), "50", false, 0, 1e9},               \
+    {#stage, "best_metric", HN_FIELD_TEXT, AT(stage.best_metric), "loss"},                         \
+    {#stage, "general", HN_FIELD_FILE, AT(stage.general)},                                         \
     {#stage, "early_stop", HN_FIELD_INT, AT(stage.early_stop), "0", false, 0, 1e6},                \
     {#stage, "seed", HN_FIELD_INT, AT(stage.seed), "1", false, 0, 9e15}
 /* clang-format on */

@@ -25,6 +25,8 @@ static hn_train_options options_of(const hn_recipe_training *settings, const cha
     options.rank_pattern = settings->rank_pattern;
     options.alpha_pattern = settings->alpha_pattern;
     options.dropout = (float)settings->dropout;
+    options.best_metric = settings->best_metric;
+    options.general = settings->general;
     options.optimiser = (hn_optimiser_kind)settings->optimiser;
     options.lora_plus_ratio = (float)settings->lora_plus_ratio;
     options.neftune_alpha = (float)settings->neftune_alpha;

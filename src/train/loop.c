@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/dora.h"
@@ -20,7 +21,9 @@ typedef struct run {
     const hn_task *task;
     hn_adapter *adapter;
     hn_optimiser optimiser;
-    float *best; /* (params.n) the values of the lowest evaluation loss */
+    float *best;   /* (params.n) the values of the best evaluation */
+    char *general; /* the text that general ability is measured on, or NULL */
+    size_t general_bytes;
     hn_train_state state;
     uint64_t fingerprint, saved_step;
     int steps_per_epoch, total_steps;
@@ -47,6 +50,22 @@ static hn_status make_adapter(run *r, hn_error *err) {
     if (o->dora)
         HN_TRY(hn_adapter_add_magnitudes(r->adapter, r->t.model, err));
     r->adapter->dropout = o->dropout;
+    return HN_OK;
+}
+
+/* The text that general ability is measured on is part of what the run is. */
+static hn_status read_general(run *r, uint64_t *data_hash, hn_error *err) {
+    enum { MOST_BYTES = 64 << 20 };
+    const char *path = r->t.options->general;
+    *data_hash = r->task->data_hash;
+    if (!path)
+        return HN_OK;
+    if (!r->task->evaluates)
+        return hn_fail(err, HN_USAGE,
+                       "general ability (%s) is measured in evaluations: name rows for these",
+                       path);
+    HN_TRY(hn_file_read(path, MOST_BYTES, &r->general, &r->general_bytes, err));
+    *data_hash = hn_hash64(r->general, r->general_bytes, *data_hash);
     return HN_OK;
 }
 
@@ -91,7 +110,9 @@ static hn_status begin(run *r, hn_error *err) {
     r->total_steps =
         o->max_steps > 0 ? o->max_steps : (int)ceil((double)o->epochs * r->steps_per_epoch);
     r->state = (hn_train_state){.best_eval_loss = INFINITY};
-    r->fingerprint = hn_train_fingerprint(r->t.model, &r->t.params, r->task->data_hash, o);
+    uint64_t data_hash;
+    HN_TRY(read_general(r, &data_hash, err));
+    r->fingerprint = hn_train_fingerprint(r->t.model, &r->t.params, data_hash, o);
     HN_TRY(hn_dir_make(o->out_dir, err));
     if (r->task->begin)
         HN_TRY(r->task->begin(r->task->context, &r->t, err));
@@ -103,6 +124,7 @@ static void end(run *r) {
     hn_free(r->adapter_dir);
     hn_free(r->checkpoint_path);
     hn_free(r->order);
+    hn_free(r->general);
     hn_free_aligned(r->best, r->t.params.n * sizeof *r->best);
     hn_net_free(r->t.net);
     hn_optimiser_done(&r->optimiser);
@@ -187,18 +209,36 @@ static hn_status step(run *r, hn_error *err) {
     return hn_metrics_step(&r->metrics, &m, err);
 }
 
-static hn_status evaluate(run *r, hn_error *err) {
-    hn_eval_metrics m = {.step = r->state.step};
-    HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
-    r->state.evaluated_step = r->state.step;
-    if (m.loss < r->state.best_eval_loss) {
-        r->state.best_eval_loss = m.loss;
+/* Keeps the parameters when the evaluation is the best one so far. The one before the first step is
+ * there to compare with, and can't be it. */
+static hn_status judge(run *r, const hn_eval_metrics *m, hn_error *err) {
+    const char *metric = r->t.options->best_metric ? r->t.options->best_metric : "loss";
+    double value;
+    HN_TRY(hn_eval_metrics_get(m, metric, &value, err));
+    if (r->state.step == 0)
+        return HN_OK;
+    bool first = !isfinite(r->state.best_eval_loss);
+    bool better =
+        hn_metric_wants_low(metric) ? value < r->state.best_value : value > r->state.best_value;
+    if (isfinite(value) && isfinite(m->loss) && (first || better)) {
+        r->state.best_eval_loss = m->loss;
+        r->state.best_value = value;
         r->state.best_step = r->state.step;
         r->state.evals_without_gain = 0;
         memcpy(r->best, r->t.params.values, r->t.params.n * sizeof *r->best);
     } else {
         r->state.evals_without_gain++;
     }
+    return HN_OK;
+}
+
+static hn_status evaluate(run *r, hn_error *err) {
+    hn_eval_metrics m = {.step = r->state.step};
+    HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
+    if (r->general)
+        HN_TRY(hn_train_general(&r->t, r->adapter, r->general, r->general_bytes, &m, err));
+    HN_TRY(judge(r, &m, err));
+    r->state.evaluated_step = r->state.step;
     int patience = r->t.options->early_stop_evals;
     r->stop = patience > 0 && r->state.evals_without_gain >= (uint64_t)patience;
     char more[160] = "";
@@ -227,6 +267,8 @@ static hn_status evaluate_when_due(run *r, hn_error *err) {
 static hn_status train(run *r, hn_error *err) {
     int patience = r->t.options->early_stop_evals;
     r->stop = patience > 0 && r->state.evals_without_gain >= (uint64_t)patience;
+    if (r->task->evaluates && r->state.step == 0)
+        HN_TRY(evaluate(r, err));
     HN_TRY(evaluate_when_due(r, err)); /* a run may have been stopped in the middle of it */
     while (!r->stop && r->state.step < (uint64_t)r->total_steps) {
         HN_TRY(step(r, err));
@@ -257,6 +299,7 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
         .best_step = (int)(evaluated ? r->state.best_step : r->state.step),
         .final_loss = r->state.last_loss,
         .best_eval_loss = r->state.best_eval_loss,
+        .best_value = r->state.best_value,
         .tokens = r->state.tokens,
         .supervised = r->state.supervised,
         .seconds = r->state.seconds,

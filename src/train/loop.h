@@ -45,6 +45,12 @@ HN_MUST_CHECK hn_status hn_train_run(hn_model *model, const hn_task *task,
 HN_MUST_CHECK hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
                                           const hn_loss *loss, hn_eval_metrics *metrics,
                                           hn_error *err);
+/* Adds perplexity on a text and, with an adapter, KL to the base; the adapter gets the parameters'
+ * present values. */
+HN_MUST_CHECK hn_status hn_train_general(const hn_trainer *trainer, hn_adapter *adapter,
+                                         const char *text, size_t n_bytes, hn_eval_metrics *m,
+                                         hn_error *err);
+
 /* One pass over documents that fit in memory together; pass->tree is made of them. Adds to *sum
  * and, computed rows, to *rows (NULL = not asked). HN_CANCELLED after it when that is wished. */
 HN_MUST_CHECK hn_status hn_train_pass(const hn_trainer *trainer, const hn_document *const *docs,

@@ -1,8 +1,11 @@
 #include "train/metrics.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/jsonl.h"
+
+#include <string.h>
 
 /* The old file's lines up to `step`, rewritten atomically. A line that a crash has cut off, and all
  * that follow it, are of no use. */
@@ -86,4 +89,38 @@ hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m, hn_erro
     put_values(metrics, "eval_", &m->values);
     fputs("}\n", metrics->file);
     return flush(metrics, err);
+}
+
+bool hn_metric_wants_low(const char *name) {
+    static const char *const LOW[] = {"loss", "perplexity", "kl", "rejected"};
+    for (size_t i = 0; i < sizeof LOW / sizeof *LOW; i++) {
+        size_t n = strlen(name), tail = strlen(LOW[i]);
+        if (n >= tail && !strcmp(name + n - tail, LOW[i]))
+            return true;
+    }
+    return false;
+}
+
+hn_status hn_eval_metrics_get(const hn_eval_metrics *m, const char *name, double *value,
+                              hn_error *err) {
+    static const char PREFIX[] = "eval_";
+    if (!strncmp(name, PREFIX, strlen(PREFIX)))
+        name += strlen(PREFIX);
+    if (!strcmp(name, "loss")) {
+        *value = m->loss;
+        return HN_OK;
+    }
+    hn_buf names = {.max = 1024};
+    for (int i = 0; i < m->values.n; i++) {
+        if (!strcmp(name, m->values.items[i].name)) {
+            *value = m->values.items[i].value;
+            hn_buf_done(&names);
+            return HN_OK;
+        }
+        hn_buf_printf(&names, ", %s", m->values.items[i].name);
+    }
+    hn_fail(err, HN_USAGE, "best metric '%s': an evaluation here has loss%s", name,
+            hn_buf_text(&names));
+    hn_buf_done(&names);
+    return HN_USAGE;
 }

@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -50,3 +51,9 @@ HN_MUST_CHECK hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metri
                                         hn_error *err);
 HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m,
                                         hn_error *err);
+
+/* The value of `name` ("loss" or one of the values); HN_USAGE, naming what there is. */
+HN_MUST_CHECK hn_status hn_eval_metrics_get(const hn_eval_metrics *m, const char *name,
+                                            double *value, hn_error *err);
+/* Known by the name: losses, perplexity, KL and what is rejected should be low. */
+bool hn_metric_wants_low(const char *name);

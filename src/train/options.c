@@ -40,6 +40,9 @@ hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
     if (!(o->neftune_alpha >= 0 && isfinite(o->neftune_alpha)))
         return hn_fail(err, HN_USAGE, "NEFTune alpha %g: a number from 0 up is needed",
                        (double)o->neftune_alpha);
+    if (o->replay && !(o->replay_share > 0 && o->replay_share < 1))
+        return hn_fail(err, HN_USAGE, "replay share %g: more than 0 and less than 1 is possible",
+                       (double)o->replay_share);
     if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
         return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
     return HN_OK;

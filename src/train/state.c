@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '2'};
+static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '3'};
 
 typedef struct file_header {
     char magic[8];
@@ -73,9 +73,12 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               o->shared,
                               o->lora_plus_ratio,
                               (double)o->optimiser,
+                              o->replay ? o->replay_share : 0,
                               o->neftune_alpha,
                               (double)model->numerics};
+    const char *metric = o->best_metric ? o->best_metric : "loss";
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
+    hash = hn_train_hash_documents(o->replay, hn_hash64(metric, strlen(metric), hash));
     hash = hash_shape(params, hn_hash64(params->values, params->n * sizeof *params->values, hash));
     return hn_hash64(&data_hash, sizeof data_hash, hn_train_hash_model(model, hash));
 }

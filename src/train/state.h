@@ -9,7 +9,8 @@ typedef struct hn_train_state {
     uint64_t tokens, supervised;
     double seconds;
     double last_loss;
-    double best_eval_loss; /* INFINITY until there is one */
+    double best_eval_loss; /* of the best evaluation; INFINITY until there is one */
+    double best_value;     /* its best_metric */
     uint64_t best_step;
     uint64_t evaluated_step; /* the last one */
     uint64_t evals_without_gain;

@@ -37,6 +37,13 @@ typedef struct hn_train_options {
     int max_length;
     uint64_t seed;
     int eval_every, save_every; /* steps; 0 = once an epoch */
+    /* Kept is the adapter of the best evaluation by this metric: "loss", "accuracy", ... as the
+     * task has them in metrics.jsonl (an "eval_" before it is left out). NULL = "loss". */
+    const char *best_metric;
+    const char *general; /* text file: each evaluation has its perplexity, and the KL to the base */
+    /* SFT: rows of another kind mixed in, this share of all rows; NULL = none */
+    const hn_documents *replay;
+    float replay_share;
     int early_stop_evals; /* stop after this many evaluations without improvement; 0 = never */
     bool full;  /* all weights of the model instead of an adapter; it must be thawed nowhere yet */
     int shared; /* full: so many layers in a row hold one set of weights; 0 or 1 = none */
@@ -55,6 +62,7 @@ HN_MUST_CHECK hn_status hn_train_options_check(const hn_train_options *options, 
 typedef struct hn_train_result {
     int steps, best_step;
     double final_loss, best_eval_loss; /* best_eval_loss: INFINITY without evaluation */
+    double best_value;                 /* of best_metric */
     uint64_t tokens, supervised;       /* of the documents, each time they were read */
     double seconds;                    /* of training steps, over all resumed parts */
     uint64_t peak_resident_bytes;

@@ -3,7 +3,8 @@
 #define _GNU_SOURCE
 #include "sft_run.h"
 
-#include "formats/safetensors.h"
+#include "base/buf.h"
+#include "train/metrics.h"
 
 static void set_rslora(hn_train_options *o) {
     o->rslora = true;
@@ -49,9 +50,20 @@ static void set_layers(hn_train_options *o) {
     o->layers = "0,2";
 }
 
+static hn_documents replay;
+
+static void set_replay(hn_train_options *o) {
+    o->replay = &replay;
+    o->replay_share = 0.3f;
+}
+
+static void set_best(hn_train_options *o) {
+    o->best_metric = "eval_accuracy";
+}
+
 static void (*const OPTIONS[])(hn_train_options *o) = {
-    set_rslora,  set_dora,  set_lora_plus, set_8bit,   set_lion,
-    set_neftune, set_alpha, set_ranks,     set_alphas, set_layers,
+    set_rslora, set_dora,  set_lora_plus, set_8bit,   set_lion,   set_neftune,
+    set_replay, set_alpha, set_ranks,     set_alphas, set_layers,
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
@@ -111,6 +123,132 @@ static void test_8bit(void **state) {
         fail_msg("%g with 8 bits, %g without", coded.final_loss, exact.final_loss);
     remove_dir(one);
     remove_dir(other);
+}
+
+/* The value of `key` in each line that has it; returns how many there are. */
+static int metric_of(const char *dir, const char *key, double *values, int most) {
+    char path[300], *text, quoted[64];
+    hn_error err;
+    int n = 0;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
+    snprintf(quoted, sizeof quoted, "\"%s\": ", key);
+    assert_int_equal(hn_file_read(path, 1 << 20, &text, NULL, &err), HN_OK);
+    for (char *at = text; n < most && (at = strstr(at, quoted)); n++)
+        values[n] = strtod(at += strlen(quoted), NULL);
+    hn_free(text);
+    return n;
+}
+
+/* Evaluated before the first step too, and kept is what is best by the metric that was named. */
+static void test_best_metric(void **state) {
+    (void)state;
+    enum { EVALS = 41 };
+    char *dir = temporary_dir();
+    double accuracy[EVALS], loss[EVALS];
+    hn_train_result result;
+    hn_train_options o = make_options(dir);
+    set_best(&o);
+    o.max_steps = 120;
+    must_run(&o, 1, &result);
+    assert_int_equal(metric_of(dir, "eval_accuracy", accuracy, EVALS), EVALS);
+    assert_int_equal(metric_of(dir, "eval_loss", loss, EVALS), EVALS);
+    int best = 1; /* the one before the first step is for comparison */
+    for (int i = 2; i < EVALS; i++)
+        best = accuracy[i] > accuracy[best] ? i : best;
+    assert_int_equal(result.best_step, 3 * best);
+    assert_true(fabs(result.best_value - accuracy[best]) < 1e-8);
+    assert_true(fabs(result.best_eval_loss - loss[best]) < 1e-7);
+    char *other = temporary_dir();
+    hn_error err;
+    o.out_dir = other;
+    o.best_metric = "bleu";
+    assert_int_equal(run(&o, 1, true, NULL, &result, &err), HN_USAGE);
+    assert_non_null(strstr(err.message, "loss, accuracy, row_accuracy"));
+    assert_true(hn_metric_wants_low("eval_loss") && hn_metric_wants_low("general_perplexity"));
+    assert_true(hn_metric_wants_low("general_kl") && !hn_metric_wants_low("rewards/accuracies"));
+    remove_dir(dir);
+    remove_dir(other);
+}
+
+/* Over the run the share is as asked for, whatever it is for a step. */
+static void test_replay_share(void **state) {
+    (void)state;
+    char *dir = temporary_dir();
+    double rows[40], sum = 0;
+    hn_train_result result;
+    hn_train_options o = make_options(dir);
+    set_replay(&o);
+    o.replay_share = 0.05f;
+    o.max_steps = 40;
+    must_run(&o, 1, &result);
+    assert_int_equal(metric_of(dir, "replayed_rows", rows, 40), 40);
+    for (int i = 0; i < 40; i++) {
+        assert_true(rows[i] == 0 || rows[i] == 1);
+        sum += rows[i];
+    }
+    assert_true(sum == 8); /* of 160 + 8 rows */
+    o.replay_share = 1;
+    hn_error err;
+    assert_int_equal(hn_train_options_check(&o, &err), HN_USAGE);
+    remove_dir(dir);
+}
+
+/* On a model with a tokenizer: the base isn't far from itself before the first step, and is after.
+ */
+static void test_general(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        char *dir = temporary_dir(), text[300], path[600];
+        double kl[8], perplexity[8];
+        hn_train_result result;
+        hn_model *model;
+        hn_error err = {0};
+        hn_model_options how = {.n_threads = 2};
+        hn_buf words = {.max = 1 << 16};
+        snprintf(path, sizeof path, "%s/golden/models/llama3", HN_TEST_ROOT);
+        snprintf(text, sizeof text, "%s/general.txt", dir);
+        for (int i = 0; i < 400; i++)
+            hn_buf_printf(&words, "%d bottles ", i);
+        assert_int_equal(hn_file_write(text, words.data, words.size, &err), HN_OK);
+        hn_buf_done(&words);
+        if (hn_model_open(&model, path, &how, &err) != HN_OK)
+            fail_msg("%s", err.message);
+        hn_documents docs = make_docs(1), eval = make_docs(2);
+        hn_train_options o = make_options(dir);
+        o.dropout = 0;
+        o.max_steps = 6;
+        o.general = text;
+        o.best_metric = "general_perplexity";
+        o.dora = variant == 1;
+        o.full = variant == 2;
+        if (hn_train_sft(model, &docs, &eval, &o, NULL, &result, &err) != HN_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(metric_of(dir, "eval_general_perplexity", perplexity, 8), 3);
+        assert_true(perplexity[0] > 1 && perplexity[2] != perplexity[0]);
+        assert_true(result.best_value == fmin(perplexity[1], perplexity[2]) ||
+                    fabs(result.best_value / fmin(perplexity[1], perplexity[2]) - 1) < 1e-8);
+        assert_int_equal(metric_of(dir, "eval_general_kl", kl, 8), variant == 2 ? 0 : 3);
+        if (variant < 2)
+            assert_true(fabs(kl[0]) < 1e-6 && kl[2] > 1e-5);
+        hn_documents_done(&docs);
+        hn_documents_done(&eval);
+        hn_model_free(model);
+        remove_dir(dir);
+    }
+}
+
+/* Without rows to evaluate on there is nothing that it would be measured with. */
+static void test_general_needs_rows(void **state) {
+    (void)state;
+    char *dir = temporary_dir();
+    hn_train_options o = make_options(dir);
+    hn_train_result result;
+    hn_error err;
+    o.general = "text.txt";
+    assert_int_equal(run(&o, 1, false, NULL, &result, &err), HN_USAGE);
+    assert_non_null(strstr(err.message, "evaluations"));
+    assert_int_equal(run(&o, 1, true, NULL, &result, &err), HN_IO);
+    remove_dir(dir);
 }
 
 static hn_adapter *trained(const char *dir, const hn_arch *arch) {
@@ -243,10 +381,20 @@ static void test_accumulation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exact),        cmocka_unit_test(test_matters),
-        cmocka_unit_test(test_8bit),         cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_lora_plus),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_matters),
+        cmocka_unit_test(test_8bit),
+        cmocka_unit_test(test_best_metric),
+        cmocka_unit_test(test_replay_share),
+        cmocka_unit_test(test_general),
+        cmocka_unit_test(test_general_needs_rows),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_lora_plus),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_accumulation),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    replay = make_docs(3);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    hn_documents_done(&replay);
+    return failed;
 }

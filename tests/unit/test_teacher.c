@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "support/files.h"
 #include "teacher/budget.h"
+#include "teacher/generate.h"
 #include "teacher/rows.h"
 #include "teacher/store.h"
 #include "teacher/verdict.h"
@@ -250,13 +251,80 @@ static void test_memory(void **state) {
     }
 }
 
+/* A teacher that says the same to everybody, one question at a time. */
+typedef struct canned {
+    hn_teacher teacher;
+    size_t tag, n_asked;
+} canned;
+
+static hn_status canned_ask(hn_teacher *teacher, size_t tag, const json_t *request, hn_error *err) {
+    (void)request, (void)err;
+    ((canned *)teacher)->tag = tag;
+    ((canned *)teacher)->n_asked++;
+    return HN_OK;
+}
+
+static hn_status canned_next(hn_teacher *teacher, const hn_progress *progress,
+                             hn_teacher_reply *reply, hn_error *err) {
+    (void)progress;
+    hn_teacher_reply said = {.tag = ((canned *)teacher)->tag};
+    HN_TRY(hn_teacher_reply_parse(ANSWER, strlen(ANSWER), &said, err));
+    said.cut = false;
+    *reply = said;
+    return HN_OK;
+}
+
+/* A run that memory fails at every place in turn keeps whole lines, and goes on where it was. */
+static void test_run_memory(void **state) {
+    (void)state;
+    char output[256], rejected[256];
+    snprintf(output, sizeof output, "%s", in_dir("run.jsonl"));
+    snprintf(rejected, sizeof rejected, "%s", in_dir("run.rejected.jsonl"));
+    hn_prompt items[] = {{json_string("one"), 1}, {json_string("two"), 2}, {json_string("one"), 3}};
+    hn_prompts prompts = {.items = items, .n = 3};
+    hn_distil_options options = {.output = output,
+                                 .model = "m",
+                                 .samples = 2,
+                                 .temperature = 1,
+                                 .top_p = 1,
+                                 .max_field_tokens = 9,
+                                 .hard_negatives = true};
+    canned teacher = {.teacher = {.parallel = 1, .ask = canned_ask, .next = canned_next}};
+    hn_status status = HN_NO_MEMORY;
+    hn_distil_result result;
+    hn_error err;
+    for (int n = 0; status != HN_OK; n++) {
+        unlink(output);
+        unlink(rejected);
+        hn_mem_fail_after(n);
+        status = hn_distil_run(&teacher.teacher, &prompts, &options, NULL, &result, &err);
+        hn_mem_fail_after(-1);
+        assert_true(status == HN_OK || status == HN_NO_MEMORY);
+        hn_status again = hn_distil_run(&teacher.teacher, &prompts, &options, NULL, &result, &err);
+        assert_int_equal(again, HN_OK);
+        json_t *rows;
+        assert_int_equal(hn_store_read(output, &rows, &err), HN_OK);
+        assert_int_equal(json_object_size(rows), 4); /* two prompts, two samples */
+        json_decref(rows);
+        assert_int_equal(hn_store_read(rejected, &rows, &err), HN_OK);
+        assert_int_equal(json_object_size(rows), 2); /* rewrites that say the same */
+        json_decref(rows);
+    }
+    size_t before = teacher.n_asked;
+    assert_int_equal(hn_distil_run(&teacher.teacher, &prompts, &options, NULL, &result, &err),
+                     HN_OK);
+    assert_int_equal(teacher.n_asked, before);
+    for (int i = 0; i < 3; i++)
+        json_decref(items[i].value);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_normal), cmocka_unit_test(test_vote),
         cmocka_unit_test(test_split),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_reply),  cmocka_unit_test(test_budget),
         cmocka_unit_test(test_store),  cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_run_memory),
     };
     return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

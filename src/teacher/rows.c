@@ -178,11 +178,14 @@ static hn_status write_all(writer *w, const hn_distil_candidate_list *list, hn_e
 }
 
 static hn_status none(const writer *w, hn_error *err) {
+    static const char NO_PAIRS[] = "pairs need ranked answers (--critique), a vote that isn't "
+                                   "unanimous (--samples), or wrong rewrites (--hard-negatives)";
     static const char *const WANTED[] = {
-        "there is no answer", "no answer has a thought",
-        "pairs need ranked answers (--critique), a vote that isn't unanimous (--samples), or wrong "
-        "rewrites (--hard-negatives)",
-        "critiques come from --critique"};
+        [HN_ROWS_SFT] = "there is no answer",
+        [HN_ROWS_RKD] = "no answer has a thought",
+        [HN_ROWS_PAIRS] = NO_PAIRS,
+        [HN_ROWS_CRITIQUES] = "critiques come from --critique",
+    };
     return hn_fail(err, HN_BAD_INPUT, "no rows of %zu prompts%s: %s", w->result.n_prompts,
                    w->result.n_disagree ? ", some left out by --min-share" : "",
                    WANTED[w->options->kind]);

@@ -5,6 +5,20 @@
 
 #include <string.h>
 
+/* Rows of another kind: what is learned of them are their answers, and --system isn't theirs. */
+static hn_status replay_documents(const hn_cli *cli, const hn_model *model, const char *path,
+                                  hn_documents *docs, hn_error *err) {
+    hn_records records;
+    HN_TRY(hn_training_records(cli, path, &records, err));
+    hn_status status =
+        hn_documents_build(docs, &records, &model->ckpt, NULL, HN_SUPERVISE_COMPLETION,
+                           hn_cli_int(cli, "max-length"), err);
+    hn_records_done(&records);
+    if (status == HN_OK)
+        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
+    return status;
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session;
     hn_train_options options;
@@ -18,7 +32,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     if (eval_path)
         HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
     if (replay_path) {
-        HN_GO(hn_training_documents(cli, session.model, replay_path, &replay, err));
+        HN_GO(replay_documents(cli, session.model, replay_path, &replay, err));
         options.replay = &replay;
         options.replay_share = (float)hn_cli_real(cli, "replay-share");
     }

@@ -43,10 +43,11 @@ typedef struct hn_recipe_training {
     int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
         seed;
     double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
-        lora_plus_ratio, neftune_alpha;
+        lora_plus_ratio, neftune_alpha, replay_share;
     char *modules, *layers, *rank_pattern, *alpha_pattern; /* as hn_adapter_spec has them */
     bool rslora, dora;
     char *best_metric, *general; /* as hn_train_options has them; general may be NULL */
+    char *replay;                /* a file of rows of another kind; not of dpo; may be NULL */
     int optimiser;               /* hn_optimiser_kind */
     int schedule;                /* hn_schedule */
     int supervise;               /* hn_supervise */

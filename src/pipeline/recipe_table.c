@@ -54,11 +54,15 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"sft", "alpha_pattern", HN_FIELD_TEXT, AT(sft.alpha_pattern)},
     {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
      .choices = "completion|assistant|all"},
+    {"sft", "replay", HN_FIELD_FILE, AT(sft.replay)},
+    {"sft", "replay_share", HN_FIELD_REAL, AT(sft.replay_share), "0.05", false, 1e-4, 0.9},
     TRAINING_KEYS(sft, "2e-4", "1"),
 
     {"rkd", "train", HN_FIELD_FILES, AT(rkd.train), NULL, true},
     {"rkd", "supervise", HN_FIELD_CHOICE, AT(rkd.supervise), "completion",
      .choices = "completion|assistant|all"},
+    {"rkd", "replay", HN_FIELD_FILE, AT(rkd.replay)},
+    {"rkd", "replay_share", HN_FIELD_REAL, AT(rkd.replay_share), "0.05", false, 1e-4, 0.9},
     TRAINING_KEYS(rkd, "2e-4", "1"),
 
     {"dpo", "train", HN_FIELD_FILES, AT(dpo.train), NULL, true},

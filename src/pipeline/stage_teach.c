@@ -161,6 +161,22 @@ done:
     return status;
 }
 
+/* Rows of another kind that are mixed in, if the stage has any. */
+static hn_status read_replay(const hn_run *run, const hn_recipe_training *settings,
+                             const hn_model *model, hn_documents *out, hn_error *err) {
+    hn_records records = {0};
+    hn_status status;
+    if (!settings->replay)
+        return HN_OK;
+    HN_GO(hn_records_read(&records, settings->replay, run->recipe->data.skip_bad, run->progress,
+                          err));
+    HN_GO(hn_documents_build(out, &records, &model->ckpt, NULL, HN_SUPERVISE_COMPLETION,
+                             (int)settings->max_length, err));
+done:
+    hn_records_done(&records);
+    return status;
+}
+
 static hn_status write_result(const hn_stage *stage, const hn_train_result *result, const lesson *l,
                               hn_error *err) {
     json_t *object =
@@ -197,6 +213,7 @@ static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn
     const hn_recipe_training *settings = hn_recipe_training_of(recipe, which);
     hn_model *model;
     lesson rows = {0}, heldout = {0};
+    hn_documents replay = {0};
     hn_train_result result;
     char *checkpoint = hn_stage_path(stage, "checkpoint");
     char *before = run->adapter_stage ? hn_stage_path(run->adapter_stage, "adapter") : NULL;
@@ -211,6 +228,9 @@ static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn
     if (held)
         HN_GO(read_lesson(run, which, model, true, &heldout, err));
     hn_train_options options = options_of(settings, before, stage->part);
+    HN_GO(read_replay(run, settings, model, &replay, err));
+    options.replay = settings->replay ? &replay : NULL;
+    options.replay_share = (float)settings->replay_share;
     if (settings->modules)
         HN_GO(hn_modules_parse(settings->modules, &options.module_mask, err));
     HN_GO(learn(run, which, model, &rows, held ? &heldout : NULL, &options, &result, err));
@@ -219,6 +239,7 @@ static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn
 done:
     lesson_done(&rows);
     lesson_done(&heldout);
+    hn_documents_done(&replay);
     hn_free(checkpoint);
     hn_free(before);
     return status;

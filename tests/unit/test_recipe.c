@@ -50,7 +50,8 @@ static void test_everything(void **state) {
         "data:\n  train:\n    - a.jsonl\n    - /b.jsonl\n  golden: 'g.jsonl'\n"
         "  system: |\n    You are a router.\n    Answer.\n"
         "  skip_bad: true\n"
-        "sft: {rank: 8, learning_rate: 5e-4, schedule: linear, supervise: all}\n"
+        "sft: {rank: 8, learning_rate: 5e-4, schedule: linear, supervise: all, "
+        "dora: true, optimizer: lion, best_metric: accuracy, replay: g.jsonl}\n"
         "rkd: {train: [think.jsonl, a.jsonl], epochs: 2, numerics: int8}\n"
         "dpo: {train: pairs.jsonl, loss: robust, label_smoothing: 0.1, reference: base}\n"
         "artefacts:\n  - {name: beside, kind: adapter}\n  - {name: q8, type: q8_0}\n"
@@ -70,6 +71,9 @@ static void test_everything(void **state) {
     assert_true(recipe.data.skip_bad);
     assert_int_equal(recipe.sft.supervise, 2);
     assert_int_equal(recipe.sft.schedule, 0);
+    assert_true(recipe.sft.dora && recipe.sft.optimiser == 2 && recipe.sft.replay_share == 0.05);
+    assert_string_equal(recipe.sft.best_metric, "accuracy");
+    assert_string_equal(recipe.sft.replay, "dir/g.jsonl");
     assert_int_equal(hn_recipe_rows(&recipe, HN_TEACH_SFT)->n, 2);
     assert_int_equal(hn_recipe_rows(&recipe, HN_TEACH_RKD)->n, 2);
     assert_string_equal(recipe.rkd.train.path[1], "dir/a.jsonl");

@@ -224,7 +224,8 @@ static void test_out_of_memory(void **state) {
     for (int allowed = 0; status == HN_NO_MEMORY && allowed < 100; allowed++) {
         hn_recipe recipe = {0};
         hn_mem_fail_after(allowed);
-        status = parse(&recipe, HEAD DATA "artefacts: [{name: x, type: f16}]\n");
+        status = parse(&recipe, HEAD DATA "rkd: {train: [a, b]}\ndpo: {train: c}\n"
+                                          "artefacts: [{name: x, type: f16}]\n");
         hn_mem_fail_after(-1);
         hn_recipe_done(&recipe);
     }

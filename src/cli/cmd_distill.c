@@ -36,6 +36,10 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     *o = hn_distill_options_default();
     o->alpha = (float)hn_cli_real(cli, "kd-alpha");
     o->temperature = (float)hn_cli_real(cli, "temperature");
+    o->beta = (float)hn_cli_real(cli, "beta");
+    o->on_policy = (float)hn_cli_real(cli, "on-policy");
+    o->sample_temperature = (float)hn_cli_real(cli, "sample-temperature");
+    o->sample_tokens = hn_cli_int(cli, "sample-tokens");
     o->hidden = (float)hn_cli_real(cli, "hidden");
     HN_TRY(parse_layers(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err));
     o->layers = *layers;
@@ -98,6 +102,13 @@ static const hn_option OPTIONS[] = {
      "The teacher's share of the loss; the rest is the text's", NULL, 0, 1},
     {"temperature", 'T', HN_OPT_REAL, "X", "2", "Temperature of both distributions", NULL, 0.01,
      100},
+    {"beta", 0, HN_OPT_REAL, "X", "0",
+     "0: KL(teacher || student), 1: KL(student || teacher), between: generalised JSD", NULL, 0, 1},
+    {"on-policy", 0, HN_OPT_REAL, "X", "0",
+     "Share of the steps whose completions the student samples itself", NULL, 0, 1},
+    {"sample-temperature", 0, HN_OPT_REAL, "X", "0.9", "Temperature of that sampling", NULL, 0.01,
+     10},
+    {"sample-tokens", 0, HN_OPT_INT, "N", "128", "Longest sampled completion", NULL, 1, 1 << 16},
     {"hidden", 0, HN_OPT_REAL, "X", "0", "Weight of the hidden states' term; 0 = none", NULL, 0,
      1e6},
     {"hidden-layers", 0, HN_OPT_TEXT, "LIST", NULL,

@@ -6,18 +6,20 @@
 #include "train/kd_teacher.h"
 #include "train/loop.h"
 #include "train/loss_kd.h"
+#include "train/on_policy.h"
 #include "train/state.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { STREAM_PROJECTION = 4, STATES_ROWS = 256 };
+enum { STREAM_PROJECTION = 4, STREAM_SAMPLE = 5, STATES_ROWS = 256 };
 
 typedef struct distill {
     const hn_distill_options *o;
     const hn_documents *docs, *eval;
     hn_model *student;
     hn_kd_teacher *teacher;
+    hn_sampler *sampler;   /* made when it is first needed */
     hn_layer_pair *layers; /* (n_layers) none without hidden states */
     int n_layers;
     int64_t projection_floats; /* of each pair; 0 where the widths are the same */
@@ -32,7 +34,8 @@ typedef struct distill {
 } distill;
 
 hn_distill_options hn_distill_options_default(void) {
-    return (hn_distill_options){.alpha = 0.5f, .temperature = 2};
+    return (hn_distill_options){
+        .alpha = 0.5f, .temperature = 2, .sample_temperature = 0.9f, .sample_tokens = 128};
 }
 
 static hn_status check(const hn_model *student, const hn_distill_options *o, hn_error *err) {
@@ -45,6 +48,17 @@ static hn_status check(const hn_model *student, const hn_distill_options *o, hn_
     if (!(o->hidden >= 0 && isfinite(o->hidden)))
         return hn_fail(err, HN_USAGE, "hidden states' share %g: a number from 0 up is needed",
                        (double)o->hidden);
+    if (!(o->beta >= 0 && o->beta <= 1) || !(o->on_policy >= 0 && o->on_policy <= 1))
+        return hn_fail(err, HN_USAGE, "beta %g, share of sampled steps %g: 0 to 1 is possible",
+                       (double)o->beta, (double)o->on_policy);
+    if (o->stored && (o->beta > 0 || o->on_policy > 0))
+        return hn_fail(err, HN_USAGE,
+                       "a file of distributions serves KL(teacher || student) of its own rows: "
+                       "beta and sampled completions need the teacher");
+    if (o->on_policy > 0 && (o->alpha == 0 || o->sample_tokens < 1 || !(o->sample_temperature > 0)))
+        return hn_fail(err, HN_USAGE,
+                       "sampled completions need a share of the teacher's loss, a temperature and "
+                       "a length above 0");
     if (o->stored && o->hidden > 0)
         return hn_fail(err, HN_USAGE,
                        "a file of distributions has no hidden states: they need the teacher");
@@ -166,29 +180,57 @@ static uint64_t line_of(const void *context, uint32_t item) {
     return d->docs->items[item].line;
 }
 
+static int32_t longest(const hn_documents *docs) {
+    int32_t n = 1;
+    for (size_t i = 0; i < docs->n; i++)
+        n = docs->items[i].n > n ? docs->items[i].n : n;
+    return n;
+}
+
+/* Puts the student's own completions in the batch's place where the step's lot says so. */
+static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
+                        const hn_document **batch, size_t n, bool *sampled, hn_error *err) {
+    hn_rng rng = hn_rng_new(key, STREAM_SAMPLE);
+    *sampled = hn_rng_double(&rng) < (double)d->o->on_policy;
+    if (!*sampled)
+        return HN_OK;
+    if (!d->sampler)
+        HN_TRY(hn_sampler_new(&d->sampler, d->student, d->o->sample_tokens,
+                              d->o->sample_temperature, longest(d->docs), err));
+    return hn_sampler_run(d->sampler, trainer, batch, n, hn_rng_u64(&rng), batch, err);
+}
+
 static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
                       uint64_t key, hn_step_metrics *m, hn_error *err) {
     distill *d = context;
     const hn_document **batch = hn_malloc(n * sizeof *batch);
     if (!batch)
         return hn_fail_no_memory(err, n * sizeof *batch);
-    for (size_t i = 0; i < n; i++) {
+    bool sampled;
+    for (size_t i = 0; i < n; i++)
         batch[i] = &d->docs->items[items[i]];
+    hn_status status = sample(d, trainer, key, batch, n, &sampled, err);
+    if (status != HN_OK)
+        goto done;
+    for (size_t i = 0; i < n; i++) {
         m->tokens += (uint64_t)batch[i]->n;
         m->supervised += (uint64_t)batch[i]->n_supervised;
     }
-    hn_kd kd = {1 - d->o->alpha, d->o->alpha, d->o->temperature};
+    hn_kd kd = {sampled ? 0 : 1 - d->o->alpha, d->o->alpha, d->o->temperature, d->o->beta};
     hn_loss loss = begin_loss(d, trainer, kd, m->supervised);
     loss.states = d->n_layers ? states : NULL;
     hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true};
     hn_net_loss sum = {0};
-    hn_status status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
+    status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
     m->loss = sum.loss;
+    if (d->o->on_policy > 0)
+        hn_values_add(&m->values, "sampled", sampled);
     hn_values_add(&m->values, "ce", d->sums.hard);
     hn_values_add(&m->values, "kd", d->sums.soft);
     if (d->n_layers)
         hn_values_add(&m->values, "hidden", d->hidden);
     hn_values_add(&m->values, "accuracy", sum.correct / (double)m->supervised);
+done:
     hn_free(batch);
     return status;
 }
@@ -201,14 +243,16 @@ static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metr
         hn_loss sft = hn_loss_sft((float)(1.0 / (double)d->eval->n_supervised));
         return hn_train_evaluate(trainer, d->eval, &sft, m, err);
     }
-    hn_loss loss = begin_loss(d, trainer, (hn_kd){1, 0, d->o->temperature}, d->eval->n_supervised);
+    hn_loss loss =
+        begin_loss(d, trainer, (hn_kd){1, 0, d->o->temperature, d->o->beta}, d->eval->n_supervised);
     HN_TRY(hn_train_evaluate(trainer, d->eval, &loss, m, err));
     hn_values_add(&m->values, "kd", d->sums.soft);
     return HN_OK;
 }
 
 static uint64_t hash_run(const distill *d) {
-    const double own[] = {d->o->alpha, d->o->temperature, d->o->hidden};
+    const double own[] = {d->o->alpha,     d->o->temperature,        d->o->hidden,       d->o->beta,
+                          d->o->on_policy, d->o->sample_temperature, d->o->sample_tokens};
     uint64_t hash = hn_hash64(own, sizeof own, 0);
     if (d->n_layers)
         hash = hn_hash64(d->layers, (size_t)d->n_layers * sizeof *d->layers, hash);
@@ -248,6 +292,7 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
     task.data_hash = hash_run(&d);
     status = hn_train_run(model, &task, train, progress, result, err);
 done:
+    hn_sampler_free(d.sampler);
     hn_kd_teacher_free(d.teacher);
     hn_free(d.layers);
     hn_free(d.states);

@@ -19,7 +19,6 @@ enum { STREAM_SHUFFLE = 1, STREAM_DROPOUT = 2, STREAM_ADAPTER = 3 };
 typedef struct run {
     hn_trainer t;
     const hn_task *task;
-    hn_adapter *adapter;
     hn_optimiser optimiser;
     float *best;   /* (params.n) the values of the best evaluation */
     char *general; /* the text that general ability is measured on, or NULL */
@@ -37,7 +36,7 @@ typedef struct run {
 static hn_status make_adapter(run *r, hn_error *err) {
     const hn_train_options *o = r->t.options;
     if (o->init_adapter)
-        return hn_adapter_open(&r->adapter, o->init_adapter, &r->t.model->arch, err);
+        return hn_adapter_open(&r->t.adapter, o->init_adapter, &r->t.model->arch, err);
     hn_adapter_spec spec = {.module_mask = o->module_mask,
                             .layers = o->layers,
                             .r = o->r,
@@ -46,10 +45,10 @@ static hn_status make_adapter(run *r, hn_error *err) {
                             .rank_pattern = o->rank_pattern,
                             .alpha_pattern = o->alpha_pattern,
                             .seed = o->seed + STREAM_ADAPTER};
-    HN_TRY(hn_adapter_make(&r->adapter, &r->t.model->arch, &spec, err));
+    HN_TRY(hn_adapter_make(&r->t.adapter, &r->t.model->arch, &spec, err));
     if (o->dora)
-        HN_TRY(hn_adapter_add_magnitudes(r->adapter, r->t.model, err));
-    r->adapter->dropout = o->dropout;
+        HN_TRY(hn_adapter_add_magnitudes(r->t.adapter, r->t.model, err));
+    r->t.adapter->dropout = o->dropout;
     return HN_OK;
 }
 
@@ -91,9 +90,9 @@ static hn_status begin(run *r, hn_error *err) {
         HN_TRY(hn_params_of_model(&r->t.params, r->t.model, o->shared > 1 ? o->shared : 1, err));
     } else {
         HN_TRY(make_adapter(r, err));
-        if (r->adapter->dora && o->dropout > 0)
+        if (r->t.adapter->dora && o->dropout > 0)
             return hn_fail(err, HN_USAGE, "DoRA with dropout isn't supported: leave one of them");
-        HN_TRY(hn_params_new(&r->t.params, r->adapter, r->task->n_extra, err));
+        HN_TRY(hn_params_new(&r->t.params, r->t.adapter, r->task->n_extra, err));
     }
     if (r->task->n_extra)
         r->task->init_extra(r->task->context, o, r->t.params.values + r->t.params.extra);
@@ -129,7 +128,7 @@ static void end(run *r) {
     hn_net_free(r->t.net);
     hn_optimiser_done(&r->optimiser);
     hn_params_done(&r->t.params);
-    hn_adapter_free(r->adapter);
+    hn_adapter_free(r->t.adapter);
 }
 
 /* The items of step `step`, in *items; a pure function of (seed, step). */
@@ -236,7 +235,7 @@ static hn_status evaluate(run *r, hn_error *err) {
     hn_eval_metrics m = {.step = r->state.step};
     HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
     if (r->general)
-        HN_TRY(hn_train_general(&r->t, r->adapter, r->general, r->general_bytes, &m, err));
+        HN_TRY(hn_train_general(&r->t, r->t.adapter, r->general, r->general_bytes, &m, err));
     HN_TRY(judge(r, &m, err));
     r->state.evaluated_step = r->state.step;
     int patience = r->t.options->early_stop_evals;
@@ -291,8 +290,8 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
         if (evaluated)
             memcpy(r->t.params.values, values, r->t.params.n * sizeof *values);
     } else {
-        hn_params_store(&r->t.params, values, r->adapter);
-        HN_TRY(hn_adapter_save(r->adapter, &r->t.model->arch, r->adapter_dir, err));
+        hn_params_store(&r->t.params, values, r->t.adapter);
+        HN_TRY(hn_adapter_save(r->t.adapter, &r->t.model->arch, r->adapter_dir, err));
     }
     *result = (hn_train_result){
         .steps = (int)r->state.step,

@@ -10,6 +10,7 @@ typedef struct hn_trainer {
     hn_model *model;
     const hn_train_options *options;
     const hn_progress *progress;
+    hn_adapter *adapter; /* as it was at the start, see hn_params_store; NULL: all weights */
     hn_params params;
     hn_net *net;
 } hn_trainer;

@@ -24,8 +24,11 @@ static void kd_share(void *arg, int thread, int n_threads) {
     for (long i = from; i < to; i++) {
         int64_t best, row = job->first + i;
         float *s = r->logits + row * r->n_vocab, *t = job->teacher + row * r->n_vocab;
-        job->divergence[i] = r->ops->distill(s, t, r->n_vocab, 1.0f / kd->temperature,
-                                             kd->soft * kd->temperature * r->weights[row]);
+        float inv_t = 1.0f / kd->temperature;
+        float scale = kd->soft * kd->temperature * r->weights[row];
+        job->divergence[i] = kd->beta > 0
+                                 ? r->ops->divergence(s, t, r->n_vocab, inv_t, kd->beta, scale)
+                                 : r->ops->distill(s, t, r->n_vocab, inv_t, scale);
         r->logps[row] = -r->ops->cross_entropy(s, r->n_vocab, r->labels[row],
                                                kd->hard * r->weights[row], &best);
         r->hits[row] = best == r->labels[row];

@@ -6,9 +6,10 @@
 #include "kernels/matrix.h"
 #include "train/loss.h"
 
-/* loss = hard * cross-entropy + soft * T^2 * KL(teacher || student), both at the temperature. */
+/* loss = hard * cross-entropy + soft * T^2 * KL(teacher || student), both at the temperature; with
+ * beta above 0 the generalised Jensen-Shannon divergence (train/ops.h) in KL's place. */
 typedef struct hn_kd {
-    float hard, soft, temperature;
+    float hard, soft, temperature, beta;
 } hn_kd;
 
 /* The terms without their factors hard and soft, but with T^2 and the rows' weights. */

@@ -27,6 +27,10 @@ typedef struct hn_train_ops {
     /* The soft term of distillation: of the logits s (n) and t (n), both times inv_t, returns
      * KL(softmax(t) || softmax(s)) and leaves scale * (softmax(s) - softmax(t)) in t. */
     double (*distill)(const float *s, float *t, int64_t n, float inv_t, float scale);
+    /* The same for the generalised Jensen-Shannon divergence of 0 < beta <= 1 (Agarwal et al.
+     * 2024): of P = softmax(t), Q = softmax(s) and M = (1 - beta) Q + beta P it is beta KL(P || M)
+     * + (1 - beta) KL(Q || M), at beta 1 KL(Q || P). */
+    double (*divergence)(const float *s, float *t, int64_t n, float inv_t, float beta, float scale);
     /* x = exp(x - lse) over n values. */
     void (*exp_shifted)(float *x, int64_t n, float lse);
     /* Softmax over n values in place; returns log(sum exp). */

@@ -337,6 +337,7 @@ const hn_train_ops TABLE = {
     .glu_backward = op_glu_backward,
     .cross_entropy = op_cross_entropy,
     .distill = op_distill,
+    .divergence = op_divergence,
     .exp_shifted = op_exp_shifted,
     .softmax = op_softmax,
     .softmax_backward = op_softmax_backward,

@@ -99,12 +99,18 @@ typedef struct hn_distill_options {
     hn_model *teacher;        /* with the student's vocabulary; borrowed, or NULL: */
     const hn_kd_file *stored; /* its distributions, made at this temperature; borrowed */
     float alpha, temperature; /* the teacher's share of the loss, and the softmax's T */
-    float hidden;             /* share of the hidden states' term, 0 = none */
+    float beta; /* 0: KL(teacher || student), 1: KL(student || teacher), between: train/ops.h */
+    float on_policy; /* probability of a step whose completions the student samples itself; they
+                        are learned without the cross-entropy, and not from a file */
+    float sample_temperature;
+    int sample_tokens; /* longest sampled completion */
+    float hidden;      /* share of the hidden states' term, 0 = none */
     const hn_layer_pair *layers;
     int n_layers; /* 0 = each of the student's layers, spread evenly over the teacher's */
 } hn_distill_options;
 
-/* Alpha 0.5, temperature 2, no hidden states. */
+/* Alpha 0.5, temperature 2, beta 0, no hidden states, nothing sampled (otherwise at temperature
+ * 0.9, 128 tokens). */
 hn_distill_options hn_distill_options_default(void);
 /* Logit distillation: loss = alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy + hidden
  * * MSE of the layers (train/loss_kd.h); evaluation is that of hn_train_sft, so that the two can be

@@ -88,10 +88,42 @@ static inline hn_model *golden_model(const char *family, int threads) {
     return load_model(dir, family, threads);
 }
 
+/* 61 tokens, each a character; the last one ends a turn. */
+static inline hn_tokenizer *tiny_tokenizer(void) {
+    static char text[TINY_VOCAB];
+    hn_vocab_text tokens[TINY_VOCAB];
+    int32_t kinds[TINY_VOCAB];
+    hn_tokenizer *tokenizer;
+    hn_error err;
+    for (int i = 0; i < TINY_VOCAB; i++) {
+        text[i] = (char)('!' + i);
+        tokens[i] = (hn_vocab_text){&text[i], 1};
+        kinds[i] = i == TINY_VOCAB - 1 ? HN_TOKEN_CONTROL : HN_TOKEN_NORMAL;
+    }
+    hn_vocab vocab = {.model = "gpt2",
+                      .pre = "gpt-2",
+                      .n_tokens = TINY_VOCAB,
+                      .tokens = tokens,
+                      .kinds = kinds,
+                      .bos = -1,
+                      .eos = TINY_VOCAB - 1,
+                      .eot = -1,
+                      .unk = -1,
+                      .pad = -1};
+    if (hn_tokenizer_from_vocab(&tokenizer, &vocab, &err) != HN_OK)
+        fail_msg("%s", err.message);
+    return tokenizer;
+}
+
 static inline hn_status run(setup *s, const char *family, int threads, hn_model *teacher,
                             const hn_progress *progress, hn_train_result *result, hn_error *err) {
     hn_model *model = golden_model(family, threads);
     s->distill.teacher = teacher;
+    if (s->distill.on_policy > 0) {
+        model->ckpt.tokenizer = tiny_tokenizer();
+        hn_free(model->rope_inv_freq_local); /* llama has no local layers */
+        model->rope_inv_freq_local = NULL;
+    }
     hn_status status =
         hn_train_distill(model, &s->docs, &s->docs, &s->distill, &s->train, progress, result, err);
     tiny_model_free(model);

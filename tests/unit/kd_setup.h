@@ -19,6 +19,7 @@
 
 #include "formats/jsonl.h"
 #include "golden_model.h"
+#include "train_help.h"
 
 static inline json_t *read_golden(void) {
     json_t *golden;
@@ -27,18 +28,8 @@ static inline json_t *read_golden(void) {
     return golden;
 }
 
-static inline hn_document document(const json_t *row, uint64_t line) {
-    const json_t *prompt = json_object_get(row, "prompt"), *answer = json_object_get(row, "chosen");
-    size_t before = json_array_size(prompt), n = before + json_array_size(answer);
-    hn_document d = {.n = (int32_t)n, .n_supervised = (int32_t)(n - before), .line = line};
-    d.ids = hn_malloc(2 * n * sizeof *d.ids);
-    d.labels = d.ids + n;
-    for (size_t i = 0; i < n; i++)
-        d.ids[i] = (int32_t)json_integer_value(i < before ? json_array_get(prompt, i)
-                                                          : json_array_get(answer, i - before));
-    for (size_t i = 0; i < n; i++)
-        d.labels[i] = i + 1 >= before && i + 1 < n ? d.ids[i + 1] : -1;
-    return d;
+static inline hn_document row_document(const json_t *row, uint64_t line) {
+    return recorded_document(json_object_get(row, "prompt"), json_object_get(row, "chosen"), line);
 }
 
 typedef struct setup {
@@ -55,7 +46,7 @@ static inline void begin(setup *s, const char *family) {
     s->docs.n = json_array_size(list);
     s->docs.items = hn_calloc(s->docs.n, sizeof *s->docs.items);
     for (size_t i = 0; i < s->docs.n; i++) {
-        s->docs.items[i] = document(json_array_get(list, i), i + 1);
+        s->docs.items[i] = row_document(json_array_get(list, i), i + 1);
         s->docs.n_supervised += (uint64_t)s->docs.items[i].n_supervised;
     }
     strcpy(s->dir, "/tmp/hone-kd-XXXXXX");

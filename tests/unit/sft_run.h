@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tiny_model.h"
+#include "train_help.h"
 
 enum { N_DOCS = 13 };
 
@@ -83,24 +84,6 @@ static inline void must_run(const hn_train_options *o, int threads, hn_train_res
     hn_error err = {0};
     if (run(o, threads, true, NULL, result, &err) != HN_OK)
         fail_msg("%s", err.message);
-}
-
-static inline char *read_adapter(const char *dir, size_t *size) {
-    char path[300], *text;
-    hn_error err;
-    snprintf(path, sizeof path, "%s/adapter/adapter_model.safetensors", dir);
-    if (hn_file_read(path, 1 << 24, &text, size, &err) != HN_OK)
-        fail_msg("%s", err.message);
-    return text;
-}
-
-static inline void check_same_adapter(const char *a, const char *b) {
-    size_t na, nb;
-    char *x = read_adapter(a, &na), *y = read_adapter(b, &nb);
-    assert_int_equal(na, nb);
-    assert_memory_equal(x, y, na);
-    hn_free(x);
-    hn_free(y);
 }
 
 typedef struct stopper {

@@ -17,19 +17,7 @@
 
 #include "formats/jsonl.h"
 #include "golden_model.h"
-
-static hn_document document(const json_t *prompt, const json_t *answer, uint64_t line) {
-    size_t before = json_array_size(prompt), n = before + json_array_size(answer);
-    hn_document d = {.n = (int32_t)n, .n_supervised = (int32_t)(n - before), .line = line};
-    d.ids = hn_malloc(2 * n * sizeof *d.ids);
-    d.labels = d.ids + n;
-    for (size_t i = 0; i < n; i++)
-        d.ids[i] = (int32_t)json_integer_value(i < before ? json_array_get(prompt, i)
-                                                          : json_array_get(answer, i - before));
-    for (size_t i = 0; i < n; i++)
-        d.labels[i] = i + 1 >= before && i + 1 < n ? d.ids[i + 1] : -1;
-    return d;
-}
+#include "train_help.h"
 
 static json_t *read_golden(void) {
     json_t *golden;
@@ -44,8 +32,9 @@ static hn_pairs pairs_of(const json_t *golden) {
     hn_pairs pairs = {.items = hn_calloc(n, sizeof *pairs.items), .n = n};
     for (size_t i = 0; i < n; i++) {
         const json_t *row = json_array_get(list, i), *prompt = json_object_get(row, "prompt");
-        pairs.items[i] = (hn_pair){document(prompt, json_object_get(row, "chosen"), i + 1),
-                                   document(prompt, json_object_get(row, "rejected"), i + 1)};
+        pairs.items[i] =
+            (hn_pair){recorded_document(prompt, json_object_get(row, "chosen"), i + 1),
+                      recorded_document(prompt, json_object_get(row, "rejected"), i + 1)};
     }
     return pairs;
 }
@@ -189,14 +178,6 @@ static void test_losses(void **state) {
     assert_true(isfinite(hn_loss_dpo(&LOSSES[0], &far, gradient)) && isfinite(gradient[0]));
 }
 
-static char *read_adapter(const char *dir, size_t *size) {
-    char path[300], *text;
-    hn_error err;
-    snprintf(path, sizeof path, "%s/adapter/adapter_model.safetensors", dir);
-    assert_int_equal(hn_file_read(path, 1 << 24, &text, size, &err), HN_OK);
-    return text;
-}
-
 typedef struct stopper {
     const char *label;
     uint64_t at;
@@ -217,7 +198,7 @@ static void test_resume(void **state) {
     (void)state;
     setup whole, parts;
     hn_train_result wanted, result;
-    size_t n_wanted, n;
+    size_t n;
     begin(&whole, "qwen3");
     must_run(&whole, "qwen3", 1, &wanted);
     begin(&parts, "qwen3");
@@ -234,11 +215,7 @@ static void test_resume(void **state) {
         hn_free(text);
     }
     must_run(&parts, "qwen3", 3, &result);
-    char *x = read_adapter(whole.dir, &n_wanted), *y = read_adapter(parts.dir, &n);
-    assert_int_equal(n, n_wanted);
-    assert_memory_equal(x, y, n);
-    hn_free(x);
-    hn_free(y);
+    check_same_adapter(whole.dir, parts.dir);
     end(&whole);
     end(&parts);
 }

@@ -37,14 +37,6 @@ static void test_loss_falls(void **state) {
     tiny_model_free(teacher);
 }
 
-static char *read_adapter(const char *dir, size_t *size) {
-    char path[300], *text;
-    hn_error err;
-    snprintf(path, sizeof path, "%s/adapter/adapter_model.safetensors", dir);
-    assert_int_equal(hn_file_read(path, 1 << 24, &text, size, &err), HN_OK);
-    return text;
-}
-
 typedef struct stopper {
     uint64_t at;
     atomic_bool cancel;
@@ -64,7 +56,6 @@ static void test_resume(void **state) {
     hn_model *teacher = golden_model("qwen3", 2);
     setup whole, parts;
     hn_train_result result;
-    size_t n_wanted, n;
     double sampled[20], sum = 0;
     begin_sampled(&whole, 0.5f);
     must_run(&whole, "llama", 1, teacher, &result);
@@ -80,11 +71,7 @@ static void test_resume(void **state) {
         assert_int_equal(run(&parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
     }
     must_run(&parts, "llama", 3, teacher, &result);
-    char *x = read_adapter(whole.dir, &n_wanted), *y = read_adapter(parts.dir, &n);
-    assert_int_equal(n, n_wanted);
-    assert_memory_equal(x, y, n);
-    hn_free(x);
-    hn_free(y);
+    check_same_adapter(whole.dir, parts.dir);
     end(&whole);
     end(&parts);
     tiny_model_free(teacher);

@@ -46,7 +46,6 @@ static hn_status print(const hn_cli *cli, const char *path, hn_error *err) {
 /* The adapters of the command line, with their weights. */
 typedef struct parts {
     hn_adapter *items[MAX_ADAPTERS];
-    const char *paths[MAX_ADAPTERS];
     float weights[MAX_ADAPTERS];
     int n;
 } parts;
@@ -71,11 +70,11 @@ static hn_status read_weights(const hn_cli *cli, parts *p, hn_error *err) {
 }
 
 static hn_status open_parts(const hn_cli *cli, const hn_arch *arch, parts *p, hn_error *err) {
-    for (const char *path; (path = hn_cli_arg(cli, p->n + 1)); p->n++)
-        p->paths[p->n] = path;
+    while (hn_cli_arg(cli, p->n + 1))
+        p->n++;
     HN_TRY(read_weights(cli, p, err));
     for (int i = 0; i < p->n; i++)
-        HN_TRY(hn_adapter_open(&p->items[i], p->paths[i], arch, err));
+        HN_TRY(hn_adapter_open(&p->items[i], hn_cli_arg(cli, i + 1), arch, err));
     return HN_OK;
 }
 
@@ -85,8 +84,8 @@ static void parts_done(parts *p) {
 }
 
 /* One adapter that counts 1 is taken as it is; otherwise their sum, which *owned frees. */
-static hn_status sum_of(const parts *p, const hn_arch *arch, const hn_adapter **sum,
-                        hn_adapter **owned, hn_error *err) {
+static hn_status sum_of(const parts *p, const hn_arch *arch, hn_adapter **sum, hn_adapter **owned,
+                        hn_error *err) {
     *sum = p->items[0];
     if (p->n == 1 && p->weights[0] == 1)
         return HN_OK;
@@ -96,12 +95,10 @@ static hn_status sum_of(const parts *p, const hn_arch *arch, const hn_adapter **
     return HN_OK;
 }
 
-static hn_status measure(hn_cli *cli, const parts *p, const char *path, json_t *result,
+static hn_status measure(hn_cli *cli, hn_adapter *sum, const char *path, json_t *result,
                          hn_error *err) {
     const hn_merge_report report = {.base = hn_cli_arg(cli, 0),
-                                    .adapters = p->paths,
-                                    .weights = p->weights,
-                                    .n_adapters = p->n,
+                                    .adapter = sum,
                                     .merged = path,
                                     .text = hn_cli_text(cli, "text"),
                                     .golden = hn_cli_text(cli, "golden")};
@@ -147,7 +144,7 @@ static hn_status run_merge(hn_cli *cli, hn_error *err) {
     hn_checkpoint ckpt = {0};
     parts p = {0};
     hn_adapter *owned = NULL;
-    const hn_adapter *sum;
+    hn_adapter *sum;
     json_t *result = NULL;
     hn_status status;
     HN_TRY(check_merge(cli, err));
@@ -160,7 +157,7 @@ static hn_status run_merge(hn_cli *cli, hn_error *err) {
         HN_GO(write_model(cli, &ckpt, sum, path, err));
     result = json_pack("{s:s, s:s}", "path", path, "type", hn_cli_text(cli, "type"));
     HN_GO(HN_JSON_CHECK(result, err));
-    HN_GO(measure(cli, &p, path, result, err));
+    HN_GO(measure(cli, sum, path, result, err));
     status = print_merge(cli, path, result, err);
 done:
     json_decref(result);

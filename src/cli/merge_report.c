@@ -3,34 +3,12 @@
 #include "base/mem.h"
 #include "cli/session.h"
 #include "eval/golden.h"
+#include "model/dora.h"
 #include "model/perplexity.h"
 
 #include <string.h>
 
 enum { TEXT_CONTEXT = 512, TEXT_CHUNKS = 8 };
-
-/* The base with the sum of the adapters, in session->adapter. */
-static hn_status open_unmerged(hn_session *session, const hn_cli *cli, const hn_merge_report *r,
-                               hn_error *err) {
-    hn_adapter **list = hn_calloc((size_t)r->n_adapters, sizeof *list);
-    hn_status status = HN_OK;
-    if (!list)
-        return hn_fail_no_memory(err, (size_t)r->n_adapters * sizeof *list);
-    HN_GO(hn_session_open(session, cli, r->base, HN_NUMERICS_F32, err));
-    if (r->n_adapters == 1 && r->weights[0] == 1) {
-        HN_GO(hn_session_adapter(session, r->adapters[0], err));
-        goto done;
-    }
-    for (int i = 0; i < r->n_adapters; i++)
-        HN_GO(hn_adapter_open(&list[i], r->adapters[i], &session->model->arch, err));
-    HN_GO(hn_adapter_combine(&session->adapter, (const hn_adapter *const *)list, r->weights,
-                             r->n_adapters, &session->model->arch, err));
-done:
-    for (int i = 0; i < r->n_adapters; i++)
-        hn_adapter_free(list[i]);
-    hn_free(list);
-    return status;
-}
 
 static hn_status measure_kl(hn_cli *cli, const hn_merge_report *r, hn_session *unmerged,
                             hn_session *merged, json_t *result, hn_error *err) {
@@ -39,7 +17,7 @@ static hn_status measure_kl(hn_cli *cli, const hn_merge_report *r, hn_session *u
     hn_perplexity p;
     hn_status status;
     HN_GO(hn_cli_read(r->text, &text, &size, err));
-    HN_GO(hn_perplexity_run(merged->model, NULL, unmerged->model, unmerged->adapter, text, size,
+    HN_GO(hn_perplexity_run(merged->model, NULL, unmerged->model, r->adapter, text, size,
                             TEXT_CONTEXT, TEXT_CHUNKS, &cli->progress, &p, err));
     json_object_set_new(result, "kl",
                         json_pack("{s:f, s:f, s:f}", "mean", p.mean_kl, "standard_error",
@@ -49,12 +27,12 @@ done:
     return status;
 }
 
-static hn_status answer(hn_cli *cli, const hn_session *session, const hn_golden *golden,
-                        const char *label, hn_scores *scores, hn_error *err) {
+static hn_status answer(hn_cli *cli, const hn_session *session, const hn_adapter *adapter,
+                        const hn_golden *golden, const char *label, hn_scores *scores,
+                        hn_error *err) {
     hn_eval_options options = {
         .system = hn_cli_text(cli, "system"), .latency_rows = -1, .label = label};
-    return hn_eval_run(session->model, session->adapter, golden, &options, &cli->progress, scores,
-                       err);
+    return hn_eval_run(session->model, adapter, golden, &options, &cli->progress, scores, err);
 }
 
 static hn_status measure_golden(hn_cli *cli, const hn_merge_report *r, hn_session *unmerged,
@@ -64,8 +42,8 @@ static hn_status measure_golden(hn_cli *cli, const hn_merge_report *r, hn_sessio
     hn_flips flips;
     hn_status status;
     HN_GO(hn_golden_read(&golden, r->golden, err));
-    HN_GO(answer(cli, unmerged, &golden, "unmerged", &before, err));
-    HN_GO(answer(cli, merged, &golden, "merged", &after, err));
+    HN_GO(answer(cli, unmerged, r->adapter, &golden, "unmerged", &before, err));
+    HN_GO(answer(cli, merged, NULL, &golden, "merged", &after, err));
     HN_GO(hn_scores_compare(&before, &after, &flips, err));
     json_object_set_new(result, "golden",
                         json_pack("{s:O, s:O, s:I, s:I, s:I, s:I}", "before",
@@ -85,7 +63,8 @@ hn_status hn_merge_measure(hn_cli *cli, const hn_merge_report *r, json_t *result
     hn_status status = HN_OK;
     if (!r->text && !r->golden)
         return HN_OK;
-    HN_GO(open_unmerged(&unmerged, cli, r, err));
+    HN_GO(hn_session_open(&unmerged, cli, r->base, HN_NUMERICS_F32, err));
+    HN_GO(hn_adapter_fit(r->adapter, unmerged.model, err));
     HN_GO(hn_session_open(&merged, cli, r->merged, HN_NUMERICS_INT8, err));
     if (r->text)
         HN_GO(measure_kl(cli, r, &unmerged, &merged, result, err));

@@ -2,16 +2,15 @@
 #pragma once
 
 #include "cli/cli.h"
+#include "model/adapter.h"
 
 /* What a merged model is measured with, and against. */
 typedef struct hn_merge_report {
-    const char *base;            /* model */
-    const char *const *adapters; /* (n_adapters) paths, beside the base */
-    const float *weights;
-    int n_adapters;
-    const char *merged; /* the file or folder that was written */
-    const char *text;   /* file for the KL, or NULL */
-    const char *golden; /* golden set, or NULL */
+    const char *base;    /* model */
+    hn_adapter *adapter; /* what was merged, to be run beside the base; borrowed */
+    const char *merged;  /* the file or folder that was written */
+    const char *text;    /* file for the KL, or NULL */
+    const char *golden;  /* golden set, or NULL */
 } hn_merge_report;
 
 /* Adds "kl" {mean, standard_error, same_top} and "golden" {before, after, lost, won, changed, n} to

@@ -79,8 +79,7 @@ HN_MUST_CHECK hn_status hn_train_sft(hn_model *model, const hn_documents *docs,
 
 typedef struct hn_dpo_options {
     hn_dpo loss;
-    bool
-        base_is_reference; /* the model without any adapter; otherwise the adapter it starts from */
+    bool base_is_reference; /* the model without any adapter, not the one it starts from */
 } hn_dpo_options;
 
 /* Preference tuning; the rest as hn_train_sft. metrics.jsonl has the values that TRL logs. */

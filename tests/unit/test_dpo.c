@@ -178,20 +178,6 @@ static void test_losses(void **state) {
     assert_true(isfinite(hn_loss_dpo(&LOSSES[0], &far, gradient)) && isfinite(gradient[0]));
 }
 
-typedef struct stopper {
-    const char *label;
-    uint64_t at;
-    atomic_bool cancel;
-} stopper;
-
-static void on_update(void *context, const char *label, uint64_t done, uint64_t total,
-                      const char *unit, const char *detail) {
-    (void)total, (void)unit, (void)detail;
-    stopper *s = context;
-    if (strcmp(label, s->label) == 0 && done >= s->at)
-        atomic_store(&s->cancel, true);
-}
-
 /* Stopped again and again, with other thread counts, and once with damaged references: the same
  * bits as in one go. */
 static void test_resume(void **state) {
@@ -203,8 +189,8 @@ static void test_resume(void **state) {
     must_run(&whole, "qwen3", 1, &wanted);
     begin(&parts, "qwen3");
     for (uint64_t at = 1; at < 20; at += 6) {
-        stopper s = {.label = "training", .at = at};
-        hn_progress progress = {.context = &s, .update = on_update, .cancel = &s.cancel};
+        training_stopper s = {.at = at};
+        hn_progress progress = {.context = &s, .update = stop_training, .cancel = &s.cancel};
         hn_error err;
         assert_int_equal(run(&parts, "qwen3", 2, &progress, &result, &err), HN_CANCELLED);
         char path[100], *text;

@@ -221,19 +221,6 @@ static void test_own_teacher(void **state) {
     tiny_model_free(teacher);
 }
 
-typedef struct stopper {
-    uint64_t at;
-    atomic_bool cancel;
-} stopper;
-
-static void on_update(void *context, const char *label, uint64_t done, uint64_t total,
-                      const char *unit, const char *detail) {
-    (void)total, (void)unit, (void)detail;
-    stopper *s = context;
-    if (strcmp(label, "training") == 0 && done >= s->at)
-        atomic_store(&s->cancel, true);
-}
-
 /* A wider and deeper teacher, so that projections are learned too: its term falls; a run that is
  * stopped again and again, with other thread counts, ends with the same bits. */
 static void test_projected_run(void **state) {
@@ -253,8 +240,8 @@ static void test_projected_run(void **state) {
     begin(&parts, "llama");
     parts.distill.hidden = 1;
     for (uint64_t at = 1; at < 20; at += 6) {
-        stopper s = {.at = at};
-        hn_progress progress = {.context = &s, .update = on_update, .cancel = &s.cancel};
+        training_stopper s = {.at = at};
+        hn_progress progress = {.context = &s, .update = stop_training, .cancel = &s.cancel};
         hn_error err;
         assert_int_equal(run(&parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
     }

@@ -37,19 +37,6 @@ static void test_loss_falls(void **state) {
     tiny_model_free(teacher);
 }
 
-typedef struct stopper {
-    uint64_t at;
-    atomic_bool cancel;
-} stopper;
-
-static void on_update(void *context, const char *label, uint64_t done, uint64_t total,
-                      const char *unit, const char *detail) {
-    (void)total, (void)unit, (void)detail;
-    stopper *s = context;
-    if (strcmp(label, "training") == 0 && done >= s->at)
-        atomic_store(&s->cancel, true);
-}
-
 /* Half of the steps sampled, stopped again and again, other thread counts: the same bits. */
 static void test_resume(void **state) {
     (void)state;
@@ -65,8 +52,8 @@ static void test_resume(void **state) {
     assert_true(sum > 2 && sum < 18);
     begin_sampled(&parts, 0.5f);
     for (uint64_t at = 1; at < 20; at += 6) {
-        stopper s = {.at = at};
-        hn_progress progress = {.context = &s, .update = on_update, .cancel = &s.cancel};
+        training_stopper s = {.at = at};
+        hn_progress progress = {.context = &s, .update = stop_training, .cancel = &s.cancel};
         hn_error err;
         assert_int_equal(run(&parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
     }

@@ -1,14 +1,17 @@
-/* What tests of trainings share: recorded token ids as documents, and adapters compared. */
+/* What tests of trainings share: recorded token ids as documents, adapters compared, and
+ * Ctrl-C after a step. */
 #pragma once
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "data/records.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -44,4 +47,19 @@ static inline void check_same_adapter(const char *a, const char *b) {
     assert_memory_equal(x, y, na);
     hn_free(x);
     hn_free(y);
+}
+
+/* Ctrl-C after step `at`, as hn_progress: context, update = stop_training, cancel. Tests that kill
+ * have their own (sft_run.h). */
+typedef struct training_stopper {
+    uint64_t at;
+    atomic_bool cancel;
+} training_stopper;
+
+static inline void stop_training(void *context, const char *label, uint64_t done, uint64_t total,
+                                 const char *unit, const char *detail) {
+    (void)total, (void)unit, (void)detail;
+    training_stopper *s = context;
+    if (strcmp(label, "training") == 0 && done >= s->at)
+        atomic_store(&s->cancel, true);
 }

@@ -102,27 +102,38 @@ static void option_print(FILE *out, const hn_option *option, int width) {
     }
 }
 
-/* All of them, or those whose first word this is; returns how many. */
-static int list_commands(FILE *out, const char *first, int width) {
-    const size_t n_first = first ? strlen(first) : 0;
-    int n = 0;
+static bool is_in_family(const hn_command *c, const char *first) {
+    const size_t n = strlen(first);
+    return strncmp(c->name, first, n) == 0 && c->name[n] == ' ';
+}
+
+static bool has_family(const char *first) {
+    for (size_t i = 0; HN_COMMANDS[i]; i++)
+        if (is_in_family(HN_COMMANDS[i], first))
+            return true;
+    return false;
+}
+
+/* All of them, or those whose first word this is. */
+static void list_commands(FILE *out, const char *first, int width) {
     for (size_t i = 0; HN_COMMANDS[i]; i++) {
         const hn_command *c = HN_COMMANDS[i];
-        if (first && (strncmp(c->name, first, n_first) || c->name[n_first] != ' '))
+        if (first && !is_in_family(c, first))
             continue;
-        if (first && n == 0)
-            fprintf(out, "usage: hone %s COMMAND [arguments] [options]\n\nCommands:\n", first);
         fprintf(out, "  %-14s", c->name);
         wrap(out, c->summary, strlen(c->summary), 17, 16, width);
-        n++;
     }
-    return n;
 }
 
 bool hn_help_family(FILE *out, const char *first, int width) {
     char more[96];
-    if (list_commands(out, first, width) == 0)
+    for (size_t i = 0; HN_COMMANDS[i]; i++)
+        if (strcmp(HN_COMMANDS[i]->name, first) == 0)
+            return false; /* its own help lists the others */
+    if (!has_family(first))
         return false;
+    fprintf(out, "usage: hone %s COMMAND [arguments] [options]\n\nCommands:\n", first);
+    list_commands(out, first, width);
     snprintf(more, sizeof more, "'hone help %s COMMAND' says more.", first);
     fputc('\n', out);
     wrap_line(out, width, more);
@@ -132,7 +143,7 @@ bool hn_help_family(FILE *out, const char *first, int width) {
 void hn_help_overview(FILE *out, int width) {
     wrap_line(out, width, "hone " HN_VERSION ": " PURPOSE);
     fputs("\nusage: hone COMMAND [arguments] [options]\n\nCommands:\n", out);
-    (void)list_commands(out, NULL, width);
+    list_commands(out, NULL, width);
     fputc('\n', out);
     wrap_line(out, width, "'hone help COMMAND' (or hone COMMAND --help) says more.");
     fputs("\nExit codes:\n", out);
@@ -168,6 +179,10 @@ void hn_help_command(FILE *out, const hn_command *command, int width) {
             fputc('\n', out);
             at += n + (at[n] == '\n');
         }
+    }
+    if (has_family(command->name)) {
+        fputs("\nSee also:\n", out);
+        list_commands(out, command->name, width);
     }
 }
 

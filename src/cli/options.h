@@ -83,7 +83,8 @@ const hn_opt_value *hn_parsed_get(const hn_parsed *parsed, const char *name);
 
 /* help.c: texts made from the table. `width` in columns. */
 void hn_help_overview(FILE *out, int width);
-/* The commands of two words that begin with this one; false, and nothing, when there are none. */
+/* The commands of two words that begin with this one; false, and nothing, when there are none or
+ * this one is a command itself. */
 bool hn_help_family(FILE *out, const char *first, int width);
 void hn_help_command(FILE *out, const hn_command *command, int width);
 void hn_help_man(FILE *out, const hn_command *command); /* NULL = hone.1 */

@@ -20,11 +20,14 @@ for columns in 60 50; do
     wide=$(awk -v n=$columns 'length > n' "$work/out" | head -1)
     [ -z "$wide" ] && pass "the overview on $columns columns" || fail "the overview on $columns columns" "$wide"
 done
+expect "a command that others belong to names them" 0 "distill store +keep a teacher" "$HONE" help distill
 while read -r name; do
     # The name is one or two words.
     # shellcheck disable=SC2086
-    expect "help of '$name'" 0 "usage: hone $name" "$HONE" $name --help
+    expect "help of '$name'" 0 "^Options:" "$HONE" $name --help
     cp "$work/out" "$work/long"
+    grep -q "^usage: hone $name" "$work/long" && pass "usage of '$name'" ||
+        fail "usage of '$name'" "its help doesn't begin with its own usage"
     # shellcheck disable=SC2086
     run "$HONE" help $name
     cmp -s "$work/out" "$work/long" && pass "hone help $name is the same" ||

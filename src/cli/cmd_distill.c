@@ -40,6 +40,9 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     o->on_policy = (float)hn_cli_real(cli, "on-policy");
     o->sample_temperature = (float)hn_cli_real(cli, "sample-temperature");
     o->sample_tokens = hn_cli_int(cli, "sample-tokens");
+    o->minillm = strcmp(hn_cli_text(cli, "on-policy-loss"), "minillm") == 0;
+    o->gamma = (float)hn_cli_real(cli, "gamma");
+    o->single_step = (float)hn_cli_real(cli, "single-step");
     o->hidden = (float)hn_cli_real(cli, "hidden");
     HN_TRY(parse_layers(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err));
     o->layers = *layers;
@@ -109,6 +112,13 @@ static const hn_option OPTIONS[] = {
     {"sample-temperature", 0, HN_OPT_REAL, "X", "0.9", "Temperature of that sampling", NULL, 0.01,
      10},
     {"sample-tokens", 0, HN_OPT_INT, "N", "128", "Longest sampled completion", NULL, 1, 1 << 16},
+    {"on-policy-loss", 0, HN_OPT_CHOICE, "NAME", "gkd",
+     "What is learned of sampled completions: the divergence, or MiniLLM's policy gradient",
+     "gkd|minillm", 0, 0},
+    {"gamma", 0, HN_OPT_REAL, "X", "1",
+     "MiniLLM: how much later tokens' rewards count; 0 = each token its own", NULL, 0, 1},
+    {"single-step", 0, HN_OPT_REAL, "X", "1", "MiniLLM: weight of each position's exact reverse KL",
+     NULL, 0, 1e6},
     {"hidden", 0, HN_OPT_REAL, "X", "0", "Weight of the hidden states' term; 0 = none", NULL, 0,
      1e6},
     {"hidden-layers", 0, HN_OPT_TEXT, "LIST", NULL,
@@ -131,7 +141,8 @@ const hn_command HN_CMD_DISTILL = {
         "distribution: loss = alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy, and "
         "with --hidden the squared distance of hidden states, through a projection that is learned "
         "too where the widths differ. The teacher must have the student's vocabulary.\n\n"
-        "metrics.jsonl has the terms of the loss (ce, kd, hidden); evaluation is by the "
+        "metrics.jsonl has the terms of the loss (ce, kd, hidden, reverse_kl); evaluation is by "
+        "the "
         "cross-entropy, as hone sft's. Ctrl-C leaves a checkpoint; the same command goes on from "
         "it, with the same result as without the break.",
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},

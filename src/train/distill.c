@@ -6,6 +6,7 @@
 #include "train/kd_teacher.h"
 #include "train/loop.h"
 #include "train/loss_kd.h"
+#include "train/loss_minillm.h"
 #include "train/on_policy.h"
 #include "train/state.h"
 
@@ -31,11 +32,33 @@ typedef struct distill {
     double row_weight;
     hn_kd_sums sums;
     double hidden; /* without its factor */
+    hn_minillm minillm;
 } distill;
 
 hn_distill_options hn_distill_options_default(void) {
-    return (hn_distill_options){
-        .alpha = 0.5f, .temperature = 2, .sample_temperature = 0.9f, .sample_tokens = 128};
+    return (hn_distill_options){.alpha = 0.5f,
+                                .temperature = 2,
+                                .sample_temperature = 0.9f,
+                                .sample_tokens = 128,
+                                .gamma = 1,
+                                .single_step = 1};
+}
+
+static hn_minillm_options minillm_options(const hn_distill_options *o) {
+    return (hn_minillm_options){o->gamma, o->single_step, o->temperature, o->sample_temperature};
+}
+
+static hn_status check_minillm(const hn_distill_options *o, hn_error *err) {
+    hn_minillm_options options = minillm_options(o);
+    if (!o->minillm)
+        return HN_OK;
+    if (o->on_policy == 0)
+        return hn_fail(err, HN_USAGE,
+                       "MiniLLM's loss is one of completions that the student samples itself: say "
+                       "for which share of the steps it does");
+    if (o->hidden > 0)
+        return hn_fail(err, HN_USAGE, "MiniLLM's loss knows no hidden states: leave one of them");
+    return hn_minillm_check(&options, err);
 }
 
 static hn_status check(const hn_model *student, const hn_distill_options *o, hn_error *err) {
@@ -59,6 +82,7 @@ static hn_status check(const hn_model *student, const hn_distill_options *o, hn_
         return hn_fail(err, HN_USAGE,
                        "sampled completions need a share of the teacher's loss, a temperature and "
                        "a length above 0");
+    HN_TRY(check_minillm(o, err));
     if (o->stored && o->hidden > 0)
         return hn_fail(err, HN_USAGE,
                        "a file of distributions has no hidden states: they need the teacher");
@@ -175,6 +199,16 @@ static hn_loss begin_loss(distill *d, const hn_trainer *trainer, hn_kd kd, uint6
         .context = d, .weight = (float)d->row_weight, .begin = begin_pass, .rows = rows};
 }
 
+/* MiniLLM's, of completions that the student has sampled. */
+static hn_loss begin_minillm(distill *d, uint64_t supervised) {
+    hn_minillm *m = &d->minillm;
+    m->options = minillm_options(d->o);
+    m->teacher = d->teacher;
+    m->share = d->o->alpha;
+    m->reverse_kl = m->single_step = m->cross_entropy = 0;
+    return hn_loss_minillm(m, (float)(1.0 / (double)supervised));
+}
+
 static uint64_t line_of(const void *context, uint32_t item) {
     const distill *d = context;
     return d->docs->items[item].line;
@@ -200,6 +234,19 @@ static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
     return hn_sampler_run(d->sampler, trainer, batch, n, hn_rng_u64(&rng), batch, err);
 }
 
+/* The terms of the loss without their factors. */
+static void put_values(const distill *d, bool sampled, hn_values *values) {
+    bool minillm = sampled && d->o->minillm;
+    if (d->o->on_policy > 0)
+        hn_values_add(values, "sampled", sampled);
+    hn_values_add(values, "ce", minillm ? d->minillm.cross_entropy : d->sums.hard);
+    hn_values_add(values, "kd", minillm ? d->minillm.single_step : d->sums.soft);
+    if (minillm)
+        hn_values_add(values, "reverse_kl", d->minillm.reverse_kl);
+    if (d->n_layers)
+        hn_values_add(values, "hidden", d->hidden);
+}
+
 static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
                       uint64_t key, hn_step_metrics *m, hn_error *err) {
     distill *d = context;
@@ -217,18 +264,15 @@ static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *
         m->supervised += (uint64_t)batch[i]->n_supervised;
     }
     hn_kd kd = {sampled ? 0 : 1 - d->o->alpha, d->o->alpha, d->o->temperature, d->o->beta};
-    hn_loss loss = begin_loss(d, trainer, kd, m->supervised);
-    loss.states = d->n_layers ? states : NULL;
+    hn_loss loss = sampled && d->o->minillm ? begin_minillm(d, m->supervised)
+                                            : begin_loss(d, trainer, kd, m->supervised);
+    if (d->n_layers)
+        loss.states = states;
     hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true};
     hn_net_loss sum = {0};
     status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
     m->loss = sum.loss;
-    if (d->o->on_policy > 0)
-        hn_values_add(&m->values, "sampled", sampled);
-    hn_values_add(&m->values, "ce", d->sums.hard);
-    hn_values_add(&m->values, "kd", d->sums.soft);
-    if (d->n_layers)
-        hn_values_add(&m->values, "hidden", d->hidden);
+    put_values(d, sampled, &m->values);
     hn_values_add(&m->values, "accuracy", sum.correct / (double)m->supervised);
 done:
     hn_free(batch);
@@ -251,8 +295,11 @@ static hn_status evaluate(void *context, const hn_trainer *trainer, hn_eval_metr
 }
 
 static uint64_t hash_run(const distill *d) {
-    const double own[] = {d->o->alpha,     d->o->temperature,        d->o->hidden,       d->o->beta,
-                          d->o->on_policy, d->o->sample_temperature, d->o->sample_tokens};
+    const hn_distill_options *o = d->o;
+    const double own[] = {
+        o->alpha,      o->temperature,        o->hidden,        o->beta,
+        o->on_policy,  o->sample_temperature, o->sample_tokens, o->minillm ? o->gamma : -1,
+        o->single_step};
     uint64_t hash = hn_hash64(own, sizeof own, 0);
     if (d->n_layers)
         hash = hn_hash64(d->layers, (size_t)d->n_layers * sizeof *d->layers, hash);
@@ -292,6 +339,7 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
     task.data_hash = hash_run(&d);
     status = hn_train_run(model, &task, train, progress, result, err);
 done:
+    hn_minillm_done(&d.minillm);
     hn_sampler_free(d.sampler);
     hn_kd_teacher_free(d.teacher);
     hn_free(d.layers);

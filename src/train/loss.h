@@ -1,5 +1,6 @@
 /* A loss is a function of the logits at supervised rows: it returns its value and leaves the
- * gradient in place of the logits. One file each: loss_sft.c, loss_dpo.c, loss_kd.c. */
+ * gradient in place of the logits. One file each: loss_sft.c, loss_dpo.c, loss_kd.c,
+ * loss_minillm.c. */
 #pragma once
 
 #include "base/pool.h"
@@ -49,6 +50,9 @@ typedef struct hn_loss {
     /* Adds the value of a tile, its rows' weights included. Sums must not depend on the number of
      * threads. */
     hn_status (*rows)(void *context, const hn_loss_rows *rows, double *value, hn_error *err);
+    /* NULL, or a loss whose rows' gradients need something of all rows: the rows are gone over once
+     * for it, what that gives being thrown away, then this is called, then the rows as usual. */
+    hn_status (*between)(void *context, hn_error *err);
     /* NULL, or called for every layer of a pass with gradients; adds to *value. */
     hn_status (*states)(void *context, const hn_loss_states *states, double *value, hn_error *err);
     /* NULL, or a loss of whole completions: its value is what this returns, and the rows' gradients

@@ -1,6 +1,7 @@
 /* The output head and the loss, a tile of supervised rows at a time: logits never exist for all
  * rows at once, and none for rows that learn nothing. A loss of whole completions goes over the
- * tiles twice: for the log-probabilities, then for the gradient, when what each weighs is known. */
+ * tiles twice: for the log-probabilities, then for the gradient, when what each weighs is known; so
+ * does one that asks for it (hn_loss.between). */
 #include "train/net.h"
 
 #include "base/mem.h"
@@ -121,8 +122,13 @@ done:
 
 static hn_status run_tiles(head *h, hn_error *err) {
     bool backward = h->pass->backward;
+    const hn_loss *loss = h->pass->loss;
     double unweighted = 0;
-    if (!h->pass->loss->documents)
+    if (loss->between) {
+        HN_TRY(tiles(h, false, false, &unweighted, err));
+        HN_TRY(loss->between(loss->context, err));
+    }
+    if (!loss->documents)
         return tiles(h, backward, true, &h->sum->loss, err);
     HN_TRY(tiles(h, false, true, &unweighted, err));
     HN_TRY(weigh_documents(h, err));

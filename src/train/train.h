@@ -103,13 +103,16 @@ typedef struct hn_distill_options {
                         are learned without the cross-entropy, and not from a file */
     float sample_temperature;
     int sample_tokens; /* longest sampled completion */
-    float hidden;      /* share of the hidden states' term, 0 = none */
+    bool minillm; /* sampled completions are learned by train/loss_minillm.h, not by the divergence
+                   */
+    float gamma, single_step; /* of that */
+    float hidden;             /* share of the hidden states' term, 0 = none */
     const hn_layer_pair *layers;
     int n_layers; /* 0 = each of the student's layers, spread evenly over the teacher's */
 } hn_distill_options;
 
 /* Alpha 0.5, temperature 2, beta 0, no hidden states, nothing sampled (otherwise at temperature
- * 0.9, 128 tokens). */
+ * 0.9, 128 tokens; learned by the divergence; MiniLLM's gamma and single step are 1). */
 hn_distill_options hn_distill_options_default(void);
 /* Logit distillation: loss = alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy + hidden
  * * MSE of the layers (train/loss_kd.h); evaluation is that of hn_train_sft, so that the two can be

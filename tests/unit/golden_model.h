@@ -102,3 +102,10 @@ static inline hn_adapter *load_adapter(const char *dir, const hn_arch *arch) {
     hn_adapter_file_done(&file);
     return adapter;
 }
+
+/* That family of tests/golden/sft. */
+static inline hn_model *golden_model(const char *family, int threads) {
+    char dir[600];
+    snprintf(dir, sizeof dir, "%s/golden/sft/%s", HN_TEST_ROOT, family);
+    return load_model(dir, family, threads);
+}

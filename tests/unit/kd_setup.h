@@ -1,9 +1,6 @@
-/* Distillation on the small models of golden_model.h: rows of tests/golden/kd.json, a run, and what
- * it has logged. */
+/* Distillation on the small models of golden_model.h: rows of tests/golden/kd.json and a run. */
 #pragma once
 
-#include "base/file.h"
-#include "base/json.h"
 #include "train/loss_kd.h"
 #include "train/train.h"
 
@@ -17,66 +14,44 @@
 
 #include <cmocka.h>
 
-#include "formats/jsonl.h"
 #include "golden_model.h"
 #include "train_help.h"
 
-static inline json_t *read_golden(void) {
-    json_t *golden;
-    hn_error err;
-    assert_int_equal(hn_json_read(HN_TEST_ROOT "/golden/kd.json", 1 << 24, &golden, &err), HN_OK);
-    return golden;
-}
-
-static inline hn_document row_document(const json_t *row, uint64_t line) {
-    return recorded_document(json_object_get(row, "prompt"), json_object_get(row, "chosen"), line);
-}
-
 typedef struct setup {
-    json_t *golden;
+    training t;
     hn_documents docs;
-    char dir[64], adapter[600];
     hn_distill_options distill;
-    hn_train_options train;
 } setup;
 
-static inline void begin(setup *s, const char *family) {
-    *s = (setup){.golden = read_golden()};
-    const json_t *list = json_object_get(s->golden, "rows");
-    s->docs.n = json_array_size(list);
-    s->docs.items = hn_calloc(s->docs.n, sizeof *s->docs.items);
-    for (size_t i = 0; i < s->docs.n; i++) {
-        s->docs.items[i] = row_document(json_array_get(list, i), i + 1);
-        s->docs.n_supervised += (uint64_t)s->docs.items[i].n_supervised;
+/* Rows {"prompt", "chosen"} of ids. */
+static inline hn_documents recorded_documents(const json_t *list) {
+    hn_documents docs = {.n = json_array_size(list)};
+    docs.items = hn_calloc(docs.n, sizeof *docs.items);
+    for (size_t i = 0; i < docs.n; i++) {
+        const json_t *row = json_array_get(list, i);
+        docs.items[i] = recorded_document(json_object_get(row, "prompt"),
+                                          json_object_get(row, "chosen"), i + 1);
+        docs.n_supervised += (uint64_t)docs.items[i].n_supervised;
     }
-    strcpy(s->dir, "/tmp/hone-kd-XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
-    snprintf(s->adapter, sizeof s->adapter, "%s/golden/sft/%s/adapter", HN_TEST_ROOT, family);
-    s->distill = hn_distill_options_default();
-    s->distill.alpha = (float)json_number_value(json_object_get(s->golden, "alpha"));
-    s->distill.temperature = (float)json_number_value(json_object_get(s->golden, "temperature"));
-    s->distill.hidden = (float)json_number_value(json_object_get(s->golden, "hidden"));
-    s->train = hn_train_options_default();
-    s->train.learning_rate = (float)json_number_value(json_object_get(s->golden, "rate"));
-    s->train.warmup_steps = (int)json_integer_value(json_object_get(s->golden, "warmup"));
-    s->train.batch_rows = (int)json_integer_value(json_object_get(s->golden, "batch"));
-    s->train.max_steps = 20;
-    s->train.shuffle = false;
-    s->train.init_adapter = s->adapter;
-    s->train.out_dir = s->dir;
+    return docs;
+}
+
+static inline float recorded_float(const setup *s, const char *key) {
+    return (float)json_number_value(json_object_get(s->t.golden, key));
+}
+
+static inline void begin(setup *s, const char *family) {
+    *s = (setup){.distill = hn_distill_options_default()};
+    training_begin(&s->t, "kd.json", family);
+    s->docs = recorded_documents(json_object_get(s->t.golden, "rows"));
+    s->distill.alpha = recorded_float(s, "alpha");
+    s->distill.temperature = recorded_float(s, "temperature");
+    s->distill.hidden = recorded_float(s, "hidden");
 }
 
 static inline void end(setup *s) {
-    hn_error err;
-    json_decref(s->golden);
     hn_documents_done(&s->docs);
-    assert_int_equal(hn_path_remove(s->dir, &err), HN_OK);
-}
-
-static inline hn_model *golden_model(const char *family, int threads) {
-    char dir[600];
-    snprintf(dir, sizeof dir, "%s/golden/sft/%s", HN_TEST_ROOT, family);
-    return load_model(dir, family, threads);
+    training_end(&s->t);
 }
 
 /* 61 tokens, each a character; the last one ends a turn. */
@@ -106,17 +81,23 @@ static inline hn_tokenizer *tiny_tokenizer(void) {
     return tokenizer;
 }
 
-static inline hn_status run(setup *s, const char *family, int threads, hn_model *teacher,
-                            const hn_progress *progress, hn_train_result *result, hn_error *err) {
+/* A student, ready to sample where the run does. */
+static inline hn_model *student_of(const setup *s, const char *family, int threads) {
     hn_model *model = golden_model(family, threads);
-    s->distill.teacher = teacher;
     if (s->distill.on_policy > 0) {
         model->ckpt.tokenizer = tiny_tokenizer();
         hn_free(model->rope_inv_freq_local); /* llama has no local layers */
         model->rope_inv_freq_local = NULL;
     }
-    hn_status status =
-        hn_train_distill(model, &s->docs, &s->docs, &s->distill, &s->train, progress, result, err);
+    return model;
+}
+
+static inline hn_status run(setup *s, const char *family, int threads, hn_model *teacher,
+                            const hn_progress *progress, hn_train_result *result, hn_error *err) {
+    hn_model *model = student_of(s, family, threads);
+    s->distill.teacher = teacher;
+    hn_status status = hn_train_distill(model, &s->docs, &s->docs, &s->distill, &s->t.options,
+                                        progress, result, err);
     tiny_model_free(model);
     return status;
 }
@@ -128,18 +109,57 @@ static inline void must_run(setup *s, const char *family, int threads, hn_model 
         fail_msg("%s", err.message);
 }
 
-/* The named value of each step in metrics.jsonl. */
-static inline size_t read_steps(const setup *s, const char *key, double values[20]) {
-    char path[100];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", s->dir);
-    hn_jsonl lines;
-    hn_error err;
-    json_t *row;
-    size_t n = 0;
-    assert_int_equal(hn_jsonl_open(&lines, path, &err), HN_OK);
-    for (; hn_jsonl_next(&lines, &row, &err) == HN_OK && row; json_decref(row))
-        if (json_object_get(row, "lr") && n < 20)
-            values[n++] = json_number_value(json_object_get(row, key));
-    hn_jsonl_close(&lines);
-    return n;
+/* Of the steps, this share on what the student samples. */
+static inline void begin_sampled(setup *s, float share) {
+    begin(s, "llama");
+    s->distill.alpha = 1;
+    s->distill.temperature = 1;
+    s->distill.hidden = 0;
+    s->distill.beta = 0.5f;
+    s->distill.on_policy = share;
+    s->distill.sample_tokens = 12;
+    s->t.options.learning_rate = 1e-2f;
+}
+
+/* A run of the llama with half of its steps sampled, in one go and stopped again and again with
+ * other thread counts: the same bits. Ends both. */
+static inline void check_resume(setup *whole, setup *parts, hn_model *teacher) {
+    hn_train_result result;
+    double sampled[RECORDED_STEPS], sum = 0;
+    must_run(whole, "llama", 1, teacher, &result);
+    assert_int_equal(read_steps(&whole->t, "sampled", sampled), RECORDED_STEPS);
+    for (int i = 0; i < RECORDED_STEPS; i++)
+        sum += sampled[i];
+    assert_true(sum > 2 && sum < RECORDED_STEPS - 2);
+    for (uint64_t at = 1; at < RECORDED_STEPS; at += 6) {
+        training_stopper s = {.at = at};
+        hn_progress progress = {.context = &s, .update = stop_training, .cancel = &s.cancel};
+        hn_error err;
+        assert_int_equal(run(parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
+    }
+    must_run(parts, "llama", 3, teacher, &result);
+    check_same_adapter(whole->t.dir, parts->t.dir);
+    end(whole);
+    end(parts);
+}
+
+/* A run of one step with memory failing at every place: an error, and nothing lost. */
+static inline void check_no_memory(setup *s, const char *family, hn_model *teacher) {
+    hn_model *model = student_of(s, family, 1);
+    hn_status status = HN_NO_MEMORY;
+    s->distill.teacher = teacher;
+    s->t.options.max_steps = 1;
+    s->t.options.batch_rows = 2;
+    s->t.options.resume = false;
+    for (int64_t n = 0; status != HN_OK; n++) {
+        hn_train_result result;
+        hn_error err;
+        hn_mem_fail_after(n);
+        status = hn_train_distill(model, &s->docs, NULL, &s->distill, &s->t.options, NULL, &result,
+                                  &err);
+        hn_mem_fail_after(-1);
+        if (status != HN_OK && status != HN_NO_MEMORY)
+            fail_msg("allocation %lld: %s", (long long)n, err.message);
+    }
+    tiny_model_free(model);
 }

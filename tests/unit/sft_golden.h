@@ -1,4 +1,5 @@
-/* What tests/golden/record_sft.py wrote, and the comparison of a run's steps with it. */
+/* What tests/golden/record_sft.py and its likes wrote, and the comparison of a run's steps and
+ * first gradients with it. */
 #pragma once
 
 #include "base/json.h"
@@ -15,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "golden_model.h"
+
 enum { MAX_DOCS = 64, MAX_STEPS = 32 };
 
 typedef struct golden {
@@ -22,12 +25,15 @@ typedef struct golden {
     json_t *values;
     hn_document docs[MAX_DOCS];
     size_t n_docs;
+    hn_loss (*loss)(void *context, float weight); /* NULL = hn_loss_sft */
+    void *context;
 } golden;
 
 /* `name` is a file of tests/golden/sft; g->dir is its folder. */
 static inline void open_golden(golden *g, const char *name) {
     char path[600];
     hn_error err;
+    *g = (golden){0};
     snprintf(path, sizeof path, "%s/golden/sft/%s", HN_TEST_ROOT, name);
     snprintf(g->dir, sizeof g->dir, "%.*s", (int)(strrchr(path, '/') - path), path);
     if (hn_json_read(path, 1 << 24, &g->values, &err) != HN_OK)
@@ -68,8 +74,11 @@ static inline double step_loss(hn_net *net, const golden *g, size_t first, size_
     hn_tree_options options = {.share = true};
     hn_net_loss loss = {0};
     assert_int_equal(hn_tree_build(&tree, list, n, &options, &err), HN_OK);
-    hn_loss sft = hn_loss_sft((float)(1 / supervised));
-    hn_pass pass = {.tree = &tree, .loss = &sft, .backward = true};
+    float weight = (float)(1 / supervised);
+    hn_loss of_rows = g->loss ? g->loss(g->context, weight) : hn_loss_sft(weight);
+    hn_pass pass = {.tree = &tree, .loss = &of_rows, .backward = true};
+    if (of_rows.begin)
+        assert_int_equal(of_rows.begin(of_rows.context, &tree, list, &err), HN_OK);
     assert_int_equal(hn_net_run(net, &pass, &loss, &err), HN_OK);
     hn_tree_done(&tree);
     return loss.loss;
@@ -83,6 +92,43 @@ static inline void check_close(const char *what, int step, double ours, double t
                                double tolerance) {
     if (!(fabs(ours - theirs) <= tolerance * fabs(theirs)))
         fail_msg("step %d: %s %.9g, recorded %.9g", step, what, ours, theirs);
+}
+
+static inline double relative_l2(const float *ours, const hn_st_tensor *theirs) {
+    double difference = 0, norm = 0;
+    for (uint64_t i = 0; i < theirs->size_bytes / sizeof(float); i++) {
+        float x;
+        memcpy(&x, theirs->data + i * sizeof x, sizeof x);
+        difference += ((double)ours[i] - (double)x) * ((double)ours[i] - (double)x);
+        norm += (double)x * (double)x;
+    }
+    return sqrt(difference / norm);
+}
+
+/* Of the first step, each adapted matrix, against gradients.safetensors in g->dir. */
+static inline void check_first_gradients(const golden *g, const hn_params *params) {
+    hn_safetensors st;
+    hn_error err;
+    char path[600];
+    snprintf(path, sizeof path, "%s/gradients.safetensors", g->dir);
+    assert_int_equal(hn_safetensors_open(&st, path, &err), HN_OK);
+    for (int l = 0; l < params->n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_slot *s = &params->slots[l][m];
+            const hn_st_tensor *a =
+                tensor(&st, "base_model.model.model.layers.%d.%s.lora_A.weight", l, HF_NAME[m]);
+            const hn_st_tensor *b =
+                tensor(&st, "base_model.model.model.layers.%d.%s.lora_B.weight", l, HF_NAME[m]);
+            double da = relative_l2(params->grads + s->a, a);
+            double db = relative_l2(params->grads + s->b, b);
+            const char *fmt = "base_model.model.model.layers.%d.%s.lora_magnitude_vector.weight";
+            double dm = params->dora
+                            ? relative_l2(params->grads + s->m, tensor(&st, fmt, l, HF_NAME[m]))
+                            : 0;
+            if (!(da < 1e-4 && db < 1e-4 && dm < 1e-4))
+                fail_msg("%s layer %d %s: A %g B %g m %g", g->dir, l, HF_NAME[m], da, db, dm);
+        }
+    hn_safetensors_close(&st);
 }
 
 /* Every recorded step: loss, norm before clipping, rate. on_first sees the gradients of the first.

@@ -19,13 +19,6 @@
 #include "golden_model.h"
 #include "train_help.h"
 
-static json_t *read_golden(void) {
-    json_t *golden;
-    hn_error err;
-    assert_int_equal(hn_json_read(HN_TEST_ROOT "/golden/dpo.json", 1 << 24, &golden, &err), HN_OK);
-    return golden;
-}
-
 static hn_pairs pairs_of(const json_t *golden) {
     const json_t *list = json_object_get(golden, "pairs");
     size_t n = json_array_size(list);
@@ -40,44 +33,27 @@ static hn_pairs pairs_of(const json_t *golden) {
 }
 
 typedef struct setup {
-    json_t *golden;
+    training t;
     hn_pairs pairs;
-    char dir[64], adapter[600];
     hn_dpo_options dpo;
-    hn_train_options train;
 } setup;
 
 static void begin(setup *s, const char *family) {
-    s->golden = read_golden();
-    s->pairs = pairs_of(s->golden);
-    strcpy(s->dir, "/tmp/hone-dpo-XXXXXX");
-    assert_non_null(mkdtemp(s->dir));
-    snprintf(s->adapter, sizeof s->adapter, "%s/golden/sft/%s/adapter", HN_TEST_ROOT, family);
+    training_begin(&s->t, "dpo.json", family);
+    s->pairs = pairs_of(s->t.golden);
     s->dpo = (hn_dpo_options){.loss = {.beta = 0.1f}};
-    s->train = hn_train_options_default();
-    s->train.learning_rate = (float)json_number_value(json_object_get(s->golden, "rate"));
-    s->train.warmup_steps = (int)json_integer_value(json_object_get(s->golden, "warmup"));
-    s->train.batch_rows = (int)json_integer_value(json_object_get(s->golden, "batch"));
-    s->train.max_steps = 20;
-    s->train.shuffle = false;
-    s->train.init_adapter = s->adapter;
-    s->train.out_dir = s->dir;
 }
 
 static void end(setup *s) {
-    hn_error err;
-    json_decref(s->golden);
     hn_pairs_done(&s->pairs);
-    assert_int_equal(hn_path_remove(s->dir, &err), HN_OK);
+    training_end(&s->t);
 }
 
 static hn_status run(setup *s, const char *family, int threads, const hn_progress *progress,
                      hn_train_result *result, hn_error *err) {
-    char dir[600];
-    snprintf(dir, sizeof dir, "%s/golden/sft/%s", HN_TEST_ROOT, family);
-    hn_model *model = load_model(dir, family, threads);
+    hn_model *model = golden_model(family, threads);
     hn_status status =
-        hn_train_dpo(model, &s->pairs, &s->pairs, &s->dpo, &s->train, progress, result, err);
+        hn_train_dpo(model, &s->pairs, &s->pairs, &s->dpo, &s->t.options, progress, result, err);
     tiny_model_free(model);
     return status;
 }
@@ -88,45 +64,23 @@ static void must_run(setup *s, const char *family, int threads, hn_train_result 
         fail_msg("%s", err.message);
 }
 
-/* One recorded value of each step against metrics.jsonl's. */
-static void check_value(const char *what, const json_t *row, const char *key, const json_t *wanted,
-                        size_t step, double relative, double absolute) {
-    double ours = json_number_value(json_object_get(row, key));
-    double theirs = json_number_value(json_array_get(wanted, step));
-    if (!(fabs(ours - theirs) <= relative * fabs(theirs) + absolute))
-        fail_msg("%s step %zu: %s %.9g, recorded %.9g", what, step, key, ours, theirs);
-}
-
 static void check_steps(const setup *s, const json_t *recorded, const char *what) {
     static const char *const REWARDS[] = {"rewards/chosen",  "rewards/rejected",
                                           "rewards/margins", "rewards/accuracies",
                                           "logps/chosen",    "logps/rejected"};
-    char path[100];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", s->dir);
-    hn_jsonl lines;
-    hn_error err;
-    json_t *row;
-    assert_int_equal(hn_jsonl_open(&lines, path, &err), HN_OK);
-    size_t step = 0;
-    for (; hn_jsonl_next(&lines, &row, &err) == HN_OK && row; json_decref(row)) {
-        if (!json_object_get(row, "lr"))
-            continue;
-        check_value(what, row, "loss", json_object_get(recorded, "losses"), step,
-                    step ? 1e-4 : 1e-5, 1e-5);
-        check_value(what, row, "grad_norm", json_object_get(recorded, "norms"), step, 1e-3, 1e-6);
-        for (size_t i = 0; i < sizeof REWARDS / sizeof *REWARDS; i++)
-            check_value(what, row, REWARDS[i], json_object_get(recorded, REWARDS[i]), step, 1e-4,
-                        1e-3);
-        step++;
-    }
-    assert_int_equal(step, 20);
-    hn_jsonl_close(&lines);
+    check_recorded(&s->t, what, "loss", json_object_get(recorded, "losses"),
+                   (tolerances){1e-5, 1e-4, 1e-5});
+    check_recorded(&s->t, what, "grad_norm", json_object_get(recorded, "norms"),
+                   (tolerances){1e-3, 1e-3, 1e-6});
+    for (size_t i = 0; i < sizeof REWARDS / sizeof *REWARDS; i++)
+        check_recorded(&s->t, what, REWARDS[i], json_object_get(recorded, REWARDS[i]),
+                       (tolerances){1e-4, 1e-4, 1e-3});
 }
 
 static void test_against_trl(void **state) {
     (void)state;
     static const char *const LOSSES[] = {"sigmoid", "robust", "ipo"};
-    json_t *golden = read_golden();
+    json_t *golden = recorded_golden("dpo.json");
     const json_t *runs = json_object_get(golden, "runs");
     for (size_t i = 0; i < json_array_size(runs); i++) {
         const json_t *recorded = json_array_get(runs, i);
@@ -194,14 +148,14 @@ static void test_resume(void **state) {
         hn_error err;
         assert_int_equal(run(&parts, "qwen3", 2, &progress, &result, &err), HN_CANCELLED);
         char path[100], *text;
-        snprintf(path, sizeof path, "%s/references", parts.dir);
+        snprintf(path, sizeof path, "%s/references", parts.t.dir);
         assert_int_equal(hn_file_read(path, 1 << 20, &text, &n, &err), HN_OK);
         text[n - 1] ^= 1; /* computed again */
         assert_int_equal(hn_file_write(path, text, n, &err), HN_OK);
         hn_free(text);
     }
     must_run(&parts, "qwen3", 3, &result);
-    check_same_adapter(whole.dir, parts.dir);
+    check_same_adapter(whole.t.dir, parts.t.dir);
     end(&whole);
     end(&parts);
 }
@@ -215,9 +169,9 @@ static void test_ways_to_compute(void **state) {
     begin(&s, "llama");
     must_run(&s, "llama", 1, &wanted);
     for (int variant = 1; variant < 4; variant++) {
-        s.train.resume = false;
-        s.train.plain_batches = variant & 1;
-        s.train.budget_bytes = variant & 2 ? 1 : 0;
+        s.t.options.resume = false;
+        s.t.options.plain_batches = variant & 1;
+        s.t.options.budget_bytes = variant & 2 ? 1 : 0;
         must_run(&s, "llama", 2, &result);
         assert_true(fabs(result.final_loss - wanted.final_loss) < 1e-4 * wanted.final_loss);
     }
@@ -230,10 +184,10 @@ static void test_base_as_reference(void **state) {
     setup s;
     hn_train_result result;
     begin(&s, "llama");
-    s.train.max_steps = 1;
+    s.t.options.max_steps = 1;
     must_run(&s, "llama", 1, &result);
     assert_true(fabs(result.final_loss - log(2)) < 1e-6);
-    s.train.resume = false;
+    s.t.options.resume = false;
     s.dpo.base_is_reference = true;
     must_run(&s, "llama", 1, &result);
     assert_true(fabs(result.final_loss - log(2)) > 1e-4);

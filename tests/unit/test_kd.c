@@ -45,7 +45,7 @@ static hn_compute *compute_new(void) {
 /* spec/training.md: hard 1.5157, soft 0.3425 with T^2 in it, hidden 0.5703. */
 static void test_worked_example(void **state) {
     (void)state;
-    json_t *golden = read_golden();
+    json_t *golden = recorded_golden("kd.json");
     const json_t *example = json_object_get(golden, "example");
     const json_t *weights = json_object_get(example, "weights");
     hn_compute *compute = compute_new();
@@ -106,7 +106,7 @@ static void test_worked_example(void **state) {
 /* Every vector width against TRL's divergences; none from oneself. */
 static void test_soft_term(void **state) {
     (void)state;
-    json_t *golden = read_golden();
+    json_t *golden = recorded_golden("kd.json");
     const json_t *recorded = json_object_get(golden, "divergences"), *one;
     hn_isa best;
     hn_error err;
@@ -139,7 +139,7 @@ static void test_soft_term(void **state) {
 
 static void test_projection(void **state) {
     (void)state;
-    json_t *golden = read_golden();
+    json_t *golden = recorded_golden("kd.json");
     const json_t *recorded = json_object_get(golden, "projected");
     hn_compute *compute = compute_new();
     int64_t n, dim, wide;
@@ -173,7 +173,7 @@ static void test_projection(void **state) {
 static void test_against_torch(void **state) {
     (void)state;
     static const char *const KEYS[] = {"loss", "ce", "kd", "hidden", "grad_norm"};
-    json_t *golden = read_golden();
+    json_t *golden = recorded_golden("kd.json");
     const json_t *runs = json_object_get(golden, "runs");
     for (size_t i = 0; i < json_array_size(runs); i++) {
         const json_t *recorded = json_array_get(runs, i);
@@ -184,18 +184,10 @@ static void test_against_torch(void **state) {
         hn_train_result result;
         begin(&s, family);
         must_run(&s, family, 2, teacher, &result);
-        for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS; k++) {
-            const json_t *wanted = json_object_get(json_object_get(recorded, "steps"), KEYS[k]);
-            double ours[20];
-            assert_int_equal(read_steps(&s, KEYS[k], ours), 20);
-            for (size_t step = 0; step < 20; step++) {
-                double theirs = json_number_value(json_array_get(wanted, step));
-                double tolerance = k == 4 ? 1e-3 : step ? 1e-4 : 1e-5;
-                if (!(fabs(ours[step] - theirs) <= tolerance * fabs(theirs)))
-                    fail_msg("%s step %zu: %s %.9g, recorded %.9g", family, step, KEYS[k],
-                             ours[step], theirs);
-            }
-        }
+        for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS; k++)
+            check_recorded(&s.t, family, KEYS[k],
+                           json_object_get(json_object_get(recorded, "steps"), KEYS[k]),
+                           k == 4 ? (tolerances){1e-3, 1e-3, 0} : (tolerances){1e-5, 1e-4, 0});
         end(&s);
         tiny_model_free(teacher);
     }
@@ -211,11 +203,11 @@ static void test_own_teacher(void **state) {
     double loss[20], norm[20];
     begin(&s, "llama");
     s.distill.alpha = 1;
-    s.train.init_adapter = NULL; /* B = 0: the model as it is */
-    s.train.max_steps = 1;
+    s.t.options.init_adapter = NULL; /* B = 0: the model as it is */
+    s.t.options.max_steps = 1;
     must_run(&s, "llama", 2, teacher, &result);
-    read_steps(&s, "loss", loss);
-    read_steps(&s, "grad_norm", norm);
+    read_steps(&s.t, "loss", loss);
+    read_steps(&s.t, "grad_norm", norm);
     assert_true(fabs(loss[0]) < 1e-10 && norm[0] < 1e-5);
     end(&s);
     tiny_model_free(teacher);
@@ -235,7 +227,7 @@ static void test_projected_run(void **state) {
     begin(&whole, "llama");
     whole.distill.hidden = 1;
     must_run(&whole, "llama", 1, teacher, &wanted);
-    assert_int_equal(read_steps(&whole, "hidden", hidden), 20);
+    assert_int_equal(read_steps(&whole.t, "hidden", hidden), 20);
     assert_true(hidden[19] < hidden[0]);
     begin(&parts, "llama");
     parts.distill.hidden = 1;
@@ -246,7 +238,7 @@ static void test_projected_run(void **state) {
         assert_int_equal(run(&parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
     }
     must_run(&parts, "llama", 3, teacher, &result);
-    check_same_adapter(whole.dir, parts.dir);
+    check_same_adapter(whole.t.dir, parts.t.dir);
     end(&whole);
     end(&parts);
     tiny_model_free(teacher);
@@ -262,9 +254,9 @@ static void test_ways_to_compute(void **state) {
     begin(&s, "llama");
     must_run(&s, "llama", 1, teacher, &wanted);
     for (int variant = 1; variant < 4; variant++) {
-        s.train.resume = false;
-        s.train.plain_batches = variant & 1;
-        s.train.budget_bytes = variant & 2 ? 1 : 0;
+        s.t.options.resume = false;
+        s.t.options.plain_batches = variant & 1;
+        s.t.options.budget_bytes = variant & 2 ? 1 : 0;
         must_run(&s, "llama", 2, teacher, &result);
         assert_true(fabs(result.final_loss - wanted.final_loss) < 1e-4 * wanted.final_loss);
     }

@@ -15,7 +15,7 @@ static void store(const setup *s, int k, int threads, const char *path) {
 static void begin_stored(setup *s, char path[100]) {
     begin(s, "llama");
     s->distill.hidden = 0;
-    snprintf(path, 100, "%s/teacher.kd", s->dir);
+    snprintf(path, 100, "%s/teacher.kd", s->t.dir);
 }
 
 /* All tokens kept: what f16 leaves between the two. */
@@ -32,11 +32,11 @@ static void test_all_tokens(void **state) {
     assert_int_equal(hn_kd_file_open(&file, path, &err), HN_OK);
     hn_model *teacher = golden_model("qwen3", 2);
     must_run(&s, "llama", 2, teacher, &result);
-    assert_int_equal(read_steps(&s, "kd", online), 20);
+    assert_int_equal(read_steps(&s.t, "kd", online), 20);
     s.distill.stored = &file;
-    s.train.resume = false;
+    s.t.options.resume = false;
     must_run(&s, "llama", 2, NULL, &result);
-    assert_int_equal(read_steps(&s, "kd", stored), 20);
+    assert_int_equal(read_steps(&s.t, "kd", stored), 20);
     for (int i = 0; i < 20; i++)
         assert_true(fabs(stored[i] - online[i]) < 2e-3 * online[i]);
     tiny_model_free(teacher);
@@ -131,12 +131,12 @@ static void test_threads(void **state) {
     begin_stored(&s, path);
     for (int i = 0; i < 2; i++) {
         char adapter[200];
-        snprintf(adapter, sizeof adapter, "%s/adapter/adapter_model.safetensors", s.dir);
+        snprintf(adapter, sizeof adapter, "%s/adapter/adapter_model.safetensors", s.t.dir);
         store(&s, 8, i ? 3 : 1, path);
         files[i] = read_whole(path, &sizes[i]);
         assert_int_equal(hn_kd_file_open(&file, path, &err), HN_OK);
         s.distill.stored = &file;
-        s.train.resume = false;
+        s.t.options.resume = false;
         must_run(&s, "llama", i ? 3 : 1, NULL, &result);
         adapters[i] = read_whole(adapter, &n[i]);
         hn_kd_file_close(&file);

@@ -18,7 +18,7 @@ static int64_t nanoseconds(struct timespec t) {
 /* id may be NULL. */
 static hn_status open_regular(const char *path, int *fd, size_t *size, hn_file_id *id,
                               hn_error *err) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer doesn't hang */
     if (*fd < 0)
         return hn_fail_errno(err, "%s", path);
     struct stat info;
@@ -30,7 +30,9 @@ static hn_status open_regular(const char *path, int *fd, size_t *size, hn_file_i
     if (!S_ISREG(info.st_mode)) {
         close(*fd);
         return hn_fail(err, HN_BAD_INPUT, "%s: not a regular file%s", path,
-                       S_ISDIR(info.st_mode) ? " but a directory" : "");
+                       S_ISDIR(info.st_mode) ? " but a directory: name a file in it"
+                                             : ", and a pipe or device can't be read twice: put "
+                                               "its contents into a file and name that");
     }
     *size = (size_t)info.st_size;
     if (id)

@@ -62,6 +62,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_distill_options distill;
     hn_layer_pair *layers = NULL;
     hn_train_result result;
+    hn_golden_probe golden = {0};
     hn_documents docs = {0}, eval_docs = {0};
     hn_kd_file stored = {0};
     const char *eval_path = hn_cli_text(cli, "eval");
@@ -81,11 +82,13 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
         HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
+    HN_GO(hn_training_golden(cli, &golden, &options, err));
     HN_GO(hn_train_distill(session.model, &docs, eval_path ? &eval_docs : NULL, &distill, &options,
                            &cli->progress, &result, err));
     HN_GO(hn_training_save(cli, session.model, &options, err));
     status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
+    hn_golden_probe_done(&golden);
     hn_free(layers);
     hn_documents_done(&docs);
     hn_documents_done(&eval_docs);

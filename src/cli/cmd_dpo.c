@@ -32,6 +32,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session;
     hn_train_options options;
     hn_train_result result;
+    hn_golden_probe golden = {0};
     hn_pairs pairs = {0}, eval = {0};
     hn_dpo_options dpo = dpo_options(cli);
     const char *eval_path = hn_cli_text(cli, "eval");
@@ -42,11 +43,13 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(pairs_of(cli, session.model, hn_cli_arg(cli, 1), &pairs, err));
     if (eval_path)
         HN_GO(pairs_of(cli, session.model, eval_path, &eval, err));
+    HN_GO(hn_training_golden(cli, &golden, &options, err));
     HN_GO(hn_train_dpo(session.model, &pairs, eval_path ? &eval : NULL, &dpo, &options,
                        &cli->progress, &result, err));
     HN_GO(hn_training_save(cli, session.model, &options, err));
     status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
+    hn_golden_probe_done(&golden);
     hn_pairs_done(&pairs);
     hn_pairs_done(&eval);
     hn_session_done(&session);

@@ -32,7 +32,9 @@ static hn_status print(const hn_cli *cli, const json_t *report, hn_error *err) {
     hn_table_init(&table, 7, HEADS, "Lrrrrrl");
     json_array_foreach (json_object_get(report, "checks"), i, check) {
         const json_t *ci = json_object_get(check, "ci");
-        hn_table_cell(&table, "%s", json_string_value(json_object_get(check, "metric")));
+        const char *slice = json_string_value(json_object_get(check, "slice"));
+        hn_table_cell(&table, "%s%s%s", json_string_value(json_object_get(check, "metric")),
+                      slice ? " " : "", slice ? slice : "");
         number_cell(&table, json_object_get(check, "value"));
         number_cell(&table, json_object_get(check, "threshold"));
         number_cell(&table, json_array_get(ci, 0));
@@ -61,6 +63,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_verdict verdict;
     const char *path = hn_cli_text(cli, "report"), *timing = hn_cli_text(cli, "timing");
     hn_gate_options options = {.max_quality_drop = hn_cli_real(cli, "max-quality-drop"),
+                               .max_slice_drop = hn_cli_real(cli, "max-slice-drop"),
                                .min_quality = hn_cli_real(cli, "min-quality"),
                                .max_p95_ms = hn_cli_real(cli, "max-p95-ms"),
                                .latency_is_first_token = hn_cli_flag(cli, "first-token")};
@@ -86,6 +89,8 @@ done:
 
 static const hn_option OPTIONS[] = {
     {"max-quality-drop", 0, HN_OPT_REAL, "X", "0.02", "Score that may be lost", NULL, 0, 1},
+    {"max-slice-drop", 0, HN_OPT_REAL, "X", "0.05",
+     "Score that a slice may lose, fails only when a loss is proven; 0 = not checked", NULL, 0, 1},
     {"min-quality", 0, HN_OPT_REAL, "X", "0", "Score that must be reached; 0 = not checked", NULL,
      0, 1},
     {"max-p95-ms", 0, HN_OPT_REAL, "X", "0", "95th percentile of latency; 0 = not checked", NULL, 0,
@@ -104,7 +109,9 @@ const hn_command HN_CMD_GATE = {
     .summary = "may this artefact replace that one?",
     .details = "Compares two files of samples (hone eval --samples) over the same golden rows. "
                "Each check passes only when its one-sided 95 % bound is on the right side, fails "
-               "when it is on the wrong side, and is inconclusive between.\n\n"
+               "when it is on the wrong side, and is inconclusive between. A slice fails when it "
+               "has lost more than --max-slice-drop and, at 5 % over all slices, provably lost at "
+               "all; one that may have lost it is named and holds nothing up.\n\n"
                "Exit codes: 0 pass, 4 fail, 5 inconclusive.",
     .groups = {OPTIONS},
     .examples = "hone gate before.jsonl after.jsonl --max-quality-drop 0.02",

@@ -23,6 +23,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_session session;
     hn_train_options options;
     hn_train_result result;
+    hn_golden_probe golden = {0};
     hn_documents docs = {0}, eval_docs = {0}, replay = {0};
     const char *eval_path = hn_cli_text(cli, "eval"), *replay_path = hn_cli_text(cli, "replay");
     hn_status status;
@@ -36,11 +37,13 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         options.replay = &replay;
         options.replay_share = (float)hn_cli_real(cli, "replay-share");
     }
+    HN_GO(hn_training_golden(cli, &golden, &options, err));
     HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
                        &cli->progress, &result, err));
     HN_GO(hn_training_save(cli, session.model, &options, err));
     status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
 done:
+    hn_golden_probe_done(&golden);
     hn_documents_done(&docs);
     hn_documents_done(&eval_docs);
     hn_documents_done(&replay);

@@ -47,9 +47,15 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {"save-every", 0, HN_OPT_INT, "N", "0", "Steps between checkpoints; 0 = each epoch", NULL, 0,
      1e9},
     {"best-metric", 0, HN_OPT_TEXT, "NAME", "loss",
-     "What the best evaluation is known by: loss, accuracy and so on, as metrics.jsonl has them"},
+     "What the best evaluation is known by: loss, accuracy, golden and so on, as metrics.jsonl has "
+     "them"},
     {"general", 0, HN_OPT_TEXT, "FILE", NULL,
      "Text: evaluations have its perplexity and the KL to the base"},
+    {"golden", 0, HN_OPT_TEXT, "FILE", NULL,
+     "Golden set: evaluations have its score, as eval_golden; needs --eval"},
+    {"golden-rows", 0, HN_OPT_INT, "N", "0", "At most so many of its rows, spread evenly; 0 = all",
+     NULL, 0, 1e7},
+    {"max-tokens", 'n', HN_OPT_INT, "N", "64", "Longest answer to a golden row", NULL, 1, 65536},
     {"early-stop", 0, HN_OPT_INT, "N", "0",
      "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6},
     {"full", 0, HN_OPT_FLAG, NULL, NULL,
@@ -162,18 +168,49 @@ hn_status hn_training_documents(const hn_cli *cli, const hn_model *model, const 
     return status;
 }
 
+hn_status hn_training_golden(const hn_cli *cli, hn_golden_probe *probe, hn_train_options *options,
+                             hn_error *err) {
+    const char *path = hn_cli_text(cli, "golden");
+    hn_eval_options asked = {.system = hn_cli_text(cli, "system"),
+                             .max_tokens = hn_cli_int(cli, "max-tokens")};
+    if (!path && hn_cli_given(cli, "golden-rows"))
+        return hn_fail(err, HN_USAGE, "--golden-rows needs --golden FILE");
+    if (!path)
+        return HN_OK;
+    HN_TRY(
+        hn_golden_probe_open(probe, path, (size_t)hn_cli_int(cli, "golden-rows"), &asked, 0, err));
+    options->golden = &probe->call;
+    return HN_OK;
+}
+
+/* What evaluations took beside the steps. */
+static void print_evaluations(const hn_train_result *r) {
+    char all[32], golden[32];
+    double total = r->seconds + r->eval_seconds;
+    if (total <= 0)
+        return;
+    printf("evals    %s, %.0f %% of the time", hn_cli_duration(all, r->eval_seconds),
+           100 * r->eval_seconds / total);
+    if (r->golden_seconds > 0)
+        printf("; the golden set %s, %.0f %%", hn_cli_duration(golden, r->golden_seconds),
+               100 * r->golden_seconds / total);
+    putchar('\n');
+}
+
 hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
                             bool with_eval, hn_error *err) {
     const char *learned = o->full ? "model" : "adapter";
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     if (cli->json) {
         json_t *value = json_pack(
-            "{s:o, s:i, s:i, s:f, s:o, s:I, s:I, s:f, s:f, s:I}", learned,
+            "{s:o, s:i, s:i, s:f, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", learned,
             json_sprintf("%s/%s", o->out_dir, learned), "steps", r->steps, "best_step",
             r->best_step, "final_loss", r->final_loss, "best_eval_loss",
-            with_eval ? json_real(r->best_eval_loss) : json_null(), "tokens", (json_int_t)r->tokens,
-            "supervised_tokens", (json_int_t)r->supervised, "seconds", r->seconds,
-            "tokens_per_second", rate, "peak_resident_bytes", (json_int_t)r->peak_resident_bytes);
+            with_eval ? json_real(r->best_eval_loss) : json_null(), "best_value",
+            with_eval ? json_real(r->best_value) : json_null(), "tokens", (json_int_t)r->tokens,
+            "supervised_tokens", (json_int_t)r->supervised, "seconds", r->seconds, "eval_seconds",
+            r->eval_seconds, "golden_seconds", r->golden_seconds, "tokens_per_second", rate,
+            "peak_resident_bytes", (json_int_t)r->peak_resident_bytes);
         hn_status status = hn_cli_print_json(value, err);
         json_decref(value);
         return status;
@@ -188,5 +225,7 @@ hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const 
     if (with_eval && strcmp(o->best_metric, "loss") != 0)
         printf(", %s %.4f", o->best_metric, r->best_value);
     fputs(with_eval ? ")\n" : "\n", stdout);
+    if (with_eval)
+        print_evaluations(r);
     return HN_OK;
 }

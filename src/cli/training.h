@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cli/cli.h"
+#include "pipeline/golden_probe.h"
 #include "train/train.h"
 
 /* The options that every training has (a command adds its learning rate and epochs). */
@@ -28,6 +29,10 @@ HN_MUST_CHECK hn_status hn_training_documents(const hn_cli *cli, const hn_model 
 /* Notes how many rows were cut or dropped, if any. */
 void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
                           size_t n_dropped);
+/* --golden into `options`, which borrow the probe. It is done with also after a failure, and when
+ * it is all zero. */
+HN_MUST_CHECK hn_status hn_training_golden(const hn_cli *cli, hn_golden_probe *probe,
+                                           hn_train_options *options, hn_error *err);
 /* With --full: the model, now that it was trained, as the folder model in --output. */
 HN_MUST_CHECK hn_status hn_training_save(const hn_cli *cli, hn_model *model,
                                          const hn_train_options *options, hn_error *err);

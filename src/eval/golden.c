@@ -217,14 +217,28 @@ done:
     return status;
 }
 
+static void item_done(hn_golden_item *item) {
+    for (size_t k = 0; k < item->n_assertions; k++)
+        hn_assertion_done(&item->assertions[k]);
+    hn_free(item->assertions);
+    json_decref(item->messages);
+}
+
+void hn_golden_thin(hn_golden *golden, size_t n) {
+    size_t kept = 0;
+    if (n >= golden->n)
+        return;
+    for (size_t i = 0; i < golden->n; i++)
+        if (i * n / golden->n != (i + 1) * n / golden->n)
+            golden->items[kept++] = golden->items[i];
+        else
+            item_done(&golden->items[i]);
+    golden->n = kept;
+}
+
 void hn_golden_done(hn_golden *golden) {
-    for (size_t i = 0; i < golden->n; i++) {
-        hn_golden_item *item = &golden->items[i];
-        for (size_t k = 0; k < item->n_assertions; k++)
-            hn_assertion_done(&item->assertions[k]);
-        hn_free(item->assertions);
-        json_decref(item->messages);
-    }
+    for (size_t i = 0; i < golden->n; i++)
+        item_done(&golden->items[i]);
     hn_free(golden->items);
     json_decref(golden->rows);
     hn_free(golden->path);

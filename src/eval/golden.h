@@ -55,6 +55,8 @@ typedef struct hn_golden {
 /* The first bad row is HN_BAD_INPUT with file:line and what to do. Two equal rows are refused. */
 HN_MUST_CHECK hn_status hn_golden_read(hn_golden *golden, const char *path, hn_error *err);
 void hn_golden_done(hn_golden *golden);
+/* Keeps at most `n` (above 0) rows, spread evenly over the set. */
+void hn_golden_thin(hn_golden *golden, size_t n);
 
 /* Scores one answer. `best_choice` is the index of the likeliest choice, -1 where the row has no
  * choice assertion. Writes n_assertions scores (0..1). */

@@ -1,19 +1,14 @@
-/* The order of the stages, and what a run leaves for people: run.json, metrics.jsonl, report.html.
- */
+/* The order of the stages, and the summary of what came of them. */
 #include "pipeline/pipeline.h"
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/version.h"
-#include "formats/jsonl.h"
 #include "pipeline/run.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-enum { MAX_METRICS_BYTES = 1 << 30 };
 
 static void add_base_row(hn_run *run) {
     const hn_recipe *recipe = run->recipe;
@@ -58,18 +53,37 @@ static hn_teaching last_teaching(const hn_recipe *recipe) {
     return (hn_teaching)last;
 }
 
+/* Which check ended the teaching, in words. */
 static hn_status note_stop(hn_run *run, const hn_run_row *before, const hn_run_row *row,
                            hn_error *err) {
-    char text[256];
-    snprintf(text, sizeof text,
-             "after %s the golden score is %.3f, after %s it was %.3f: more than "
-             "gate.max_stage_drop (%.3g) is lost, so nothing further is taught, made or packed",
-             row->name, json_number_value(json_object_get(row->summary, "score")), before->name,
-             json_number_value(json_object_get(before->summary, "score")),
-             run->recipe->gate.max_stage_drop);
-    hn_progress_note(run->progress, "%s", text);
-    run->stopped = hn_arena_strndup(&run->arena, text, strlen(text));
-    return run->stopped ? HN_OK : hn_fail_no_memory(err, sizeof text);
+    const json_t *check, *checks = json_object_get(json_object_get(row->summary, "gate"), "checks");
+    hn_buf text = {0};
+    size_t i;
+    json_array_foreach (checks, i, check) {
+        const char *slice = json_string_value(json_object_get(check, "slice"));
+        const char *verdict = json_string_value(json_object_get(check, "verdict"));
+        if (strcmp(verdict, hn_verdict_name(HN_VERDICT_FAIL)))
+            continue;
+        const json_t *from = slice ? check : before->summary, *to = slice ? check : row->summary;
+        hn_buf_printf(&text, "%safter %s the golden score %s%s%sis %.3f, after %s it was %.3f",
+                      text.size ? "; " : "", row->name, slice ? "of slice " : "",
+                      slice ? slice : "", slice ? " " : "",
+                      json_number_value(json_object_get(to, slice ? "after" : "score")),
+                      slice ? json_string_value(json_object_get(check, "against")) : before->name,
+                      json_number_value(json_object_get(from, slice ? "before" : "score")));
+        hn_buf_printf(&text, ": more than gate.%s (%.3g) is lost",
+                      slice ? "max_slice_drop" : "max_stage_drop",
+                      json_number_value(json_object_get(check, "threshold")));
+    }
+    hn_buf_puts(&text, ", so nothing further is taught, made or packed");
+    hn_status status = hn_buf_check(&text, err);
+    if (status == HN_OK) {
+        hn_progress_note(run->progress, "%s", hn_buf_text(&text));
+        run->stopped = hn_arena_strndup(&run->arena, hn_buf_text(&text), text.size);
+        status = run->stopped ? HN_OK : hn_fail_no_memory(err, text.size);
+    }
+    hn_buf_done(&text);
+    return status;
 }
 
 /* Each stage is scored, and gated by the one before it, before the next begins. */
@@ -82,9 +96,9 @@ static hn_status teach(hn_run *run, hn_error *err) {
         HN_TRY(add_taught_row(run, (hn_teaching)t, t == (int)last, err));
         hn_run_row *row = &run->rows[run->reference];
         HN_TRY(hn_run_measure(run, row, err));
-        if (run->reference == 1)
+        if (run->reference == HN_RUN_FIRST_TAUGHT)
             continue;
-        HN_TRY(hn_run_stage_gate(run, row - 1, row, err));
+        HN_TRY(hn_run_gate(run, row, err));
         if (row->verdict == HN_VERDICT_FAIL)
             HN_TRY(note_stop(run, row - 1, row, err));
     }
@@ -143,61 +157,26 @@ static void decide(const hn_run *run, hn_pipeline_result *result) {
     }
 }
 
-static hn_status summarise(hn_run *run, const char *bundle, hn_pipeline_result *result,
-                           hn_error *err) {
-    json_t *rows = json_array();
-    const char *report = hn_run_path(run, run->dir, "report.html");
-    decide(run, result);
-    for (int i = 0; i < run->n_rows; i++)
-        json_array_append(rows, run->rows[i].summary);
-    result->summary =
-        json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:o, s:O}", "name", run->recipe->name,
-                  "version", run->recipe->version, "run_dir", run->dir, "report", report, "verdict",
-                  result->has_verdict ? hn_verdict_name(result->verdict) : NULL, "bundle", bundle,
-                  "stopped", run->stopped, "rows", rows, "stages", run->stages);
-    return result->summary ? HN_OK : hn_fail_no_memory(err, 1024);
-}
-
-/* The lines of one training's metrics, also copied to the run's folder as `name`. */
-static hn_status read_metrics(hn_run *run, const hn_stage *stage, const char *name, json_t *rows,
-                              hn_error *err) {
-    char *from = hn_run_output(run, stage, "metrics.jsonl");
-    char *to = hn_run_path(run, run->dir, name), *text = NULL;
-    size_t size;
-    hn_jsonl lines = {0};
-    json_t *row = NULL;
-    hn_status status = HN_OK;
-    if (!from || !to || !rows)
-        return hn_fail_no_memory(err, 256);
-    if (!hn_path_exists(from))
-        return HN_OK;
-    HN_GO(hn_file_read(from, MAX_METRICS_BYTES, &text, &size, err));
-    HN_GO(hn_file_write(to, text, size, err));
-    HN_GO(hn_jsonl_open(&lines, from, err));
-    do {
-        HN_GO(hn_jsonl_next(&lines, &row, err));
-        if (row && json_array_append_new(rows, row))
-            status = hn_fail_no_memory(err, 64);
-    } while (row && status == HN_OK);
-done:
-    hn_jsonl_close(&lines);
-    hn_free(text);
-    return status;
-}
-
-/* {stage: [line]} of every stage that was taught. */
-static hn_status read_all_metrics(hn_run *run, json_t **out, hn_error *err) {
-    static const char *const FILES[] = {"metrics.jsonl", "metrics-rkd.jsonl", "metrics-dpo.jsonl"};
+/* {stage: what its training left in train.json, "golden_is_old": its golden scores are of other
+ * rows or settings than the run's}. */
+static hn_status read_trainings(hn_run *run, json_t **out, hn_error *err) {
+    enum { MOST_BYTES = 1 << 20 };
+    char key[65];
     json_t *all = json_object();
-    hn_status status = HN_OK;
+    hn_status status = hn_run_eval_key(run, key, err);
     for (int t = 0; t < HN_TEACH_COUNT && status == HN_OK; t++) {
-        json_t *rows;
+        json_t *one = NULL;
         if (!run->taught[t].outputs)
             continue;
-        rows = json_array();
-        status = read_metrics(run, &run->taught[t], FILES[t], rows, err);
-        if (json_object_set_new(all, hn_teaching_name((hn_teaching)t), rows) && status == HN_OK)
-            status = hn_fail_no_memory(err, 64);
+        char *path = hn_run_output(run, &run->taught[t], "train.json");
+        status = path ? hn_json_read(path, MOST_BYTES, &one, err) : hn_fail_no_memory(err, 256);
+        if (status != HN_OK)
+            break;
+        const char *own = json_string_value(json_object_get(one, "golden_key"));
+        if (own)
+            json_object_set_new(one, "golden_is_old", json_boolean(strcmp(own, key)));
+        if (json_object_set_new(all, hn_teaching_name((hn_teaching)t), one))
+            status = hn_fail_no_memory(err, 256);
     }
     if (status == HN_OK)
         *out = all;
@@ -206,61 +185,21 @@ static hn_status read_all_metrics(hn_run *run, json_t **out, hn_error *err) {
     return status;
 }
 
-static void print_time(time_t when, char out[32]) {
-    struct tm utc;
-    gmtime_r(&when, &utc);
-    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
-}
-
-static json_t *seeds_of(const hn_recipe *recipe) {
-    json_t *seeds = json_pack("{s:I}", "data", (json_int_t)recipe->data.seed);
-    for (int t = 0; t < HN_TEACH_COUNT; t++)
-        if (hn_recipe_teaches(recipe, (hn_teaching)t))
-            json_object_set_new(
-                seeds, hn_teaching_name((hn_teaching)t),
-                json_integer((json_int_t)hn_recipe_training_of(recipe, (hn_teaching)t)->seed));
-    return seeds;
-}
-
-static hn_status write_run_json(hn_run *run, const json_t *summary, time_t started, hn_error *err) {
-    char from[32], to[32];
-    print_time(started, from);
-    print_time(time(NULL), to);
-    char *path = hn_run_path(run, run->dir, "run.json");
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:{s:s, s:s}, s:{s:s, s:s}, s:o, s:O}", "hone",
-        HN_VERSION, "started", from, "finished", to, "recipe_sha256", run->recipe->sha256, "cpu",
-        hn_cpu_name(), "isa", run->isa_name, "threads", run->n_threads, "base", "path",
-        run->recipe->base, "sha256", run->base_hash, "hashes", "adapter", run->adapter_hash,
-        "golden", run->golden_hash, "seeds", seeds_of(run->recipe), "summary", summary);
-    hn_status status =
-        path && object ? hn_json_write(path, object, err) : hn_fail_no_memory(err, 1024);
-    json_decref(object);
-    return status;
-}
-
-static hn_status write_report(hn_run *run, const json_t *summary, const json_t *metrics,
-                              hn_error *err) {
-    hn_buf html = {0};
-    char *path = hn_run_path(run, run->dir, "report.html");
-    hn_status status = path ? HN_OK : hn_fail_no_memory(err, 256);
-    if (status == HN_OK)
-        status = hn_pipeline_report(summary, metrics, &html, err);
-    if (status == HN_OK)
-        status = hn_file_write(path, hn_buf_text(&html), html.size, err);
-    hn_buf_done(&html);
-    return status;
-}
-
-static hn_status write_files(hn_run *run, const json_t *summary, time_t started, hn_error *err) {
-    json_t *metrics = NULL;
-    hn_status status;
-    HN_GO(read_all_metrics(run, &metrics, err));
-    HN_GO(write_run_json(run, summary, started, err));
-    HN_GO(write_report(run, summary, metrics, err));
-done:
-    json_decref(metrics);
-    return status;
+static hn_status summarise(hn_run *run, const char *bundle, hn_pipeline_result *result,
+                           hn_error *err) {
+    json_t *trainings;
+    const char *report = hn_run_path(run, run->dir, "report.html");
+    HN_TRY(read_trainings(run, &trainings, err));
+    json_t *rows = json_array();
+    decide(run, result);
+    for (int i = 0; i < run->n_rows; i++)
+        json_array_append(rows, run->rows[i].summary);
+    result->summary = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s*, s:s*, s:s*, s:o, s:o, s:O}", "name", run->recipe->name,
+        "version", run->recipe->version, "run_dir", run->dir, "report", report, "verdict",
+        result->has_verdict ? hn_verdict_name(result->verdict) : NULL, "bundle", bundle, "stopped",
+        run->stopped, "rows", rows, "trainings", trainings, "stages", run->stages);
+    return result->summary ? HN_OK : hn_fail_no_memory(err, 1024);
 }
 
 hn_status hn_pipeline_run(const hn_recipe *recipe, const hn_pipeline_options *options,
@@ -273,7 +212,7 @@ hn_status hn_pipeline_run(const hn_recipe *recipe, const hn_pipeline_options *op
     hn_status status;
     HN_GO(run_stages(&run, &bundle, err));
     HN_GO(summarise(&run, bundle, &out, err));
-    HN_GO(write_files(&run, out.summary, started, err));
+    HN_GO(hn_run_write_files(&run, out.summary, started, err));
     if (options->prune)
         HN_GO(hn_run_prune(&run, err));
     *result = out;

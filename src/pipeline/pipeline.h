@@ -20,7 +20,8 @@ typedef struct hn_pipeline_options {
 typedef struct hn_pipeline_result {
     /* {name, run_dir, report, verdict, bundle, rows: [{name, kind, path, size_bytes, n, score, ci,
      * slices: {name: {n, mean, ci}}, kl, flips, answers_changed, prefill_tps, decode_tps, p50_ms,
-     * p95_ms, gate: {verdict, checks}, refused}], stages: [{name, key, reused, seconds}], stopped}.
+     * p95_ms, gate: {verdict, checks}, refused}], trainings: {stage: {steps, best_step, seconds,
+     * eval_seconds, golden_seconds, ...}}, stages: [{name, key, reused, seconds}], stopped}.
      * Rows: the base by prompt alone, the model in float after each teaching stage ("tuned" where
      * there is but one), then the recipe's artefacts. What doesn't apply to a row is left out;
      * `stopped` says why a stage's gate ended the teaching. */

@@ -10,6 +10,7 @@
 #include "pipeline/yaml_tree.h"
 #include "release/quantise.h"
 #include "train/loss_dpo.h"
+#include "train/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,6 +242,13 @@ static hn_status check_teaching(const hn_recipe_reader *reader, const hn_yaml_no
                    .beta = (float)recipe->preference.beta,
                    .label_smoothing = (float)recipe->preference.label_smoothing};
     hn_error why = {0};
+    for (int t = 0; t < HN_TEACH_COUNT; t++) {
+        const hn_recipe_training *stage = hn_recipe_training_of(recipe, (hn_teaching)t);
+        const hn_yaml_node *section = member(root, hn_teaching_name((hn_teaching)t));
+        if (section && hn_metric_is(stage->best_metric, HN_METRIC_GOLDEN) && !stage->golden_rows)
+            return hn_recipe_fail(reader, section, err,
+                                  "'best_metric: golden' needs 'golden_rows' above 0");
+    }
     if (dpo && hn_dpo_check(&loss, &why) != HN_OK)
         return hn_recipe_fail(reader, dpo, err, "%s", why.message);
     return HN_OK;

@@ -41,7 +41,7 @@ typedef struct hn_recipe_training {
     bool wanted;           /* the recipe has the section */
     hn_recipe_files train; /* rkd and dpo; the rows of sft are data.train */
     int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
-        seed;
+        golden_rows, seed;
     double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
         lora_plus_ratio, neftune_alpha, replay_share;
     char *modules, *layers, *rank_pattern, *alpha_pattern; /* as hn_adapter_spec has them */
@@ -94,7 +94,7 @@ typedef struct hn_recipe {
     } eval;
 
     struct {
-        double max_quality_drop, max_stage_drop, min_quality, max_p95_ms;
+        double max_quality_drop, max_stage_drop, max_slice_drop, min_quality, max_p95_ms;
         int latency; /* 0 = whole response, 1 = first token */
     } gate;
 

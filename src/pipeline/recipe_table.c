@@ -27,8 +27,17 @@
     {#stage, "save_every", HN_FIELD_INT, AT(stage.save_every), "50", false, 0, 1e9},               \
     {#stage, "best_metric", HN_FIELD_TEXT, AT(stage.best_metric), "loss"},                         \
     {#stage, "general", HN_FIELD_FILE, AT(stage.general)},                                         \
+    {#stage, "golden_rows", HN_FIELD_INT, AT(stage.golden_rows), "100", false, 0, 1e7},            \
     {#stage, "early_stop", HN_FIELD_INT, AT(stage.early_stop), "0", false, 0, 1e6},                \
     {#stage, "seed", HN_FIELD_INT, AT(stage.seed), "1", false, 0, 9e15}
+
+/* What the stages have that learn from what was said, their rows apart: whose turns are learned, and
+ * what is mixed in. */
+#define SAID_KEYS(stage)                                                                           \
+    {#stage, "supervise", HN_FIELD_CHOICE, AT(stage.supervise), "completion",                      \
+     .choices = "completion|assistant|all"},                                                       \
+    {#stage, "replay", HN_FIELD_FILE, AT(stage.replay)},                                           \
+    {#stage, "replay_share", HN_FIELD_REAL, AT(stage.replay_share), "0.05", false, 1e-4, 0.9}
 /* clang-format on */
 
 const hn_field HN_RECIPE_FIELDS[] = {
@@ -52,17 +61,11 @@ const hn_field HN_RECIPE_FIELDS[] = {
     {"sft", "layers", HN_FIELD_TEXT, AT(sft.layers)},
     {"sft", "rank_pattern", HN_FIELD_TEXT, AT(sft.rank_pattern)},
     {"sft", "alpha_pattern", HN_FIELD_TEXT, AT(sft.alpha_pattern)},
-    {"sft", "supervise", HN_FIELD_CHOICE, AT(sft.supervise), "completion",
-     .choices = "completion|assistant|all"},
-    {"sft", "replay", HN_FIELD_FILE, AT(sft.replay)},
-    {"sft", "replay_share", HN_FIELD_REAL, AT(sft.replay_share), "0.05", false, 1e-4, 0.9},
+    SAID_KEYS(sft),
     TRAINING_KEYS(sft, "2e-4", "1"),
 
     {"rkd", "train", HN_FIELD_FILES, AT(rkd.train), NULL, true},
-    {"rkd", "supervise", HN_FIELD_CHOICE, AT(rkd.supervise), "completion",
-     .choices = "completion|assistant|all"},
-    {"rkd", "replay", HN_FIELD_FILE, AT(rkd.replay)},
-    {"rkd", "replay_share", HN_FIELD_REAL, AT(rkd.replay_share), "0.05", false, 1e-4, 0.9},
+    SAID_KEYS(rkd),
     TRAINING_KEYS(rkd, "2e-4", "1"),
 
     {"dpo", "train", HN_FIELD_FILES, AT(dpo.train), NULL, true},
@@ -86,6 +89,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
 
     {"gate", "max_quality_drop", HN_FIELD_REAL, AT(gate.max_quality_drop), "0.02", false, 0, 1},
     {"gate", "max_stage_drop", HN_FIELD_REAL, AT(gate.max_stage_drop), "0.02", false, 0, 1},
+    {"gate", "max_slice_drop", HN_FIELD_REAL, AT(gate.max_slice_drop), "0.05", false, 0, 1},
     {"gate", "min_quality", HN_FIELD_REAL, AT(gate.min_quality), "0", false, 0, 1},
     {"gate", "max_p95_ms", HN_FIELD_REAL, AT(gate.max_p95_ms), "0", false, 0, 1e9},
     {"gate", "latency", HN_FIELD_CHOICE, AT(gate.latency), "response",

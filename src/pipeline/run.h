@@ -1,12 +1,16 @@
 /* A run in progress: what its stages share. Internal to pipeline/. */
 #pragma once
 
+#include "eval/golden.h"
+#include "model/constraint_pool.h"
 #include "model/model.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/stage.h"
 
+#include <time.h>
+
 /* The base, a row a teaching stage, the artefacts. */
-enum { HN_RUN_MAX_ROWS = 1 + HN_TEACH_COUNT + HN_RECIPE_MAX_ARTEFACTS };
+enum { HN_RUN_FIRST_TAUGHT = 1, HN_RUN_MAX_ROWS = 1 + HN_TEACH_COUNT + HN_RECIPE_MAX_ARTEFACTS };
 
 /* One line of the table: a model as it would be used. Strings are owned by the run's arena. */
 typedef struct hn_run_row {
@@ -81,21 +85,38 @@ HN_MUST_CHECK hn_status hn_run_link(hn_run *run, const char *dir, const char *na
 /* Sum of a file, or of all files of a folder. */
 HN_MUST_CHECK hn_status hn_run_hash_path(const char *path, char hex[65], hn_error *err);
 
+/* eval_setup.c: how golden rows are asked, by the recipe. */
+/* Its grammar or schema with this model's tokens; nothing where it has neither. The pool is made.
+ */
+HN_MUST_CHECK hn_status hn_run_constraint_open(const hn_run *run, const hn_model *model,
+                                               hn_constraint_pool **pool, hn_pooled_constraint *out,
+                                               hn_error *err);
+/* What is borrowed must outlive the options; the constraint may be NULL. */
+hn_eval_options hn_run_eval_options(const hn_run *run, const char *system,
+                                    hn_constraint *constraint);
+/* What a score depends on apart from the model; a new reference. */
+HN_MUST_CHECK hn_status hn_run_eval_inputs(const hn_run *run, const char *system, json_t **out,
+                                           hn_error *err);
+/* The sum of these, for the taught model: scores of one key can be compared. */
+HN_MUST_CHECK hn_status hn_run_eval_key(const hn_run *run, char hex[65], hn_error *err);
+
 /* The stages, in order. Each fills its part of the run. */
 HN_MUST_CHECK hn_status hn_run_data(hn_run *run, hn_error *err);
 /* The file of the data stage that holds a teaching stage's rows. */
 const char *hn_run_rows_name(hn_teaching stage, bool heldout);
 /* Goes on from run->adapter_stage, and becomes it. */
 HN_MUST_CHECK hn_status hn_run_teach(hn_run *run, hn_teaching which, hn_error *err);
-/* May teaching go on after `row`, or has it lost too much of what the row before it could do? */
-HN_MUST_CHECK hn_status hn_run_stage_gate(hn_run *run, const hn_run_row *before, hn_run_row *row,
-                                          hn_error *err);
 HN_MUST_CHECK hn_status hn_run_artefact(hn_run *run, int index, hn_error *err);
 /* Scores, KL, speed of one row. */
 HN_MUST_CHECK hn_status hn_run_measure(hn_run *run, hn_run_row *row, hn_error *err);
+/* Of an artefact: is it as good as its float original? Of a taught row: may teaching go on, or has
+ * it lost too much of what the rows before it could do? */
 HN_MUST_CHECK hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err);
 /* *path is NULL when the gate lets nothing through. */
 HN_MUST_CHECK hn_status hn_run_bundle(hn_run *run, const hn_run_row *row, const char **path,
                                       hn_error *err);
+/* run.json, metrics*.jsonl and report.html; `started` as time() gave it. */
+HN_MUST_CHECK hn_status hn_run_write_files(hn_run *run, const json_t *summary, time_t started,
+                                           hn_error *err);
 /* Removes the stages' folders that this run, which is finished, didn't use. */
 HN_MUST_CHECK hn_status hn_run_prune(hn_run *run, hn_error *err);

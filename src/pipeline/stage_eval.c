@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "eval/benchmark.h"
-#include "model/constraint_pool.h"
 #include "model/dora.h"
 #include "model/perplexity.h"
 
@@ -53,24 +52,6 @@ static hn_status open_row(hn_run *run, const hn_run_row *row, hn_model **model,
     return HN_OK;
 }
 
-/* The recipe's grammar or schema with this model's tokens; nothing where it has neither. */
-static hn_status open_constraint(const hn_run *run, const hn_model *model,
-                                 hn_constraint_pool **pool, hn_pooled_constraint *out,
-                                 hn_error *err) {
-    const char *grammar = run->recipe->eval.grammar;
-    const char *path = grammar ? grammar : run->recipe->eval.json_schema;
-    char *text;
-    size_t size;
-    if (!path)
-        return HN_OK;
-    HN_TRY(hn_constraint_pool_new(pool, model->ckpt.tokenizer, err));
-    HN_TRY(hn_file_read(path, HN_GRAMMAR_MAX_BYTES, &text, &size, err));
-    hn_status status = hn_constraint_pool_take(
-        *pool, grammar ? HN_CONSTRAINT_GBNF : HN_CONSTRAINT_SCHEMA, text, size, path, out, err);
-    hn_free(text);
-    return status;
-}
-
 static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *stage,
                           hn_error *err) {
     hn_constraint_pool *pool = NULL;
@@ -89,16 +70,12 @@ static hn_status evaluate(hn_run *run, const hn_run_row *row, const hn_stage *st
     }
     HN_GO(open_row(run, row, &model, &adapter, err));
     HN_GO(hn_golden_read(&golden, golden_path, err));
-    HN_GO(open_constraint(run, model, &pool, &pooled, err));
-    hn_eval_options options = {.system = row->system,
-                               .path_out = samples,
-                               .path_timing = timing,
-                               .max_tokens = (int)run->recipe->eval.max_tokens,
-                               .abstain_below = run->recipe->eval.abstain_below,
-                               .abstain_as = run->recipe->eval.abstain_as,
-                               .constraint = pooled.constraint,
-                               .latency_rows = row->is_untimed ? -1 : 0,
-                               .label = row->name};
+    HN_GO(hn_run_constraint_open(run, model, &pool, &pooled, err));
+    hn_eval_options options = hn_run_eval_options(run, row->system, pooled.constraint);
+    options.path_out = samples;
+    options.path_timing = timing;
+    options.latency_rows = row->is_untimed ? -1 : 0;
+    options.label = row->name;
     HN_GO(hn_eval_run(model, adapter, &golden, &options, run->progress, &scores, err));
 done:
     hn_scores_done(&scores);
@@ -112,32 +89,17 @@ done:
     return status;
 }
 
-/* What holds the answers is an input by its content. */
-static hn_status add_constraint(const hn_recipe *recipe, json_t *own, hn_error *err) {
-    const char *path = recipe->eval.grammar ? recipe->eval.grammar : recipe->eval.json_schema;
-    char hash[HN_SHA256_HEX];
-    if (!path)
-        return HN_OK;
-    HN_TRY(hn_sha256_file(path, hash, err));
-    if (json_object_set_new(own, recipe->eval.grammar ? "grammar" : "json_schema",
-                            json_string(hash)))
-        return hn_fail_no_memory(err, sizeof hash);
-    return HN_OK;
-}
-
 static hn_status run_eval(hn_run *run, hn_run_row *row, hn_error *err) {
     char name[HN_STAGE_NAME_MAX];
     json_t *inputs = hn_run_inputs("eval", EVAL_REVISION);
-    const hn_recipe *recipe = run->recipe;
-    json_t *own = json_pack(
-        "{s:s, s:s*, s:I, s:o*, s:s*, s:o*}", "golden", run->golden_hash, "system", row->system,
-        "max_tokens", (json_int_t)recipe->eval.max_tokens, "timed",
-        row->is_untimed ? json_false() : NULL, "abstain_as", recipe->eval.abstain_as,
-        "abstain_below", recipe->eval.abstain_as ? json_real(recipe->eval.abstain_below) : NULL);
-    hn_status status = add_constraint(recipe, own, err);
+    json_t *own;
+    hn_status status = hn_run_eval_inputs(run, row->system, &own, err);
+    if (status == HN_OK && row->is_untimed && json_object_set_new(own, "timed", json_false())) {
+        json_decref(own);
+        status = hn_fail_no_memory(err, 64);
+    }
     if (status != HN_OK) {
         json_decref(inputs);
-        json_decref(own);
         return status;
     }
     HN_TRY(model_inputs(run, row, inputs, own, &inputs, err));

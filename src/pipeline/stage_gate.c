@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REVISION = 1, MAX_GATE_BYTES = 1 << 20 };
+enum { REVISION = 2, MAX_GATE_BYTES = 1 << 20 };
 
 static hn_status read_scores(const hn_run_row *row, hn_scores *scores, hn_error *err) {
     char *samples = hn_stage_path(&row->eval, "samples.jsonl");
@@ -23,29 +23,50 @@ static hn_status read_scores(const hn_run_row *row, hn_scores *scores, hn_error 
     return status;
 }
 
-/* Between two teaching stages, or of an artefact against its float original. */
-static hn_status judge(const hn_run *run, const hn_run_row *baseline, const hn_run_row *row,
-                       const hn_stage *stage, hn_error *err) {
+/* Of an artefact against its float original. */
+static hn_status judge_artefact(const hn_run *run, const hn_run_row *row, const hn_stage *stage,
+                                hn_error *err) {
     const hn_recipe *recipe = run->recipe;
     hn_gate_options options = {.max_quality_drop = recipe->gate.max_quality_drop,
+                               .max_slice_drop = recipe->gate.max_slice_drop,
                                .min_quality = recipe->gate.min_quality,
                                .max_p95_ms = recipe->gate.max_p95_ms,
                                .latency_is_first_token = recipe->gate.latency == 1};
     hn_scores before = {0}, candidate = {0};
     hn_verdict verdict;
-    json_t *report = NULL;
+    json_t *report;
     hn_status status;
-    HN_GO(read_scores(baseline, &before, err));
+    HN_GO(read_scores(&run->rows[run->reference], &before, err));
     HN_GO(read_scores(row, &candidate, err));
-    if (row->is_artefact)
-        HN_GO(hn_gate_export(&before, &candidate, &options, stage->key, &verdict, &report, err));
-    else
-        HN_GO(hn_gate_stage(&before, &candidate, recipe->gate.max_stage_drop, stage->key, &verdict,
-                            &report, err));
-    HN_GO(hn_stage_write_json(stage, "gate.json", json_incref(report), err));
+    HN_GO(hn_gate_export(&before, &candidate, &options, stage->key, &verdict, &report, err));
+    status = hn_stage_write_json(stage, "gate.json", report, err);
 done:
-    json_decref(report);
     hn_scores_done(&before);
+    hn_scores_done(&candidate);
+    return status;
+}
+
+/* Of a teaching stage against those before it. */
+static hn_status judge_stage(const hn_run *run, const hn_run_row *row, const hn_stage *stage,
+                             hn_error *err) {
+    const hn_recipe *recipe = run->recipe;
+    hn_stage_limits limits = {recipe->gate.max_stage_drop, recipe->gate.max_slice_drop};
+    hn_scores scores[HN_TEACH_COUNT] = {0}, candidate = {0};
+    hn_gate_earlier earlier[HN_TEACH_COUNT];
+    int n = 0;
+    hn_verdict verdict;
+    json_t *report;
+    hn_status status;
+    for (const hn_run_row *one = run->rows + HN_RUN_FIRST_TAUGHT; one < row; one++, n++) {
+        HN_GO(read_scores(one, &scores[n], err));
+        earlier[n] = (hn_gate_earlier){one->name, &scores[n]};
+    }
+    HN_GO(read_scores(row, &candidate, err));
+    HN_GO(hn_gate_stage(earlier, n, &candidate, &limits, stage->key, &verdict, &report, err));
+    status = hn_stage_write_json(stage, "gate.json", report, err);
+done:
+    for (int i = 0; i < HN_TEACH_COUNT; i++)
+        hn_scores_done(&scores[i]);
     hn_scores_done(&candidate);
     return status;
 }
@@ -71,24 +92,44 @@ static hn_status add_inputs(json_t *own, json_t **out, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status inputs_of(const hn_run *run, const hn_run_row *baseline, const hn_run_row *row,
-                           json_t **out, hn_error *err) {
+static hn_status artefact_inputs(const hn_run *run, const hn_run_row *row, json_t **out,
+                                 hn_error *err) {
     const hn_recipe *recipe = run->recipe;
+    const hn_run_row *baseline = &run->rows[run->reference];
     const char *const FILES[] = {"samples.jsonl", "timing.jsonl"};
     char sums[4][65];
     for (int i = 0; i < 2; i++) {
         HN_TRY(hn_stage_output_hash(&baseline->eval, FILES[i], sums[i], err));
         HN_TRY(hn_stage_output_hash(&row->eval, FILES[i], sums[2 + i], err));
     }
-    if (!row->is_artefact) /* no latency is looked at */
-        return add_inputs(json_pack("{s:s, s:s, s:f}", "before", sums[0], "candidate", sums[2],
-                                    "max_stage_drop", recipe->gate.max_stage_drop),
-                          out, err);
-    return add_inputs(json_pack("{s:[s,s], s:[s,s], s:f, s:f, s:f, s:i}", "float", sums[0], sums[1],
-                                "candidate", sums[2], sums[3], "max_quality_drop",
-                                recipe->gate.max_quality_drop, "min_quality",
+    return add_inputs(json_pack("{s:[s,s], s:[s,s], s:f, s:f, s:f, s:f, s:i}", "float", sums[0],
+                                sums[1], "candidate", sums[2], sums[3], "max_quality_drop",
+                                recipe->gate.max_quality_drop, "max_slice_drop",
+                                recipe->gate.max_slice_drop, "min_quality",
                                 recipe->gate.min_quality, "max_p95_ms", recipe->gate.max_p95_ms,
                                 "latency", recipe->gate.latency),
+                      out, err);
+}
+
+/* No latency is looked at. */
+static hn_status stage_inputs(const hn_run *run, const hn_run_row *row, json_t **out,
+                              hn_error *err) {
+    json_t *sums = json_array();
+    char sum[65];
+    hn_status status = HN_OK;
+    for (const hn_run_row *one = run->rows + HN_RUN_FIRST_TAUGHT; one <= row && status == HN_OK;
+         one++) {
+        status = hn_stage_output_hash(&one->eval, "samples.jsonl", sum, err);
+        if (status == HN_OK && json_array_append_new(sums, json_string(sum)))
+            status = hn_fail_no_memory(err, sizeof sum);
+    }
+    if (status != HN_OK) {
+        json_decref(sums);
+        return status;
+    }
+    return add_inputs(json_pack("{s:o, s:f, s:f}", "samples", sums, "max_stage_drop",
+                                run->recipe->gate.max_stage_drop, "max_slice_drop",
+                                run->recipe->gate.max_slice_drop),
                       out, err);
 }
 
@@ -119,35 +160,58 @@ static hn_status refuse(hn_run_row *row, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status run_gate(hn_run *run, const hn_run_row *baseline, hn_run_row *row, hn_error *err) {
+/* What a person should know of a slice, whether or not it holds anything up. */
+static void note_slices(const hn_run *run, const hn_run_row *row) {
+    size_t i;
+    const json_t *check;
+    json_array_foreach (json_object_get(json_object_get(row->summary, "gate"), "checks"), i,
+                        check) {
+        const char *slice = json_string_value(json_object_get(check, "slice"));
+        const char *verdict = json_string_value(json_object_get(check, "verdict"));
+        if (!slice || !verdict || !strcmp(verdict, hn_verdict_name(HN_VERDICT_PASS)))
+            continue;
+        bool failed = !strcmp(verdict, hn_verdict_name(HN_VERDICT_FAIL));
+        const char *against = json_string_value(json_object_get(check, "against"));
+        hn_progress_note(
+            run->progress, "%s: slice %s fell from %.3f%s%s to %.3f (%lld rows lost, %lld won): %s",
+            row->name, slice, json_number_value(json_object_get(check, "before")),
+            against ? " after " : "", against ? against : "",
+            json_number_value(json_object_get(check, "after")),
+            (long long)json_integer_value(json_object_get(check, "lost")),
+            (long long)json_integer_value(json_object_get(check, "won")),
+            failed ? "more than gate.max_slice_drop"
+                   : "too few rows to tell whether it lost more than gate.max_slice_drop");
+    }
+}
+
+static hn_status run_gate(hn_run *run, hn_run_row *row, hn_error *err) {
     char name[HN_STAGE_NAME_MAX];
     hn_stage stage;
     json_t *inputs = NULL;
-    HN_TRY(inputs_of(run, baseline, row, &inputs, err));
+    HN_TRY(row->is_artefact ? artefact_inputs(run, row, &inputs, err)
+                            : stage_inputs(run, row, &inputs, err));
     snprintf(name, sizeof name, "gate-%s", row->name);
     HN_TRY(hn_run_stage_open(run, &stage, name, inputs, false, err));
     hn_status status = HN_OK;
     if (!stage.reused)
-        HN_GO(judge(run, baseline, row, &stage, err));
+        HN_GO(row->is_artefact ? judge_artefact(run, row, &stage, err)
+                               : judge_stage(run, row, &stage, err));
     HN_GO(hn_run_stage_close(run, &stage, err));
     HN_GO(gate_summary(row, &stage, err));
+    note_slices(run, row);
 done:
     hn_stage_done(&stage);
     return status;
 }
 
 hn_status hn_run_gate(hn_run *run, hn_run_row *row, hn_error *err) {
-    return row->refused ? refuse(row, err) : run_gate(run, &run->rows[run->reference], row, err);
+    return row->refused ? refuse(row, err) : run_gate(run, row, err);
 }
 
-hn_status hn_run_stage_gate(hn_run *run, const hn_run_row *before, hn_run_row *row, hn_error *err) {
-    return run_gate(run, before, row, err);
-}
-
-/* "q8_0", or for a base with an adapter the type that most of its matrices have. */
 /* What hone chat keeps its cache in. */
 static const hn_dtype BUNDLE_KV_TYPE = HN_F16;
 
+/* "q8_0", or for a base with an adapter the type that most of its matrices have. */
 static const char *quantisation_of(const hn_checkpoint *ckpt) {
     uint64_t bytes[HN_DTYPE_COUNT] = {0};
     int most = HN_F32;

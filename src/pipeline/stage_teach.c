@@ -7,12 +7,15 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "pipeline/golden_probe.h"
 #include "pipeline/recipe_table.h"
+#include "train/metrics.h"
 #include "train/train.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { REVISION = 2 };
+enum { REVISION = 3 };
 
 static hn_train_options options_of(const hn_recipe_training *settings, const char *init_adapter,
                                    const char *out_dir) {
@@ -105,6 +108,19 @@ static hn_status add_settings(const hn_recipe *recipe, const char *section, json
     return HN_OK;
 }
 
+/* The golden rows are an input where they choose the adapter. Otherwise they are only looked at:
+ * a new golden row is no reason to teach anew, and the report says which scores are of other rows.
+ */
+static hn_status add_golden(const hn_run *run, const hn_recipe_training *settings, json_t *inputs,
+                            hn_error *err) {
+    char key[65];
+    if (!hn_metric_is(settings->best_metric, HN_METRIC_GOLDEN))
+        return HN_OK;
+    HN_TRY(hn_run_eval_key(run, key, err));
+    return json_object_set_new(inputs, "golden", json_string(key)) ? hn_fail_no_memory(err, 64)
+                                                                   : HN_OK;
+}
+
 /* The adapter that the stage starts from is an input; the first stage has none. */
 static hn_status inputs_of(const hn_run *run, hn_teaching which, json_t **out, hn_error *err) {
     const char *name = hn_teaching_name(which);
@@ -120,6 +136,8 @@ static hn_status inputs_of(const hn_run *run, hn_teaching which, json_t **out, h
                            ? hn_fail_no_memory(err, 1024)
                            : add_settings(run->recipe, name, inputs, err);
     json_decref(own);
+    if (status == HN_OK)
+        status = add_golden(run, hn_recipe_training_of(run->recipe, which), inputs, err);
     if (status == HN_OK)
         *out = inputs;
     else
@@ -177,71 +195,109 @@ done:
     return status;
 }
 
-static hn_status write_result(const hn_stage *stage, const hn_train_result *result, const lesson *l,
-                              hn_error *err) {
-    json_t *object =
-        json_pack("{s:i, s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:I}", "steps", result->steps,
-                  "best_step", result->best_step, "final_loss", result->final_loss,
-                  "best_eval_loss", result->best_eval_loss, "tokens", (json_int_t)result->tokens,
-                  "supervised", (json_int_t)result->supervised, "rows_dropped",
-                  (json_int_t)(l->documents.n_dropped + l->pairs.n_dropped), "rows_truncated",
-                  (json_int_t)(l->documents.n_truncated + l->pairs.n_truncated), "seconds",
-                  result->seconds, "peak_resident_bytes", (json_int_t)result->peak_resident_bytes);
-    if (!object) /* NaN where nothing was held out */
-        object =
-            json_pack("{s:i, s:I}", "steps", result->steps, "tokens", (json_int_t)result->tokens);
+/* What a stage learns from, and what it is looked at with. */
+typedef struct plan {
+    lesson rows, heldout;
+    bool is_held; /* there are rows for evaluations */
+    hn_documents replay;
+    hn_golden_probe probe; /* `call` NULL: the golden set isn't scored */
+    hn_constraint_pool *pool;
+    hn_pooled_constraint constraint;
+    char golden_key[65];
+} plan;
+
+static void plan_done(plan *p) {
+    lesson_done(&p->rows);
+    lesson_done(&p->heldout);
+    hn_documents_done(&p->replay);
+    hn_golden_probe_done(&p->probe);
+    hn_constraint_pool_give(p->pool, &p->constraint);
+    hn_constraint_pool_free(p->pool);
+}
+
+static hn_status open_golden(hn_run *run, const hn_recipe_training *settings, const hn_model *model,
+                             plan *p, hn_error *err) {
+    if (!settings->golden_rows || !p->is_held)
+        return HN_OK;
+    char *path = hn_run_output(run, &run->data, "golden.jsonl");
+    if (!path)
+        return hn_fail_no_memory(err, 256);
+    HN_TRY(hn_run_eval_key(run, p->golden_key, err));
+    HN_TRY(hn_run_constraint_open(run, model, &p->pool, &p->constraint, err));
+    hn_eval_options options =
+        hn_run_eval_options(run, run->recipe->data.system, p->constraint.constraint);
+    return hn_golden_probe_open(&p->probe, path, (size_t)settings->golden_rows, &options,
+                                hn_hash64(p->golden_key, strlen(p->golden_key), 0), err);
+}
+
+static hn_status plan_open(hn_run *run, hn_teaching which, const hn_model *model, plan *p,
+                           hn_error *err) {
+    const hn_recipe_training *settings = hn_recipe_training_of(run->recipe, which);
+    HN_TRY(read_lesson(run, which, model, false, &p->rows, err));
+    p->is_held = hn_stage_output_bytes(&run->data, hn_run_rows_name(which, true)) > 0;
+    if (p->is_held)
+        HN_TRY(read_lesson(run, which, model, true, &p->heldout, err));
+    HN_TRY(read_replay(run, settings, model, &p->replay, err));
+    return open_golden(run, settings, model, p, err);
+}
+
+static json_t *real_or_null(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static hn_status write_result(const hn_stage *stage, const hn_train_result *result, const plan *p,
+                              const char *best_metric, hn_error *err) {
+    const lesson *l = &p->rows;
+    json_t *object = json_pack(
+        "{s:i, s:i, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:s*}", "steps",
+        result->steps, "best_step", result->best_step, "best_metric", best_metric, "final_loss",
+        real_or_null(result->final_loss), "best_eval_loss", real_or_null(result->best_eval_loss),
+        "tokens", (json_int_t)result->tokens, "supervised", (json_int_t)result->supervised,
+        "rows_dropped", (json_int_t)(l->documents.n_dropped + l->pairs.n_dropped), "rows_truncated",
+        (json_int_t)(l->documents.n_truncated + l->pairs.n_truncated), "seconds", result->seconds,
+        "eval_seconds", result->eval_seconds, "golden_seconds", result->golden_seconds,
+        "peak_resident_bytes", (json_int_t)result->peak_resident_bytes, "golden_rows",
+        (json_int_t)p->probe.golden.n, "golden_key", p->probe.golden.n ? p->golden_key : NULL);
     return hn_stage_write_json(stage, "train.json", object, err);
 }
 
-static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, const lesson *rows,
-                       const lesson *heldout, const hn_train_options *options,
-                       hn_train_result *result, hn_error *err) {
+static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, const plan *p,
+                       const hn_train_options *options, hn_train_result *result, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
     hn_dpo_options dpo = {.loss = {.kind = (hn_dpo_kind)recipe->preference.loss,
                                    .beta = (float)recipe->preference.beta,
                                    .label_smoothing = (float)recipe->preference.label_smoothing},
                           .base_is_reference = recipe->preference.reference == 1};
+    const hn_documents *heldout = p->is_held ? &p->heldout.documents : NULL;
     if (which == HN_TEACH_DPO)
-        return hn_train_dpo(model, &rows->pairs, heldout ? &heldout->pairs : NULL, &dpo, options,
-                            run->progress, result, err);
-    return hn_train_sft(model, &rows->documents, heldout ? &heldout->documents : NULL, options,
-                        run->progress, result, err);
+        return hn_train_dpo(model, &p->rows.pairs, p->is_held ? &p->heldout.pairs : NULL, &dpo,
+                            options, run->progress, result, err);
+    return hn_train_sft(model, &p->rows.documents, heldout, options, run->progress, result, err);
 }
 
 static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn_error *err) {
-    const hn_recipe *recipe = run->recipe;
-    const hn_recipe_training *settings = hn_recipe_training_of(recipe, which);
+    const hn_recipe_training *settings = hn_recipe_training_of(run->recipe, which);
     hn_model *model;
-    lesson rows = {0}, heldout = {0};
-    hn_documents replay = {0};
+    plan p = {0};
     hn_train_result result;
-    char *checkpoint = hn_stage_path(stage, "checkpoint");
-    char *before = run->adapter_stage ? hn_stage_path(run->adapter_stage, "adapter") : NULL;
+    char *checkpoint = hn_run_output(run, stage, "checkpoint");
+    char *before = run->adapter_stage ? hn_run_output(run, run->adapter_stage, "adapter") : NULL;
     hn_status status;
-    if (!checkpoint || (run->adapter_stage && !before)) {
-        status = hn_fail_no_memory(err, 256);
-        goto done;
-    }
-    HN_GO(hn_run_model_open(run, recipe->base, (hn_numerics)settings->numerics, &model, err));
-    HN_GO(read_lesson(run, which, model, false, &rows, err));
-    bool held = hn_stage_output_bytes(&run->data, hn_run_rows_name(which, true)) > 0;
-    if (held)
-        HN_GO(read_lesson(run, which, model, true, &heldout, err));
+    if (!checkpoint || (run->adapter_stage && !before))
+        return hn_fail_no_memory(err, 256);
+    HN_GO(hn_run_model_open(run, run->recipe->base, (hn_numerics)settings->numerics, &model, err));
+    HN_GO(plan_open(run, which, model, &p, err));
     hn_train_options options = options_of(settings, before, stage->part);
-    HN_GO(read_replay(run, settings, model, &replay, err));
-    options.replay = settings->replay ? &replay : NULL;
+    options.replay = settings->replay ? &p.replay : NULL;
     options.replay_share = (float)settings->replay_share;
+    options.golden = p.probe.golden.n ? &p.probe.call : NULL;
     if (settings->modules)
         HN_GO(hn_modules_parse(settings->modules, &options.module_mask, err));
-    HN_GO(learn(run, which, model, &rows, held ? &heldout : NULL, &options, &result, err));
-    HN_GO(write_result(stage, &result, &rows, err));
-    HN_GO(hn_path_remove(checkpoint, err));
+    HN_GO(learn(run, which, model, &p, &options, &result, err));
+    HN_GO(write_result(stage, &result, &p, settings->best_metric, err));
+    status = hn_path_remove(checkpoint, err);
 done:
-    lesson_done(&rows);
-    lesson_done(&heldout);
-    hn_documents_done(&replay);
-    hn_free(checkpoint);
-    hn_free(before);
+    plan_done(&p);
     return status;
 }
 

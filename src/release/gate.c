@@ -1,9 +1,8 @@
 /* The export gate: may this artefact replace its float original? Each check compares a one-sided
  * 95 % bound with its threshold, so that "too few rows to tell" is a verdict of its own. */
-#include "release/gate.h"
+#include "release/gate_check.h"
 
 #include "base/mem.h"
-#include "eval/stats.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,15 +23,7 @@ static hn_verdict worse(hn_verdict a, hn_verdict b) {
     return a == HN_VERDICT_PASS ? b : a;
 }
 
-typedef struct gate_check {
-    const char *metric;
-    double value, threshold;
-    hn_interval ci; /* NaN where n is too small for a bound */
-    bool at_least;  /* the value must be at least, otherwise at most, the threshold */
-    bool by_value;  /* the value itself decides, not its bounds */
-} gate_check;
-
-static hn_verdict judge(const gate_check *check) {
+static hn_verdict judge(const hn_gate_check *check) {
     double safe = check->at_least ? -check->ci.low : check->ci.high;
     double unsafe = check->at_least ? -check->ci.high : check->ci.low;
     double limit = check->at_least ? -check->threshold : check->threshold;
@@ -47,22 +38,25 @@ static json_t *real_or_null(double x) {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static hn_status add_check(json_t *checks, const gate_check *check, size_t n, hn_verdict *verdict,
-                           hn_error *err) {
+json_t *hn_gate_check_report(const hn_gate_check *check, size_t n, hn_verdict verdict) {
+    return json_pack("{s:s, s:o, s:f, s:[o,o], s:I, s:s}", "metric", check->metric, "value",
+                     real_or_null(check->value), "threshold", check->threshold, "ci",
+                     real_or_null(check->ci.low), real_or_null(check->ci.high), "n", (json_int_t)n,
+                     "verdict", hn_verdict_name(verdict));
+}
+
+static hn_status add_check(json_t *checks, const hn_gate_check *check, size_t n,
+                           hn_verdict *verdict, hn_error *err) {
     hn_verdict own = judge(check);
-    json_t *object = json_pack("{s:s, s:o, s:f, s:[o,o], s:I, s:s}", "metric", check->metric,
-                               "value", real_or_null(check->value), "threshold", check->threshold,
-                               "ci", real_or_null(check->ci.low), real_or_null(check->ci.high), "n",
-                               (json_int_t)n, "verdict", hn_verdict_name(own));
-    if (json_array_append_new(checks, object))
+    if (json_array_append_new(checks, hn_gate_check_report(check, n, own)))
         return hn_fail_no_memory(err, 256);
     *verdict = worse(*verdict, own);
     return HN_OK;
 }
 
 /* Weighted mean of x with a bootstrap of its linearised values (see eval/scores.c). */
-static hn_status weighted_interval(const hn_scores *scores, double *x, double *mean,
-                                   hn_interval *ci, hn_error *err) {
+static hn_status weighted_interval(const hn_scores *scores, double confidence, double *x,
+                                   double *mean, hn_interval *ci, hn_error *err) {
     double sum = 0, weights = 0;
     size_t n = scores->n;
     for (size_t i = 0; i < n; i++) {
@@ -72,7 +66,7 @@ static hn_status weighted_interval(const hn_scores *scores, double *x, double *m
     *mean = sum / weights;
     for (size_t i = 0; i < n; i++)
         x[i] = *mean + scores->samples[i].weight * (x[i] - *mean) * (double)n / weights;
-    return hn_stats_bootstrap(x, n, DRAWS, 0, CONFIDENCE, ci, err);
+    return hn_stats_bootstrap(x, n, DRAWS, 0, confidence, ci, err);
 }
 
 static bool is_plain(const hn_scores *scores) {
@@ -86,38 +80,43 @@ static bool is_plain(const hn_scores *scores) {
 
 /* The paired drop: bootstrap percentiles, widened to the score interval for pairs (Tango), because
  * a bootstrap of few flips, or of none, is too sure of itself. */
-static hn_status quality_drop(const hn_scores *baseline, const hn_scores *candidate, double *x,
-                              gate_check *check, hn_error *err) {
-    size_t lost = 0, won = 0, n = baseline->n;
+hn_status hn_gate_drop(const hn_scores *before, const hn_scores *after, double confidence,
+                       double *x, hn_gate_check *check, size_t *lost, size_t *won, hn_error *err) {
+    size_t n_lost = 0, n_won = 0, n = before->n;
     for (size_t i = 0; i < n; i++) {
-        double a = baseline->samples[i].score, b = candidate->samples[i].score;
+        double a = before->samples[i].score, b = after->samples[i].score;
         x[i] = a - b;
-        lost += a > b;
-        won += a < b;
+        n_lost += a > b;
+        n_won += a < b;
     }
-    HN_TRY(weighted_interval(baseline, x, &check->value, &check->ci, err));
-    bool plain = is_plain(baseline) && is_plain(candidate);
+    HN_TRY(weighted_interval(before, confidence, x, &check->value, &check->ci, err));
+    bool plain = is_plain(before) && is_plain(after);
     hn_interval score =
-        hn_stats_paired_difference(plain ? lost : 0, plain ? won : 0, n, CONFIDENCE);
+        hn_stats_paired_difference(plain ? n_lost : 0, plain ? n_won : 0, n, confidence);
     check->ci.low = fmin(check->ci.low, score.low);
     check->ci.high = fmax(check->ci.high, score.high);
+    if (lost)
+        *lost = n_lost;
+    if (won)
+        *won = n_won;
     return HN_OK;
 }
 
-static hn_status quality(const hn_scores *candidate, double *x, gate_check *check, hn_error *err) {
+static hn_status quality(const hn_scores *candidate, double *x, hn_gate_check *check,
+                         hn_error *err) {
     size_t n = candidate->n, right = 0;
     for (size_t i = 0; i < n; i++) {
         x[i] = candidate->samples[i].score;
         right += candidate->samples[i].score == 1;
     }
-    HN_TRY(weighted_interval(candidate, x, &check->value, &check->ci, err));
+    HN_TRY(weighted_interval(candidate, CONFIDENCE, x, &check->value, &check->ci, err));
     if (is_plain(candidate))
         check->ci = hn_stats_wilson(right, n, CONFIDENCE);
     return HN_OK;
 }
 
-static hn_status latency(const hn_scores *candidate, bool first_token, double *x, gate_check *check,
-                         size_t *n_rows, hn_error *err) {
+static hn_status latency(const hn_scores *candidate, bool first_token, double *x,
+                         hn_gate_check *check, size_t *n_rows, hn_error *err) {
     size_t n = *n_rows = hn_scores_latencies(candidate, first_token, x);
     if (!n)
         return hn_fail(err, HN_USAGE,
@@ -139,19 +138,23 @@ static hn_status run_checks(const hn_scores *baseline, const hn_scores *candidat
     if (!x)
         return hn_fail_no_memory(err, n * sizeof *x);
     hn_status status;
-    gate_check drop = {.metric = "quality_drop", .threshold = options->max_quality_drop};
-    HN_GO(quality_drop(baseline, candidate, x, &drop, err));
+    hn_gate_check drop = {.metric = "quality_drop", .threshold = options->max_quality_drop};
+    HN_GO(hn_gate_drop(baseline, candidate, CONFIDENCE, x, &drop, NULL, NULL, err));
     HN_GO(add_check(checks, &drop, n, verdict, err));
+    if (options->max_slice_drop > 0) {
+        hn_gate_earlier one = {NULL, baseline};
+        HN_GO(hn_gate_slices(&one, 1, candidate, options->max_slice_drop, checks, verdict, err));
+    }
     if (options->min_quality > 0) {
-        gate_check least = {
+        hn_gate_check least = {
             .metric = "quality", .threshold = options->min_quality, .at_least = true};
         HN_GO(quality(candidate, x, &least, err));
         HN_GO(add_check(checks, &least, n, verdict, err));
     }
     if (options->max_p95_ms > 0) {
         bool first = options->latency_is_first_token;
-        gate_check slow = {.metric = first ? "p95_first_token_ms" : "p95_whole_response_ms",
-                           .threshold = options->max_p95_ms};
+        hn_gate_check slow = {.metric = first ? "p95_first_token_ms" : "p95_whole_response_ms",
+                              .threshold = options->max_p95_ms};
         HN_GO(latency(candidate, first, x, &slow, &n, err));
         HN_GO(add_check(checks, &slow, n, verdict, err));
     }
@@ -217,25 +220,40 @@ hn_status hn_gate_export(const hn_scores *baseline, const hn_scores *candidate,
     return HN_OK;
 }
 
-hn_status hn_gate_stage(const hn_scores *before, const hn_scores *after, double max_drop,
-                        const char *inputs_sha256, hn_verdict *verdict, json_t **report,
-                        hn_error *err) {
-    hn_verdict all = HN_VERDICT_PASS;
-    HN_TRY(check_pairs(before, after, err));
-    size_t bytes = before->n * sizeof(double);
-    json_t *checks = json_array();
-    double *x = hn_malloc(bytes);
-    gate_check drop = {.metric = "stage_drop", .threshold = max_drop, .by_value = true};
-    hn_status status =
-        checks && x ? quality_drop(before, after, x, &drop, err) : hn_fail_no_memory(err, bytes);
-    if (status == HN_OK)
-        status = add_check(checks, &drop, before->n, &all, err);
+static hn_status stage_checks(const hn_gate_earlier *earlier, int n_earlier, const hn_scores *after,
+                              const hn_stage_limits *limits, json_t *checks, hn_verdict *verdict,
+                              hn_error *err) {
+    const hn_scores *before = earlier[n_earlier - 1].scores;
+    hn_gate_check drop = {.metric = "stage_drop", .threshold = limits->max_drop, .by_value = true};
+    double *x = hn_malloc(before->n * sizeof *x);
+    if (!x)
+        return hn_fail_no_memory(err, before->n * sizeof *x);
+    hn_status status = hn_gate_drop(before, after, CONFIDENCE, x, &drop, NULL, NULL, err);
     hn_free(x);
+    HN_TRY(status);
+    HN_TRY(add_check(checks, &drop, before->n, verdict, err));
+    if (limits->max_slice_drop > 0)
+        return hn_gate_slices(earlier, n_earlier, after, limits->max_slice_drop, checks, verdict,
+                              err);
+    return HN_OK;
+}
+
+hn_status hn_gate_stage(const hn_gate_earlier *earlier, int n_earlier, const hn_scores *after,
+                        const hn_stage_limits *limits, const char *inputs_sha256,
+                        hn_verdict *verdict, json_t **report, hn_error *err) {
+    hn_verdict all = HN_VERDICT_PASS;
+    for (int i = 0; i < n_earlier; i++)
+        HN_TRY(check_pairs(earlier[i].scores, after, err));
+    json_t *checks = json_array();
+    if (!checks)
+        return hn_fail_no_memory(err, 64);
+    hn_status status = stage_checks(earlier, n_earlier, after, limits, checks, &all, err);
     if (status != HN_OK) {
         json_decref(checks);
         return status;
     }
-    HN_TRY(write_report("stage", before, after, max_drop, checks, all, inputs_sha256, report, err));
+    HN_TRY(write_report("stage", earlier[n_earlier - 1].scores, after, limits->max_drop, checks,
+                        all, inputs_sha256, report, err));
     *verdict = all;
     return HN_OK;
 }

@@ -56,13 +56,15 @@ static hn_status make_adapter(run *r, hn_error *err) {
 static hn_status read_general(run *r, uint64_t *data_hash, hn_error *err) {
     enum { MOST_BYTES = 64 << 20 };
     const char *path = r->t.options->general;
+    const char *unused = r->task->evaluates     ? NULL
+                         : path                 ? "general ability"
+                         : r->t.options->golden ? "the golden score"
+                                                : NULL;
     *data_hash = r->task->data_hash;
+    if (unused)
+        return hn_fail(err, HN_USAGE, "%s is measured in evaluations: name rows for these", unused);
     if (!path)
         return HN_OK;
-    if (!r->task->evaluates)
-        return hn_fail(err, HN_USAGE,
-                       "general ability (%s) is measured in evaluations: name rows for these",
-                       path);
     HN_TRY(hn_file_read(path, MOST_BYTES, &r->general, &r->general_bytes, err));
     *data_hash = hn_hash64(r->general, r->general_bytes, *data_hash);
     return HN_OK;
@@ -233,9 +235,15 @@ static hn_status judge(run *r, const hn_eval_metrics *m, hn_error *err) {
 
 static hn_status evaluate(run *r, hn_error *err) {
     hn_eval_metrics m = {.step = r->state.step};
+    double began = hn_clock_seconds();
     HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
     if (r->general)
         HN_TRY(hn_train_general(&r->t, r->t.adapter, r->general, r->general_bytes, &m, err));
+    if (r->t.options->golden)
+        HN_TRY(hn_train_golden_score(&r->t, r->t.adapter, &m, err));
+    m.seconds = hn_clock_seconds() - began;
+    r->state.eval_seconds += m.seconds;
+    r->state.golden_seconds += m.golden_seconds;
     HN_TRY(judge(r, &m, err));
     r->state.evaluated_step = r->state.step;
     int patience = r->t.options->early_stop_evals;
@@ -302,6 +310,8 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
         .tokens = r->state.tokens,
         .supervised = r->state.supervised,
         .seconds = r->state.seconds,
+        .eval_seconds = r->state.eval_seconds,
+        .golden_seconds = r->state.golden_seconds,
         .peak_resident_bytes = peak_resident_bytes(),
     };
     return HN_OK;

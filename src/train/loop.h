@@ -51,6 +51,9 @@ HN_MUST_CHECK hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_do
 HN_MUST_CHECK hn_status hn_train_general(const hn_trainer *trainer, hn_adapter *adapter,
                                          const char *text, size_t n_bytes, hn_eval_metrics *m,
                                          hn_error *err);
+/* Adds the score of options->golden, and the seconds it took; the adapter as above. */
+HN_MUST_CHECK hn_status hn_train_golden_score(const hn_trainer *trainer, hn_adapter *adapter,
+                                              hn_eval_metrics *m, hn_error *err);
 
 /* One pass over documents that fit in memory together; pass->tree is made of them. Adds to *sum
  * and, computed rows, to *rows (NULL = not asked). HN_CANCELLED after it when that is wished. */

@@ -87,6 +87,9 @@ hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m, hn_erro
     fprintf(metrics->file, "{\"step\": %llu, \"eval_loss\": %.9g", (unsigned long long)m->step,
             m->loss);
     put_values(metrics, "eval_", &m->values);
+    fprintf(metrics->file, ", \"eval_seconds\": %.4f", m->seconds);
+    if (m->golden_seconds > 0)
+        fprintf(metrics->file, ", \"eval_golden_seconds\": %.4f", m->golden_seconds);
     fputs("}\n", metrics->file);
     return flush(metrics, err);
 }
@@ -101,11 +104,19 @@ bool hn_metric_wants_low(const char *name) {
     return false;
 }
 
+/* Without the "eval_" that metrics.jsonl sets before it. */
+static const char *bare_name(const char *given) {
+    static const char PREFIX[] = "eval_";
+    return strncmp(given, PREFIX, strlen(PREFIX)) ? given : given + strlen(PREFIX);
+}
+
+bool hn_metric_is(const char *given, const char *name) {
+    return !strcmp(bare_name(given), name);
+}
+
 hn_status hn_eval_metrics_get(const hn_eval_metrics *m, const char *name, double *value,
                               hn_error *err) {
-    static const char PREFIX[] = "eval_";
-    if (!strncmp(name, PREFIX, strlen(PREFIX)))
-        name += strlen(PREFIX);
+    name = bare_name(name);
     if (!strcmp(name, "loss")) {
         *value = m->loss;
         return HN_OK;

@@ -40,7 +40,8 @@ typedef struct hn_step_metrics {
 typedef struct hn_eval_metrics {
     uint64_t step;
     double loss;
-    hn_values values; /* written with "eval_" before their names */
+    double seconds, golden_seconds; /* of the evaluation, and of the golden set in it */
+    hn_values values;               /* written with "eval_" before their names */
 } hn_eval_metrics;
 
 /* Keeps the lines of steps up to `step` of an earlier part of the run and appends to them. */
@@ -55,5 +56,9 @@ HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metri
 /* The value of `name` ("loss" or one of the values); HN_USAGE, naming what there is. */
 HN_MUST_CHECK hn_status hn_eval_metrics_get(const hn_eval_metrics *m, const char *name,
                                             double *value, hn_error *err);
+/* The name of the golden set's score. */
+#define HN_METRIC_GOLDEN "golden"
+/* Is `given`, as a person spells it, the metric `name`? */
+bool hn_metric_is(const char *given, const char *name);
 /* Known by the name: losses, perplexity, KL and what is rejected should be low. */
 bool hn_metric_wants_low(const char *name);

@@ -2,10 +2,11 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "train/metrics.h"
 
 #include <string.h>
 
-static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '3'};
+static const char MAGIC[8] = {'H', 'O', 'N', 'E', 'S', 'F', 'T', '4'};
 
 typedef struct file_header {
     char magic[8];
@@ -78,6 +79,8 @@ uint64_t hn_train_fingerprint(const hn_model *model, const hn_params *params, ui
                               (double)model->numerics};
     const char *metric = o->best_metric ? o->best_metric : "loss";
     uint64_t hash = hn_hash64(numbers, sizeof numbers, o->seed);
+    if (o->golden && hn_metric_is(metric, HN_METRIC_GOLDEN)) /* otherwise it changes nothing */
+        hash = hn_hash64(&o->golden->hash, sizeof o->golden->hash, hash);
     hash = hn_train_hash_documents(o->replay, hn_hash64(metric, strlen(metric), hash));
     hash = hash_shape(params, hn_hash64(params->values, params->n * sizeof *params->values, hash));
     return hn_hash64(&data_hash, sizeof data_hash, hn_train_hash_model(model, hash));

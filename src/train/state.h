@@ -7,7 +7,7 @@
 typedef struct hn_train_state {
     uint64_t step; /* updates made */
     uint64_t tokens, supervised;
-    double seconds;
+    double seconds, eval_seconds, golden_seconds;
     double last_loss;
     double best_eval_loss; /* of the best evaluation; INFINITY until there is one */
     double best_value;     /* its best_metric */

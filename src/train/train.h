@@ -16,6 +16,16 @@ typedef enum hn_schedule {
 
 typedef enum hn_optimiser_kind { HN_ADAMW, HN_ADAMW_8BIT, HN_LION } hn_optimiser_kind;
 
+/* The job's own score, of the model as an evaluation finds it. It comes from above, because what a
+ * golden set is train/ doesn't know. */
+typedef struct hn_train_golden {
+    void *context;
+    /* *score: 0 to 1. The adapter (NULL: all weights are trained) holds the present parameters. */
+    hn_status (*score)(void *context, hn_model *model, const hn_adapter *adapter,
+                       const hn_progress *progress, double *score, hn_error *err);
+    uint64_t hash; /* of what is asked and how: with it the score is the same */
+} hn_train_golden;
+
 typedef struct hn_train_options {
     int r;
     float alpha, dropout;
@@ -41,6 +51,7 @@ typedef struct hn_train_options {
      * task has them in metrics.jsonl (an "eval_" before it is left out). NULL = "loss". */
     const char *best_metric;
     const char *general; /* text file: each evaluation has its perplexity, and the KL to the base */
+    const hn_train_golden *golden; /* each evaluation has its score, as "golden"; NULL = none */
     /* SFT: rows of another kind mixed in, this share of all rows; NULL = none */
     const hn_documents *replay;
     float replay_share;
@@ -65,6 +76,8 @@ typedef struct hn_train_result {
     double best_value;                 /* of best_metric */
     uint64_t tokens, supervised;       /* of the documents, each time they were read */
     double seconds;                    /* of training steps, over all resumed parts */
+    double eval_seconds;               /* of evaluations, likewise; golden_seconds is part of it */
+    double golden_seconds;
     uint64_t peak_resident_bytes;
 } hn_train_result;
 

@@ -6,11 +6,9 @@ files are redirected to the second port, another origin, as the real hub redirec
 The models' names say how they misbehave. Ends when its standard input closes."""
 import hashlib
 import json
-import os
-import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from local_server import Quiet, count, folder, listen, lock, stay
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BIG = bytes(i * 7 & 255 for i in range(300000))
@@ -28,34 +26,14 @@ MODELS["t/evil"] = {"config.json": b"{}", "../../evil.gguf": SHARD}
 MODELS["t/none"] = {"notes.txt": b"nothing"}
 MODELS["t/renamed"] = SAFETENSORS
 
-folder = sys.argv[1]
-lock = threading.Lock()
-tries = {}
 ports = {}
-
-
-def count(key):
-    with lock:
-        tries[key] = tries.get(key, 0) + 1
-        return tries[key]
 
 
 def git_sha1(data):
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def handle(self):
-        try:
-            super().handle()
-        except ConnectionError:
-            pass  # the client went away: some tests mean to
-
+class Handler(Quiet):
     def answer(self, code, body=b"", headers=()):
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
@@ -155,15 +133,5 @@ class Cdn(Handler):
         self.data(model, MODELS[model][file])
 
 
-def main():
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), kind) for kind in (Hub, Cdn)]
-    ports["hub"], ports["cdn"] = (s.server_address[1] for s in servers)
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    with open(folder + "/ports.tmp", "w") as out:
-        out.write("%d %d\n" % (ports["hub"], ports["cdn"]))
-    os.rename(folder + "/ports.tmp", folder + "/ports")
-    sys.stdin.read()
-
-
-main()
+ports["hub"], ports["cdn"] = listen(Hub, Cdn)
+stay("ports", ports["hub"], ports["cdn"])

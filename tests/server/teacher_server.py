@@ -7,23 +7,12 @@ flight. Words in the last user message, or the model's name, say how it misbehav
 standard input closes."""
 import email.utils
 import json
-import os
 import re
-import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-folder = sys.argv[1]
-lock = threading.Lock()
-tries = {}
+from local_server import Quiet, count, folder, listen, lock, stay, tries
+
 flying = 0
-
-
-def count(key):
-    with lock:
-        tries[key] = tries.get(key, 0) + 1
-        return tries[key]
 
 
 def answer_to(text):
@@ -55,18 +44,7 @@ def answer_to(text):
     return think + "An answer to %s." % text, {}, "stop"
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def handle(self):
-        try:
-            super().handle()
-        except ConnectionError:
-            pass  # the client went away: some tests mean to
-
+class Handler(Quiet):
     def send(self, code, body, headers=()):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
@@ -174,14 +152,4 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, json.dumps(body, ensure_ascii=False).encode())
 
 
-def main():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with open(folder + "/port.tmp", "w") as out:
-        out.write("%d\n" % server.server_address[1])
-    os.rename(folder + "/port.tmp", folder + "/port")
-    sys.stdin.read()
-
-
-main()
+stay("port", *listen(Handler))

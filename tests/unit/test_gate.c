@@ -146,7 +146,9 @@ static void test_stages(void **state) {
         hn_scores a = make(420, 300, 0, 0, 0), b = make(420, 300, CASES[i].lost, CASES[i].won, 0);
         hn_verdict verdict;
         json_t *report;
-        if (hn_gate_stage(&a, &b, 0.02, "00", &verdict, &report, &err) != HN_OK)
+        hn_gate_earlier before = {"sft", &a};
+        hn_stage_limits limits = {.max_drop = 0.02};
+        if (hn_gate_stage(&before, 1, &b, &limits, "00", &verdict, &report, &err) != HN_OK)
             fail_msg("%s", err.message);
         assert_int_equal(verdict, CASES[i].verdict);
         const json_t *check = json_array_get(json_object_get(report, "checks"), 0);
@@ -163,6 +165,118 @@ static void test_stages(void **state) {
     }
 }
 
+/* Two slices: the first n_small of 400 rows, of which n_right were right, `lost` of these are lost
+ * and `won` of the others won; and the rest, which gains as much as it takes to hold the score. */
+static hn_scores make_slices(size_t n_small, size_t n_right, size_t lost, size_t won, size_t gain) {
+    hn_scores scores = make(400, 0, 0, 0, 0);
+    for (size_t i = 0; i < scores.n; i++) {
+        hn_sample *sample = &scores.samples[i];
+        bool small = i < n_small;
+        sample->slice = small ? "small" : "large";
+        sample->passed = small ? (i < n_right ? i >= lost : i - n_right < won) : i - n_small < gain;
+        sample->score = sample->passed;
+    }
+    return scores;
+}
+
+static const json_t *check_of(const json_t *report, const char *slice) {
+    size_t i;
+    const json_t *check;
+    json_array_foreach (json_object_get(report, "checks"), i, check) {
+        const char *name = json_string_value(json_object_get(check, "slice"));
+        if (name && !strcmp(name, slice))
+            return check;
+    }
+    fail_msg("no check of slice %s", slice);
+    return NULL;
+}
+
+/* With two slices a loss is proven at 2.5 %: of five rows not even all are enough (1/32), of six
+ * all are (1/64), of eight rows that changed seven or more; and it must be more than the limit. */
+static void test_slices(void **state) {
+    (void)state;
+    static const struct {
+        size_t n, right, lost, won;
+        double limit;
+        hn_verdict slice, whole;
+    } CASES[] = {
+        {5, 5, 5, 0, 0.05, HN_VERDICT_INCONCLUSIVE, HN_VERDICT_PASS},
+        {6, 6, 6, 0, 0.05, HN_VERDICT_FAIL, HN_VERDICT_FAIL},
+        {80, 56, 24, 15, 0.05, HN_VERDICT_INCONCLUSIVE, HN_VERDICT_PASS},
+        {80, 56, 33, 16, 0.05, HN_VERDICT_FAIL, HN_VERDICT_FAIL},
+        {80, 56, 33, 16, 0.25, HN_VERDICT_PASS, HN_VERDICT_PASS},
+        {80, 56, 0, 0, 0.05, HN_VERDICT_PASS, HN_VERDICT_PASS},
+        {80, 56, 10, 20, 0.05, HN_VERDICT_PASS, HN_VERDICT_PASS},
+        {80, 56, 33, 16, 0, HN_VERDICT_PASS, HN_VERDICT_PASS}, /* not checked */
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        hn_scores a = make_slices(CASES[i].n, CASES[i].right, 0, 0, 100);
+        hn_scores b = make_slices(CASES[i].n, CASES[i].right, CASES[i].lost, CASES[i].won, 150);
+        hn_gate_earlier before = {"sft", &a};
+        hn_stage_limits limits = {0.02, CASES[i].limit};
+        hn_verdict verdict;
+        json_t *report;
+        assert_int_equal(hn_gate_stage(&before, 1, &b, &limits, "00", &verdict, &report, &err),
+                         HN_OK);
+        assert_int_equal(verdict, CASES[i].whole);
+        assert_int_equal(json_array_size(json_object_get(report, "checks")),
+                         CASES[i].limit > 0 ? 3 : 1);
+        if (CASES[i].limit > 0) {
+            const json_t *check = check_of(report, "small"), *ci = json_object_get(check, "ci");
+            double value = json_number_value(json_object_get(check, "value"));
+            double drop = ((double)CASES[i].lost - (double)CASES[i].won) / (double)CASES[i].n;
+            assert_true(fabs(value - drop) < 1e-12);
+            assert_true(json_number_value(json_array_get(ci, 0)) <= value);
+            assert_true(json_number_value(json_array_get(ci, 1)) >= value);
+            assert_string_equal(json_string_value(json_object_get(check, "verdict")),
+                                hn_verdict_name(CASES[i].slice));
+            assert_string_equal(json_string_value(json_object_get(check, "against")), "sft");
+            assert_int_equal(json_integer_value(json_object_get(check, "n")), CASES[i].n);
+            assert_int_equal(json_integer_value(json_object_get(check, "lost")), CASES[i].lost);
+            assert_string_equal(
+                json_string_value(json_object_get(check_of(report, "large"), "verdict")), "pass");
+        }
+        json_decref(report);
+        hn_scores_done(&a);
+        hn_scores_done(&b);
+    }
+    hn_gate_options options = {.max_quality_drop = 1, .max_slice_drop = 0.05};
+    hn_scores a = make_slices(80, 56, 0, 0, 100), b = make_slices(80, 56, 33, 16, 150);
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_FAIL);
+    a = make(400, 300, 0, 0, 0), b = make(400, 300, 100, 0, 0); /* one slice: the whole */
+    assert_int_equal(gate(&a, &b, &options, NULL), HN_VERDICT_PASS);
+}
+
+/* Two small losses, of which neither would fail alone, are one against the stage that was best. */
+static void test_slices_of_stages(void **state) {
+    (void)state;
+    hn_scores sft = make_slices(80, 56, 0, 0, 100), rkd = make_slices(80, 56, 5, 0, 120);
+    hn_scores dpo = make_slices(80, 56, 10, 0, 140);
+    hn_gate_earlier earlier[] = {{"sft", &sft}, {"rkd", &rkd}};
+    hn_stage_limits limits = {0.02, 0.1};
+    hn_verdict verdict;
+    json_t *report;
+    assert_int_equal(hn_gate_stage(earlier, 1, &rkd, &limits, "00", &verdict, &report, &err),
+                     HN_OK);
+    assert_int_equal(verdict, HN_VERDICT_PASS);
+    json_decref(report);
+    assert_int_equal(hn_gate_stage(earlier + 1, 1, &dpo, &limits, "00", &verdict, &report, &err),
+                     HN_OK);
+    assert_int_equal(verdict, HN_VERDICT_PASS);
+    json_decref(report);
+    assert_int_equal(hn_gate_stage(earlier, 2, &dpo, &limits, "00", &verdict, &report, &err),
+                     HN_OK);
+    assert_int_equal(verdict, HN_VERDICT_FAIL);
+    assert_string_equal(json_string_value(json_object_get(check_of(report, "small"), "against")),
+                        "sft");
+    assert_string_equal(json_string_value(json_object_get(check_of(report, "large"), "against")),
+                        "rkd");
+    json_decref(report);
+    hn_scores_done(&sft);
+    hn_scores_done(&rkd);
+    hn_scores_done(&dpo);
+}
+
 static void test_misuse(void **state) {
     (void)state;
     hn_gate_options options = {.max_quality_drop = 0.02};
@@ -172,8 +286,11 @@ static void test_misuse(void **state) {
     assert_int_equal(hn_gate_export(&a, &b, &options, NULL, &verdict, &report, &err), HN_USAGE);
     assert_int_equal(hn_gate_export(&none, &none, &options, NULL, &verdict, &report, &err),
                      HN_USAGE);
-    assert_int_equal(hn_gate_stage(&a, &b, 0.02, NULL, &verdict, &report, &err), HN_USAGE);
-    assert_int_equal(hn_gate_stage(&none, &none, 0.02, NULL, &verdict, &report, &err), HN_USAGE);
+    hn_gate_earlier one = {"sft", &a}, nothing = {"sft", &none};
+    hn_stage_limits limits = {.max_drop = 0.02};
+    assert_int_equal(hn_gate_stage(&one, 1, &b, &limits, NULL, &verdict, &report, &err), HN_USAGE);
+    assert_int_equal(hn_gate_stage(&nothing, 1, &none, &limits, NULL, &verdict, &report, &err),
+                     HN_USAGE);
     hn_scores_done(&b);
     b = make(10, 5, 0, 0, 0);
     options.max_p95_ms = 10;
@@ -189,6 +306,8 @@ int main(void) {
         cmocka_unit_test(test_too_few_rows),
         cmocka_unit_test(test_latency_and_quality),
         cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_slices_of_stages),
         cmocka_unit_test(test_misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

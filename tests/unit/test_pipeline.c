@@ -238,6 +238,19 @@ static void test_run(void **state) {
         if (!hn_path_exists(path))
             fail_msg("%s isn't there", path);
     }
+    const json_t *sft = json_object_get(json_object_get(result.summary, "trainings"), "sft");
+    assert_int_equal(json_integer_value(json_object_get(sft, "golden_rows")), N_NOUNS);
+    assert_true(json_is_false(json_object_get(sft, "golden_is_old")));
+    double golden = json_number_value(json_object_get(sft, "golden_seconds"));
+    assert_true(golden > 0 && golden <= json_number_value(json_object_get(sft, "eval_seconds")));
+    char metrics[160], *lines;
+    snprintf(metrics, sizeof metrics, "%s/run/metrics.jsonl", folder);
+    assert_int_equal(hn_file_read(metrics, 1 << 20, &lines, NULL, &err), HN_OK);
+    int n_scored = 0;
+    for (const char *at = lines; (at = strstr(at, "\"eval_golden\": ")); at++)
+        n_scored++;
+    assert_int_equal(n_scored, 3); /* before, and after each of two epochs */
+    hn_free(lines);
     hn_pipeline_result_done(&result);
 
     must_run("run", &result); /* everything is there already */

@@ -39,7 +39,8 @@ static void test_defaults(void **state) {
     assert_true(hn_recipe_teaches(&recipe, HN_TEACH_SFT));
     assert_false(hn_recipe_teaches(&recipe, HN_TEACH_RKD));
     assert_false(hn_recipe_teaches(&recipe, HN_TEACH_DPO));
-    assert_true(recipe.gate.max_stage_drop == 0.02);
+    assert_true(recipe.gate.max_stage_drop == 0.02 && recipe.gate.max_slice_drop == 0.05);
+    assert_int_equal(recipe.sft.golden_rows, 100);
     hn_recipe_done(&recipe);
 }
 
@@ -113,6 +114,8 @@ static void test_bad(void **state) {
                                       "'artefacts'?"},
         {HEAD DATA "name: y\n", "r.yaml:4:1: 'name' stands here again (first in line 1)"},
         {HEAD DATA "sft:\n  epochs: many\n", "r.yaml:5:11: 'epochs' must be a number"},
+        {HEAD DATA "sft: {best_metric: golden, golden_rows: 0}\n",
+         "r.yaml:4:6: 'best_metric: golden' needs 'golden_rows' above 0"},
         {HEAD DATA "sft:\n  epochs: '2'\n", "'epochs' must be a number"},
         {HEAD DATA "sft:\n  epochs: nan\n", "'epochs' must be a number"},
         {HEAD DATA "sft:\n  epochs: 1e999\n", "'epochs' must be a number"},

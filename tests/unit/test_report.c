@@ -27,8 +27,21 @@ static const char SUMMARY[] =
     "\"value\":0.001,\"threshold\":0.02,\"ci\":[-0.004,0.007],\"n\":853,\"verdict\":\"pass\"},"
     "{\"metric\":\"p95_ms\",\"value\":80,\"threshold\":120,\"ci\":[null,82],\"n\":853,\"verdict\":"
     "\"pass\"}]}},"
+    "{\"name\":\"sft\",\"kind\":\"float\",\"type\":\"float\",\"score\":0.5,\"ci\":[0.4,0.6]},"
+    "{\"name\":\"dpo\",\"kind\":\"float\",\"type\":\"float\",\"score\":0.53,\"ci\":[0.43,0.63],"
+    "\"gate\":{\"verdict\":\"pass\",\"checks\":[{\"metric\":\"stage_drop\",\"value\":-0.03,"
+    "\"threshold\":0.02,\"ci\":[-0.06,0.01],\"n\":853,\"verdict\":\"pass\"},"
+    "{\"metric\":\"slice_drop\",\"slice\":\"a&b\",\"against\":\"sft\",\"before\":0.7,\"after\":0."
+    "613,"
+    "\"value\":0.087,\"threshold\":0.05,\"ci\":[0,0.2],\"n\":80,\"verdict\":\"inconclusive\"},"
+    "{\"metric\":\"slice_drop\",\"slice\":\"paraphrase\",\"against\":\"sft\",\"before\":0.4,"
+    "\"after\":0.4,\"value\":0,\"threshold\":0.05,\"ci\":[-0.1,0.1],\"n\":500,\"verdict\":"
+    "\"pass\"}]}},"
     "{\"name\":\"q4\",\"type\":\"q4_0\",\"kind\":\"merged\",\"size_bytes\":0,\"refused\":"
     "\"the adapter was lost: <cosine> 0.1\",\"gate\":{\"verdict\":\"fail\",\"checks\":[]}}],"
+    "\"trainings\":{\"sft\":{\"best_step\":20,\"best_metric\":\"loss\",\"seconds\":90,"
+    "\"eval_seconds\":10,\"golden_seconds\":8,\"golden_rows\":100,\"golden_is_old\":true},"
+    "\"dpo\":{\"best_step\":10,\"best_metric\":\"golden\",\"seconds\":30,\"eval_seconds\":10}},"
     "\"stages\":[{\"name\":\"data\",\"key\":\"0123456789abcdef0123\",\"reused\":true,\"seconds\":"
     "0.5}]}";
 
@@ -44,13 +57,30 @@ static json_t *make_lines(int steps) {
     for (int i = 1; i <= steps; i++) {
         json_array_append_new(lines, json_pack("{s:i, s:f}", "step", i, "loss", 4.0 / i));
         if (i % 10 == 0)
-            json_array_append_new(lines, json_pack("{s:i, s:f}", "step", i, "eval_loss", 4.5 / i));
+            json_array_append_new(lines, json_pack("{s:i, s:f, s:f, s:f, s:f}", "step", i,
+                                                   "eval_loss", 4.5 / i, "eval_golden",
+                                                   0.5 - 1.0 / i, "eval_general_perplexity",
+                                                   20 + 0.01 * i, "eval_general_kl", 1e-3 * i));
+    }
+    return lines;
+}
+
+/* Margins begin below 0. */
+static json_t *make_pair_lines(int steps) {
+    json_t *lines = json_array();
+    for (int i = 1; i <= steps; i++) {
+        json_array_append_new(lines, json_pack("{s:i, s:f, s:f}", "step", i, "loss", 0.7 - 1e-4 * i,
+                                               "rewards/margins", 1e-3 * i - 0.1));
+        if (i % 10 == 0)
+            json_array_append_new(lines, json_pack("{s:i, s:f, s:f, s:f}", "step", i, "eval_loss",
+                                                   0.71 - 1e-4 * i, "eval_rewards/margins",
+                                                   9e-4 * i - 0.1, "eval_rewards/accuracies", 0.6));
     }
     return lines;
 }
 
 static json_t *make_metrics(int steps) {
-    return json_pack("{s:o, s:o}", "sft", make_lines(steps), "dpo", make_lines(steps / 2));
+    return json_pack("{s:o, s:o}", "sft", make_lines(steps), "dpo", make_pair_lines(steps / 2));
 }
 
 static void assert_has(const hn_buf *text, const char *wanted) {
@@ -87,10 +117,23 @@ static void test_page(void **state) {
     assert_has(&page, "intent &lt;router&gt;");
     assert_has(&page, "a&amp;b");
     assert_has(&page, "&lt;cosine&gt; 0.1");
-    assert_has(&page, "<h3>sft</h3>\n<svg"); /* a curve a stage */
-    assert_has(&page, "<h3>dpo</h3>\n<svg");
+    assert_has(&page, "<h3>sft</h3>\n<div class=\"curves\">\n<figure><svg"); /* a curve a stage */
+    assert_has(&page, "<h3>dpo</h3>\n<div class=\"curves\">\n<figure><svg");
     assert_has(&page, "<polyline class=\"train\"");
     assert_has(&page, "prefers-color-scheme:dark");
+    assert_has(&page, "Golden score by training step, from 0.4 to");
+    assert_has(&page, "<th scope=\"col\">KL to the base</th>");
+    assert_has(&page, "<th scope=\"col\">general perplexity</th>");
+    assert_has(&page, "<th scope=\"col\">margin</th>");
+    assert_has(&page, "<tr class=\"kept\"><th scope=\"row\">20 ");
+    assert_has(&page,
+               "Evaluations took 10 s, 10 % of the training's time, the golden set 8 % (100");
+    assert_has(&page, "have changed since"); /* sft's golden scores */
+    assert_has(&page, "are too good");       /* dpo's choice */
+    assert_has(&page, "<td>+0.030</td><td>-0.010 – +0.060</td>");
+    assert_has(&page, "a&amp;b</span> 0.700 → 0.613 (not proven)");
+    assert_has(&page, "slice_drop a&amp;b");
+    assert_null(strstr(hn_buf_text(&page), "slice_drop paraphrase"));
     assert_null(strstr(hn_buf_text(&page), "http")); /* nothing from outside */
     assert_null(strstr(hn_buf_text(&page), "<script"));
     assert_null(strstr(hn_buf_text(&page), "nan"));

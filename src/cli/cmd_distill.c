@@ -70,7 +70,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status = HN_OK;
     HN_GO(hn_training_options(cli, &options, err));
     HN_GO(distill_options(cli, &distill, &layers, err));
-    HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
+    HN_GO(hn_training_open(&session, cli, err));
     if (stored_path) {
         HN_GO(hn_kd_file_open(&stored, stored_path, err));
         distill.stored = &stored;

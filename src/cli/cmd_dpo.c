@@ -39,7 +39,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status;
     HN_TRY(hn_training_options(cli, &options, err));
     HN_TRY(hn_dpo_check(&dpo.loss, err));
-    HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
+    HN_TRY(hn_training_open(&session, cli, err));
     HN_GO(pairs_of(cli, session.model, hn_cli_arg(cli, 1), &pairs, err));
     if (eval_path)
         HN_GO(pairs_of(cli, session.model, eval_path, &eval, err));

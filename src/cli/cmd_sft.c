@@ -28,7 +28,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     const char *eval_path = hn_cli_text(cli, "eval"), *replay_path = hn_cli_text(cli, "replay");
     hn_status status;
     HN_TRY(hn_training_options(cli, &options, err));
-    HN_TRY(hn_session_open(&session, cli, hn_cli_arg(cli, 0), hn_training_numerics(cli), err));
+    HN_TRY(hn_training_open(&session, cli, err));
     HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
     if (eval_path)
         HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "model/thaw.h"
-#include "release/quantise.h"
+#include "release/numerics.h"
 
 #include <string.h>
 
@@ -66,8 +66,10 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {"restart", 0, HN_OPT_FLAG, NULL, NULL, "Start anew although there is a checkpoint"},
     {"no-shuffle", 0, HN_OPT_FLAG, NULL, NULL, "Take the rows in the file's order"},
     {"seed", 0, HN_OPT_INT, "N", "0", "Seed of shuffling, dropout and the adapter", NULL, 0, 9e15},
-    {"numerics", 0, HN_OPT_CHOICE, "NAME", "f32", "How the forward pass is computed", "f32|int8", 0,
-     0},
+    {"numerics", 0, HN_OPT_CHOICE, "NAME", "f32",
+     "How the forward pass is computed: f32; int8, as the model is run; or a type, as a file of "
+     "that type is run",
+     HN_TRAIN_NUMERICS_CHOICES, 0, 0},
     {0},
 };
 
@@ -117,8 +119,20 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     return hn_modules_parse(hn_cli_text(cli, "modules"), &o->module_mask, err);
 }
 
-hn_numerics hn_training_numerics(const hn_cli *cli) {
-    return strcmp(hn_cli_text(cli, "numerics"), "int8") == 0 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32;
+hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err) {
+    const char *name = hn_cli_text(cli, "numerics");
+    const hn_model_options options = {.n_threads = hn_cli_int(cli, "threads"),
+                                      .isa = hn_cli_text(cli, "isa")};
+    hn_train_numerics numerics;
+    *session = (hn_session){0};
+    if (!hn_train_numerics_from_name(name, &numerics))
+        return hn_fail(err, HN_UNSUPPORTED, "--numerics %s isn't in this build", name);
+    if (numerics.is_rounded && hn_cli_flag(cli, "full"))
+        return hn_fail(err, HN_USAGE,
+                       "--numerics %s rounds the weights that --full trains: take an adapter, or "
+                       "train in f32 and quantize what came out",
+                       name);
+    return hn_train_model_open(&session->model, hn_cli_arg(cli, 0), &numerics, &options, err);
 }
 
 hn_status hn_training_records(const hn_cli *cli, const char *path, hn_records *records,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cli/cli.h"
+#include "cli/session.h"
 #include "pipeline/golden_probe.h"
 #include "train/train.h"
 
@@ -11,8 +12,8 @@ extern const hn_option HN_OPTIONS_TRAIN[];
 /* Fills in HN_OPTIONS_TRAIN, --learning-rate and --epochs; texts are borrowed from cli. */
 HN_MUST_CHECK hn_status hn_training_options(const hn_cli *cli, hn_train_options *options,
                                             hn_error *err);
-/* --numerics */
-hn_numerics hn_training_numerics(const hn_cli *cli);
+/* Opens the command's first argument as --numerics, --threads and --isa say. */
+HN_MUST_CHECK hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err);
 /* Reads rows, as --skip-bad says, and notes what was left out. */
 HN_MUST_CHECK hn_status hn_training_records(const hn_cli *cli, const char *path,
                                             hn_records *records, hn_error *err);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "model/budget.h"
 #include "model/checkpoint_internal.h"
+#include "model/retype.h"
 #include "model/scratch.h"
 
 #include <math.h>
@@ -43,12 +44,17 @@ static hn_status load_vector(hn_model *model, const char *name, float **out, hn_
 /* The matrices found so far, to be packed together. */
 typedef struct matrix_list {
     hn_matrix_source *items; /* room for every tensor of the file */
+    hn_dtype *types;         /* with retype: what they shall be */
     int n;
+    const hn_retype *retype; /* NULL = as they are */
 } matrix_list;
 
 static void list_matrix(const hn_model *model, const char *name, hn_matrix *out,
                         matrix_list *list) {
     const hn_tensor *t = hn_checkpoint_find(&model->ckpt, name);
+    if (list->retype)
+        list->types[list->n] =
+            list->retype->type_of(list->retype->context, &model->arch, t->name, t->rows, t->cols);
     list->items[list->n++] = (hn_matrix_source){
         t->source_name, t->dtype, t->rows, t->cols, t->data, out, map_of(&model->ckpt, t->data)};
 }
@@ -100,10 +106,33 @@ static void open_text(void *context) {
     text->status = hn_checkpoint_open_text(text->ckpt, &text->err);
 }
 
+/* In types that aren't the file's; the cache holds files as they are. */
+static hn_status pack_retyped(hn_model *model, const matrix_list *list, hn_error *err) {
+    hn_matrix_source *sources = hn_reallocarray(NULL, (size_t)list->n, sizeof *sources);
+    hn_memory memory;
+    hn_status status;
+    if (!sources)
+        return hn_fail_no_memory(err, (size_t)list->n * sizeof *sources);
+    for (int i = 0; i < list->n; i++) {
+        sources[i] = list->items[i];
+        sources[i].dtype = list->types[i];
+    }
+    hn_memory_read(&memory, "");
+    status = hn_budget_weights(model->ckpt.path, sources, list->n, &memory, err);
+    hn_free(sources);
+    HN_TRY(status);
+    if (hn_retype_pack(model->compute, list->retype, list->items, list->types, list->n, err) !=
+        HN_OK)
+        return hn_error_prefix(err, "%s", model->ckpt.path);
+    return hn_checkpoint_open_text(&model->ckpt, err);
+}
+
 static hn_status pack_all(hn_model *model, const matrix_list *list, const hn_weights_cache *cache,
                           hn_error *err) {
     text_errand text = {.ckpt = &model->ckpt};
     const hn_errand errand = {open_text, &text};
+    if (list->retype)
+        return pack_retyped(model, list, err);
     hn_status status = hn_weights_cache_open(cache, model->compute, list->items, list->n, &errand,
                                              &model->mapped, &model->origin, err);
     if (status == HN_OK && !model->mapped.data) {
@@ -136,17 +165,20 @@ static void release_maps(const hn_checkpoint *ckpt) {
         hn_map_release(&ckpt->st.maps[i], ckpt->st.maps[i].data, ckpt->st.maps[i].size);
 }
 
-static hn_status load_all(hn_model *model, const hn_weights_cache *cache, hn_error *err) {
+static hn_status load_all(hn_model *model, const hn_model_options *options, hn_error *err) {
     model->layers = hn_calloc((size_t)model->arch.n_layer, sizeof *model->layers);
     if (!model->layers)
         return hn_fail_no_memory(err, (size_t)model->arch.n_layer * sizeof *model->layers);
     HN_TRY(load_rope(model, err));
     const size_t n = model->ckpt.n_tensors;
-    matrix_list list = {.items = hn_calloc(n, sizeof *list.items)};
-    if (!list.items)
-        return hn_fail_no_memory(err, n * sizeof *list.items);
-    hn_status status = load_tensors(model, &list, cache, err);
+    matrix_list list = {.items = hn_calloc(n, sizeof *list.items),
+                        .types = hn_calloc(n, sizeof *list.types),
+                        .retype = options->retype};
+    hn_status status = list.items && list.types
+                           ? load_tensors(model, &list, &options->weights_cache, err)
+                           : hn_fail_no_memory(err, n * sizeof *list.items);
     hn_free(list.items);
+    hn_free(list.types);
     release_maps(&model->ckpt);
     return status;
 }
@@ -165,7 +197,7 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     model->numerics = options->numerics;
     model->kv_type = options->kv_type;
     HN_GO(hn_compute_new(&model->compute, isa, options->n_threads, err));
-    HN_GO(load_all(model, &options->weights_cache, err));
+    HN_GO(load_all(model, options, err));
 done:
     if (status == HN_OK)
         *out = model;

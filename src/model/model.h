@@ -56,6 +56,9 @@ typedef struct hn_model_options {
     hn_numerics numerics;           /* default HN_NUMERICS_F32 (0); chat, eval and serve use INT8 */
     hn_weights_cache weights_cache; /* default OFF */
     hn_dtype kv_type; /* F32 (0, what training and calibration keep), F16, Q8_0 or Q4_0 */
+    /* Matrices in other types than the file's (retype.h), without the weights cache; NULL = as they
+     * are. Borrowed during hn_model_open; ckpt's tensors stay the file's. */
+    const struct hn_retype *retype;
 } hn_model_options;
 
 HN_MUST_CHECK hn_status hn_model_open(hn_model **out, const char *path,

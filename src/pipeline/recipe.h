@@ -51,7 +51,7 @@ typedef struct hn_recipe_training {
     int optimiser;               /* hn_optimiser_kind */
     int schedule;                /* hn_schedule */
     int supervise;               /* hn_supervise */
-    int numerics;                /* hn_numerics of the forward pass */
+    int numerics;                /* of the forward pass: index for hn_train_numerics_at */
 } hn_recipe_training;
 
 /* All strings are owned by the arena; paths are resolved against the recipe's folder. */

@@ -1,6 +1,8 @@
 /* The recipe's keys. Help, checks and defaults all come from here. */
 #include "pipeline/recipe_table.h"
 
+#include "release/numerics.h"
+
 #define AT(member) offsetof(hn_recipe, member)
 
 /* What every teaching stage has. `rate` and `n_epochs` are its defaults. */
@@ -22,7 +24,8 @@
     {#stage, "warmup_ratio", HN_FIELD_REAL, AT(stage.warmup_ratio), "0.05", false, 0, 1},          \
     {#stage, "warmup_steps", HN_FIELD_INT, AT(stage.warmup_steps), "0", false, 0, 1e9},            \
     {#stage, "max_grad_norm", HN_FIELD_REAL, AT(stage.max_grad_norm), "1", false, 1e-6, 1e6},      \
-    {#stage, "numerics", HN_FIELD_CHOICE, AT(stage.numerics), "f32", .choices = "f32|int8"},       \
+    {#stage, "numerics", HN_FIELD_CHOICE, AT(stage.numerics), "f32",                               \
+     .choices = HN_TRAIN_NUMERICS_CHOICES},                                                        \
     {#stage, "eval_every", HN_FIELD_INT, AT(stage.eval_every), "0", false, 0, 1e9},                \
     {#stage, "save_every", HN_FIELD_INT, AT(stage.save_every), "50", false, 0, 1e9},               \
     {#stage, "best_metric", HN_FIELD_TEXT, AT(stage.best_metric), "loss"},                         \

@@ -130,23 +130,37 @@ hn_status hn_run_stage_close(hn_run *run, hn_stage *stage, hn_error *err) {
     return json_array_append_new(run->stages, entry) ? hn_fail_no_memory(err, 128) : HN_OK;
 }
 
-hn_status hn_run_model_open(hn_run *run, const char *path, hn_numerics numerics, hn_model **model,
-                            hn_error *err) {
-    bool is_float = numerics == HN_NUMERICS_F32 && !strcmp(path, run->recipe->base);
+static bool same_numerics(const hn_train_numerics *a, const hn_train_numerics *b) {
+    return a->products == b->products && a->is_rounded == b->is_rounded && a->ftype == b->ftype;
+}
+
+static hn_status open_model(hn_run *run, const char *path, const hn_train_numerics *numerics,
+                            hn_model **model, hn_error *err) {
+    bool is_float = numerics->products == HN_NUMERICS_F32 && !strcmp(path, run->recipe->base);
     struct hn_run_model *slot = is_float ? &run->float_slot : &run->other_slot;
-    if (slot->model && (strcmp(slot->path, path) || slot->numerics != numerics)) {
+    if (slot->model && (strcmp(slot->path, path) || !same_numerics(&slot->numerics, numerics))) {
         hn_model_free(slot->model);
         slot->model = NULL;
     }
     if (!slot->model) {
-        hn_model_options options = {
-            .n_threads = run->n_threads, .isa = run->isa, .numerics = numerics};
-        HN_TRY(hn_model_open(&slot->model, path, &options, err));
+        hn_model_options options = {.n_threads = run->n_threads, .isa = run->isa};
+        HN_TRY(hn_train_model_open(&slot->model, path, numerics, &options, err));
         slot->path = path;
-        slot->numerics = numerics;
+        slot->numerics = *numerics;
     }
     *model = slot->model;
     return HN_OK;
+}
+
+hn_status hn_run_model_open(hn_run *run, const char *path, hn_numerics numerics, hn_model **model,
+                            hn_error *err) {
+    const hn_train_numerics own = {.products = numerics};
+    return open_model(run, path, &own, model, err);
+}
+
+hn_status hn_run_base_open(hn_run *run, const hn_train_numerics *numerics, hn_model **model,
+                           hn_error *err) {
+    return open_model(run, run->recipe->base, numerics, model, err);
 }
 
 hn_status hn_run_link(hn_run *run, const char *dir, const char *name, const char *up,

@@ -6,6 +6,7 @@
 #include "model/model.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/stage.h"
+#include "release/numerics.h"
 
 #include <time.h>
 
@@ -55,7 +56,7 @@ typedef struct hn_run {
     struct hn_run_model {
         hn_model *model;
         const char *path;
-        hn_numerics numerics;
+        hn_train_numerics numerics;
     } float_slot, other_slot;
 } hn_run;
 
@@ -78,6 +79,9 @@ char *hn_run_path(hn_run *run, const char *dir, const char *name);
 char *hn_run_output(hn_run *run, const hn_stage *stage, const char *name);
 HN_MUST_CHECK hn_status hn_run_model_open(hn_run *run, const char *path, hn_numerics numerics,
                                           hn_model **model, hn_error *err);
+/* The base, as a stage trains on it. */
+HN_MUST_CHECK hn_status hn_run_base_open(hn_run *run, const hn_train_numerics *numerics,
+                                         hn_model **model, hn_error *err);
 /* dir/name becomes a symbolic link to the finished stage's folder, whose own name holds a hash;
  * `up` leads from `dir` to the run's folder. *path is in the arena. */
 HN_MUST_CHECK hn_status hn_run_link(hn_run *run, const char *dir, const char *name, const char *up,

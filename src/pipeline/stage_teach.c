@@ -285,7 +285,8 @@ static hn_status train(hn_run *run, hn_teaching which, const hn_stage *stage, hn
     hn_status status;
     if (!checkpoint || (run->adapter_stage && !before))
         return hn_fail_no_memory(err, 256);
-    HN_GO(hn_run_model_open(run, run->recipe->base, (hn_numerics)settings->numerics, &model, err));
+    const hn_train_numerics numerics = hn_train_numerics_at(settings->numerics);
+    HN_GO(hn_run_base_open(run, &numerics, &model, err));
     HN_GO(plan_open(run, which, model, &p, err));
     hn_train_options options = options_of(settings, before, stage->part);
     options.replay = settings->replay ? &p.replay : NULL;

@@ -50,8 +50,8 @@ bool hn_grid_rescale(hn_grid *grid, float dd, float dm);
 /* Writes the block's bytes as GGUF holds them. */
 void hn_grid_pack(const hn_grid *grid, const uint8_t *codes, uint8_t *block);
 
-/* A row of cols values (whole blocks) into `out`, float types included; weights: (cols), positive.
- * HN_BAD_INPUT for infinities and NaN, naming the column. */
+/* A row of cols values (whole blocks) into `out`, float types included; weights: (cols), positive,
+ * or NULL = all alike. HN_BAD_INPUT for infinities and NaN, naming the column. */
 HN_MUST_CHECK hn_status hn_row_quantise(hn_dtype dtype, const float *x, const float *weights,
                                         int64_t cols, uint8_t *out, hn_error *err);
 

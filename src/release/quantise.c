@@ -61,7 +61,6 @@ typedef struct job {
     const plan *current;
     int64_t batch_first;
     uint8_t *batch;
-    float *weights;                                               /* (cols), all 1 */
     struct row_space *space;                                      /* [n_threads] */
     hn_status (*row_act)(const struct job *j, const row_work *r); /* leaves errors in the space */
 } job;
@@ -167,7 +166,7 @@ static hn_status quantise_row(const job *j, const row_work *r) {
     const plan *p = j->current;
     struct row_space *space = r->space;
     hn_weight_row(&p->weight, r->row, space->base, space->merged);
-    HN_TRY(hn_row_quantise(p->dtype, space->merged, j->weights, r->cols, r->out, &space->err));
+    HN_TRY(hn_row_quantise(p->dtype, space->merged, NULL, r->cols, r->out, &space->err));
     if (p->weight.lora) {
         hn_blocks_dequantise(p->dtype, r->out, r->cols, space->back);
         hn_survival_add(&space->survival, space->base, space->merged, space->back, r->cols);
@@ -291,11 +290,8 @@ static hn_status make_space(job *j) {
         row_bytes = bytes > row_bytes ? bytes : row_bytes;
     }
     j->batch = hn_malloc(BATCH_BYTES + 2 * row_bytes);
-    j->weights = hn_malloc(cols * sizeof *j->weights);
     j->space = hn_calloc((size_t)j->n_threads, sizeof *j->space);
-    bool ok = j->batch && j->weights && j->space;
-    for (size_t i = 0; ok && i < cols; i++)
-        j->weights[i] = 1;
+    bool ok = j->batch && j->space;
     for (int t = 0; ok && t < j->n_threads; t++) {
         j->space[t].base = hn_malloc(cols * sizeof(float));
         j->space[t].merged = hn_malloc(cols * sizeof(float));
@@ -318,7 +314,6 @@ static void job_done(job *j) {
     hn_free(j->changes_gram);
     hn_free(j->space);
     hn_free(j->batch);
-    hn_free(j->weights);
     hn_free(j->plans);
     hn_free(j->rope_factors);
     hn_gguf_writer_abort(j->writer);

@@ -22,8 +22,11 @@ typedef enum hn_ftype {
     HN_FTYPE_Q6_K,
     HN_FTYPE_COUNT,
 } hn_ftype;
-/* Their names, for options. */
-#define HN_FTYPE_CHOICES "q8_0|q6_k|q5_k_m|q5_1|q5_0|q4_k_m|q4_k_s|q4_1|q4_0|bf16|f16|f32"
+/* Their names, for options: of what is shipped, and all. q4_k and q5_k are q4_k_m and q5_k_m, as
+ * llama-quantize has it. */
+#define HN_FTYPE_SHIPPED_CHOICES                                                                   \
+    "q8_0|q6_k|q5_k_m|q5_k|q5_1|q5_0|q4_k_m|q4_k|q4_k_s|q4_1|q4_0|bf16|f16"
+#define HN_FTYPE_CHOICES HN_FTYPE_SHIPPED_CHOICES "|f32"
 const char *hn_ftype_name(hn_ftype ftype);
 bool hn_ftype_from_name(const char *name, hn_ftype *ftype);
 /* Up to 6 bits a weight: calibrating is worth its time even on the model's own text

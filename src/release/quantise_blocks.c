@@ -21,7 +21,10 @@ static void write_floats(hn_dtype dtype, const float *values, int64_t count, uin
 static void quantise_block(hn_dtype dtype, const float *x, const float *weight, uint8_t *block) {
     hn_grid grid;
     uint8_t codes[HN_GRID_MAX_VALUES];
-    hn_grid_fit(&grid, dtype, x, weight, false);
+    float alike[HN_GRID_MAX_VALUES];
+    for (int i = 0; !weight && i < (int)hn_dtype_get(dtype)->block_values; i++)
+        alike[i] = 1;
+    hn_grid_fit(&grid, dtype, x, weight ? weight : alike, false);
     for (int i = 0; i < grid.n_values; i++)
         codes[i] = (uint8_t)hn_grid_code(&grid, i, x[i]);
     hn_grid_pack(&grid, codes, block);
@@ -61,7 +64,7 @@ hn_status hn_row_quantise(hn_dtype dtype, const float *x, const float *weights, 
         return hn_fail(err, HN_UNSUPPORTED, "%lld values can't be quantised to %s", (long long)cols,
                        hn_dtype_name(dtype));
     for (int64_t col = 0; col < cols; col += info->block_values, out += info->block_bytes)
-        quantise_block(dtype, x + col, weights + col, out);
+        quantise_block(dtype, x + col, weights ? weights + col : NULL, out);
     return HN_OK;
 }
 

@@ -23,6 +23,10 @@ const char *hn_ftype_name(hn_ftype ftype) {
 }
 
 bool hn_ftype_from_name(const char *name, hn_ftype *ftype) {
+    if (!strcasecmp(name, "q4_k") || !strcasecmp(name, "q5_k")) {
+        *ftype = name[1] == '4' ? HN_FTYPE_Q4_K_M : HN_FTYPE_Q5_K_M;
+        return true;
+    }
     for (int i = 0; i < HN_FTYPE_COUNT; i++) {
         if (!strcasecmp(FTYPES[i].name, name)) {
             *ftype = (hn_ftype)i;

@@ -1,0 +1,49 @@
+# Training from the command line: what --numerics takes, and that training in a type's numerics is training on its file.
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+for i in 1 2 3 4 5 6 7 8; do
+    printf '{"prompt":"Lily sees %s, ","completion":"she has %s."}\n' "$i" "$((i * i))"
+done >train.jsonl
+printf '{"prompt":"Lily sees 3, ","chosen":"she has 9.","rejected":"she has 8."}\n' >pairs.jsonl
+expect "a base in f32" 0 "" "$HONE" bench --shape stories260k --type f32 --write base.gguf -p 1 -n 0 -r 1 --no-limits
+
+how=(--rank 4 --batch 4 --max-steps 3 --learning-rate 1e-2 --max-length 64)
+for type in q4_0 q4_1 q8_0 q4_k; do
+    "$HONE" quantize base.gguf --type $type --calibration none -o $type.gguf >log 2>&1 || fail "$type" "$(tail -n 3 log)"
+    expect "sft --numerics $type" 0 "adapter" "$HONE" sft base.gguf train.jsonl "${how[@]}" --numerics $type -o $type.memory
+    expect "sft on the file of $type" 0 "adapter" "$HONE" sft $type.gguf train.jsonl "${how[@]}" --numerics int8 -o $type.file
+    cmp -s $type.memory/adapter/adapter_model.safetensors $type.file/adapter/adapter_model.safetensors &&
+        pass "both teach the same, to the byte ($type)" || fail "both teach the same, to the byte ($type)"
+done
+cmp -s q4_0.memory/adapter/adapter_model.safetensors q4_1.memory/adapter/adapter_model.safetensors &&
+    fail "another type teaches something else" || pass "another type teaches something else"
+expect "dpo has it too" 0 "adapter" "$HONE" dpo base.gguf pairs.jsonl --rank 4 --batch 1 --max-steps 1 --numerics q5_0 -o dpo
+expect "and distill" 0 "adapter" "$HONE" distill base.gguf train.jsonl --teacher base.gguf "${how[@]}" --numerics q6_k -o kd
+expect "a checkpoint of another type's numerics isn't gone on from" 2 "run with other data, options or base" \
+    "$HONE" sft base.gguf train.jsonl "${how[@]}" --max-steps 6 --numerics q8_0 -o q4_0.memory
+
+expect "a type that nothing is quantised to" 2 "--numerics: 'q3_k' is none of f32.int8.*q4_0" \
+    "$HONE" sft base.gguf train.jsonl --numerics q3_k -o no
+expect "all weights can't be trained rounded" 2 "--numerics q4_0 rounds the weights that --full trains" \
+    "$HONE" sft base.gguf train.jsonl --full --numerics q4_0 -o no
+[ ! -e no ] && pass "what is refused leaves nothing" || fail "what is refused leaves nothing" "$(ls no)"
+
+for i in 1 2 3; do printf '{"prompt":"Tom sees %s","assert":[{"type":"icontains","value":"x"}]}\n' $i; done >golden.jsonl
+recipe() { # NUMERICS
+    cat >recipe.yaml <<END
+name: tiny
+base: base.gguf
+data: {train: train.jsonl, golden: golden.jsonl, near_copy: 0}
+sft: {rank: 4, batch: 4, max_steps: 2, max_length: 64, numerics: $1}
+artefacts:
+  - {name: beside, kind: adapter}
+eval: {max_tokens: 2, kl_chunks: 0, bench: false}
+gate: {max_quality_drop: 1}
+END
+}
+recipe q3_k
+expect "a recipe names the types" 3 "recipe.yaml:4.*numerics.*f32.int8.q8_0.*q4_0" "$HONE" run recipe.yaml
+recipe q4_0
+run "$HONE" run recipe.yaml -o trained # the base has no chat template to be scored with
+ls trained/stages/sft-*/adapter/adapter_model.safetensors >/dev/null 2>&1 && pass "and its stage trains in them" || fail "and its stage trains in them"
+finish

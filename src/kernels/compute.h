@@ -8,7 +8,7 @@ typedef enum hn_scratch_slot {
     HN_SCRATCH_NORMED, /* rows of a call after the norm */
     HN_SCRATCH_ACTS,   /* the same, rounded to int8 */
     HN_SCRATCH_BF16,   /* the same, rounded to bf16 */
-    HN_SCRATCH_PANELS, /* each thread's unpacked weights */
+    HN_SCRATCH_PANELS, /* each thread's unpacked weights, then its low-rank factor's */
     HN_SCRATCH_LEFT,   /* what each thread still has to do of a product */
     HN_SCRATCH_COUNT,
 } hn_scratch_slot;

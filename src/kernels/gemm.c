@@ -39,12 +39,57 @@ static void multiply_columns(const gemm_job *job, int64_t i0, int64_t i1, int64_
     }
 }
 
+enum { TURNED_COLS = HN_PANEL_GROUPS * HN_UNIT_ROWS };
+
+/* C = alpha * turned^T + beta * C for rows [i, i + height) and columns [j, j + width) of C. */
+static void put_turned(const hn_gemm *g, int64_t i, int64_t height, int64_t j, int64_t width,
+                       const float *turned) {
+    for (int64_t r = 0; r < height; r++)
+        for (int64_t c = 0; c < width; c++) {
+            float *to = g->c + (i + r) * g->c_stride + j + c;
+            const float sum = g->alpha * turned[c * TURNED_COLS + r];
+            *to = g->beta == 0 ? sum : sum + g->beta * *to;
+        }
+}
+
+/* Rows [i, i + height) of C, height <= TURNED_COLS, as columns of C's transpose: A, stored (k, m),
+ * is read by rows. Down its columns each value would cost a cache line. */
+static void multiply_turned(const gemm_job *job, int64_t i, int64_t height, float *panels) {
+    const hn_kernels *kernels = job->compute->kernels;
+    const hn_gemm *g = job->g;
+    const int64_t chunk = hn_f32_chunk(g->k);
+    float turned[HN_ROW_CHUNK * TURNED_COLS];
+    for (int64_t j = 0; j < g->n; j += HN_ROW_CHUNK) {
+        const int64_t width = min_i64(HN_ROW_CHUNK, g->n - j);
+        for (int64_t k = 0; k < g->k; k += chunk) {
+            const int64_t n_k = min_i64(chunk, g->k - k);
+            for (int64_t p = 0; p < height; p += HN_UNIT_ROWS)
+                kernels->panel_copy(n_k, height - p, g->a + k * g->a_stride + i + p, g->a_stride,
+                                    panels + p / HN_UNIT_ROWS * HN_PANEL_STRIDE);
+            kernels->gemm_f32(width, height, n_k, g->b + k * g->b_stride + j, 1, g->b_stride,
+                              panels, HN_PANEL_STRIDE, turned, TURNED_COLS, 1, k > 0 ? 1 : 0);
+        }
+        put_turned(g, i, height, j, width, turned);
+    }
+}
+
+/* A is to be read down its columns, and C is high and narrow, as the gradient of LoRA's B. */
+static bool is_turned(const hn_gemm *g) {
+    return g->a_transposed && !g->b_transposed && g->m > g->n;
+}
+
 static void gemm_share(void *arg, int thread, int n_threads) {
     const gemm_job *job = arg;
     const hn_gemm *g = job->g;
     const int64_t step = HN_PANEL_GROUPS * HN_UNIT_ROWS;
     float *panels = (float *)(void *)(job->panels + (size_t)thread * HN_PANELS_BYTES);
     long i0 = 0, i1 = (long)g->m, j0 = 0, j1 = (long)g->n;
+    if (is_turned(g)) {
+        hn_pool_share((long)g->m, HN_UNIT_ROWS, thread, n_threads, &i0, &i1);
+        for (int64_t i = i0; i < i1; i += TURNED_COLS)
+            multiply_turned(job, i, min_i64(TURNED_COLS, i1 - i), panels);
+        return;
+    }
     if (g->n > g->m)
         hn_pool_share((long)g->n, HN_UNIT_ROWS, thread, n_threads, &j0, &j1);
     else

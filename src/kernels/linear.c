@@ -1,5 +1,6 @@
 /* hn_linear_run: norm, then products of up to three matrices with the same rows. */
 #include "kernels/compute.h"
+#include "kernels/low_rank.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -31,9 +32,10 @@ typedef struct linear_job {
     float *normed;      /* (n, cols); NULL when there is no norm */
     hn_act_block *acts; /* (n, act_blocks) */
     uint16_t *bf16;     /* (n, act_blocks * 32) */
-    uint8_t *panels;    /* HN_PANELS_BYTES a thread */
-    groups_left *left;  /* a thread; NULL = each share does its own groups at once */
-    int64_t taken;      /* groups at a time */
+    uint8_t *panels;    /* thread_bytes a thread: HN_PANELS_BYTES, then a low-rank factor's */
+    size_t thread_bytes;
+    groups_left *left; /* a thread; NULL = each share does its own groups at once */
+    int64_t taken;     /* groups at a time */
 } linear_job;
 
 static int64_t groups_of(const hn_matrix *w) {
@@ -73,13 +75,18 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
     const int64_t col = first * HN_UNIT_ROWS;
     const int64_t width = min_i64(count * HN_UNIT_ROWS, w->rows - col);
     const int64_t chunk = hn_f32_chunk(w->cols);
+    const hn_low_rank *low_rank = &l->output[o].low_rank;
+    float *ranks = panels + HN_PANELS_BYTES / (int)sizeof *panels;
     bool add = l->output[o].accumulate;
     if (l->output[o].bias) {
         put_bias(l, o, col, width);
         add = true;
     }
+    if (low_rank->t)
+        hn_low_rank_unpack(kernels, low_rank, 0, col, width, ranks);
     for (int64_t k = 0; k < w->cols; k += chunk, add = true) {
         const int64_t n_k = min_i64(chunk, w->cols - k);
+        const bool last = k + n_k == w->cols;
         const uint8_t *units = group + (size_t)(k / HN_UNIT_COLS) * unit_bytes;
         const float *b = panels;
         int64_t b_panel = HN_PANEL_STRIDE;
@@ -91,11 +98,14 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
                 kernels->unpack_f32[w->dtype](units + (size_t)g * group_bytes, hn_layout_units(n_k),
                                               panels + g * HN_PANEL_STRIDE);
         }
-        for (int64_t i = 0; i < l->n; i += HN_ROW_CHUNK)
-            kernels->gemm_f32(min_i64(HN_ROW_CHUNK, l->n - i), width, n_k, x + i * x_stride + k,
-                              x_stride, 1, b, b_panel,
-                              l->output[o].y + i * l->output[o].y_stride + col,
-                              l->output[o].y_stride, 1, add ? 1 : 0);
+        for (int64_t i = 0; i < l->n; i += HN_ROW_CHUNK) {
+            const int64_t n = min_i64(HN_ROW_CHUNK, l->n - i), stride = l->output[o].y_stride;
+            float *y = l->output[o].y + i * stride + col;
+            kernels->gemm_f32(n, width, n_k, x + i * x_stride + k, x_stride, 1, b, b_panel, y,
+                              stride, 1, add ? 1 : 0);
+            if (last && low_rank->t)
+                hn_low_rank_add(kernels, low_rank, i, n, width, ranks, y, stride);
+        }
     }
 }
 
@@ -110,9 +120,24 @@ static bool is_bf16(const hn_compute *compute, const hn_linear *l, int o) {
            compute->kernels->has_fast_bf16;
 }
 
+/* The low-rank part of columns [col, col + width) of output o. */
+static void add_low_rank(const linear_job *job, int o, int64_t col, int64_t width, float *panels) {
+    const hn_linear *l = job->linear;
+    const hn_kernels *kernels = job->compute->kernels;
+    const int64_t step = HN_PANEL_GROUPS * HN_UNIT_ROWS, stride = l->output[o].y_stride;
+    float *ranks = panels + HN_PANELS_BYTES / (int)sizeof *panels;
+    for (int64_t c = 0; c < width; c += step) {
+        const int64_t part = min_i64(step, width - c);
+        hn_low_rank_unpack(kernels, &l->output[o].low_rank, 0, col + c, part, ranks);
+        for (int64_t i = 0; i < l->n; i += HN_ROW_CHUNK)
+            hn_low_rank_add(kernels, &l->output[o].low_rank, i, min_i64(HN_ROW_CHUNK, l->n - i),
+                            part, ranks, l->output[o].y + i * stride + col + c, stride);
+    }
+}
+
 /* Groups [first, end) of output o from the rounded activations of slot `slot` and on. */
-static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t first,
-                             int64_t end) {
+static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t first, int64_t end,
+                             float *panels) {
     const hn_linear *l = job->linear;
     const hn_matrix *w = l->output[o].w;
     const size_t group_bytes = hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
@@ -133,6 +158,8 @@ static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t
     else
         kernels->gemm_bf16(l->n, width, n_units, groups, job->bf16 + slot * act_cols, act_cols, y,
                            l->output[o].y_stride, add);
+    if (l->output[o].low_rank.t)
+        add_low_rank(job, o, col, width, panels);
 }
 
 /* Norms and rounds row `from` into slot `to` of the scratch. */
@@ -169,7 +196,7 @@ static void multiply_range(const linear_job *job, int64_t slot, int64_t first, i
         int64_t g = first > base ? first - base : 0;
         int64_t end = min_i64(last - base, groups_of(l->output[o].w));
         if (g < end && (is_i8(l, o) || is_bf16(job->compute, l, o)))
-            multiply_rounded(job, o, slot, g, end);
+            multiply_rounded(job, o, slot, g, end, panels);
         else
             for (; g < end; g += HN_PANEL_GROUPS)
                 multiply_groups(job->compute, l, o, x, x_stride, g,
@@ -221,7 +248,7 @@ static void multiply_share(void *arg, int thread, int n_threads) {
     }
     const float *x = l->norm ? job->normed + slot * job->cols : l->x;
     const int64_t x_stride = l->norm ? job->cols : l->x_stride;
-    float *panels = (float *)(void *)(job->panels + (size_t)thread * HN_PANELS_BYTES);
+    float *panels = (float *)(void *)(job->panels + (size_t)thread * job->thread_bytes);
 
     long first, last;
     if (!job->left) {
@@ -262,9 +289,12 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
                       .linear = l,
                       .cols = cols,
                       .act_blocks = hn_layout_units(cols) * HN_UNIT_BLOCKS};
+    job.thread_bytes = HN_PANELS_BYTES;
     for (int o = 0; o < l->n_outputs; o++) {
         job.wants_i8 |= is_i8(l, o);
         job.wants_bf16 |= is_bf16(compute, l, o);
+        const size_t bytes = HN_PANELS_BYTES + hn_low_rank_bytes(l->output[o].low_rank.r);
+        job.thread_bytes = bytes > job.thread_bytes ? bytes : job.thread_bytes;
     }
     const size_t slots = (size_t)(l->n == 1 ? n_threads : l->n);
     void *scratch;
@@ -285,7 +315,7 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
                                   &scratch, err));
         job.bf16 = scratch;
     }
-    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * HN_PANELS_BYTES,
+    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job.thread_bytes,
                               &scratch, err));
     job.panels = scratch;
     if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED && l->n <= MAX_ROWS_BALANCED &&

@@ -108,8 +108,17 @@ hn_matrix hn_matrix_view(const hn_matrix *matrix, int64_t first, int64_t n);
 
 enum { HN_LINEAR_MAX_OUTPUTS = 3 };
 
+/* What an adapter adds to a product while the results are still in a cache: scale * T M, M being
+ * the second factor of rank r. */
+typedef struct hn_low_rank {
+    const float *t; /* (n, r), row stride t_stride floats; NULL = nothing is added */
+    const float *m; /* M^T (outputs, r) for hn_linear, M (r, cols) for hn_backward; contiguous */
+    int64_t r, t_stride;
+    float scale;
+} hn_low_rank;
+
 /* One step of a model: up to three matrices over the same input, with what comes just before and
- * after fused in. Y_i = norm(X) W_i^T (+ bias_i) (+ Y_i). */
+ * after fused in. Y_i = norm(X) W_i^T (+ bias_i) (+ Y_i) (+ low_rank_i). */
 typedef struct hn_linear {
     const float *x; /* (n, cols), row stride x_stride floats */
     int64_t n;
@@ -123,6 +132,7 @@ typedef struct hn_linear {
         float *y;          /* (n, rows), row stride y_stride floats; must not alias x */
         int64_t y_stride;
         bool accumulate; /* add to y instead of setting it */
+        hn_low_rank low_rank;
     } output[HN_LINEAR_MAX_OUTPUTS];
     hn_numerics numerics;
 } hn_linear;
@@ -130,10 +140,23 @@ typedef struct hn_linear {
 /* Scratch is kept inside `compute` and grows as needed: HN_NO_MEMORY is the only failure. */
 HN_MUST_CHECK hn_status hn_linear_run(hn_compute *compute, const hn_linear *linear, hn_error *err);
 
-/* dX (n, cols) (+)= dY (n, rows) W, in f32 over dequantised weights: the backward pass. */
-HN_MUST_CHECK hn_status hn_matrix_backward(hn_compute *compute, const hn_matrix *w, const float *dy,
-                                           int64_t n, int64_t dy_stride, float *dx,
-                                           int64_t dx_stride, bool accumulate, hn_error *err);
+/* The backward pass of up to three matrices that had the same input: dX (n, cols) (+)= sum of
+ * dY_i (n, rows_i) W_i (+ low_rank), in f32 over dequantised weights. */
+typedef struct hn_backward {
+    int64_t n;
+    float *dx; /* row stride dx_stride floats */
+    int64_t dx_stride;
+    bool accumulate; /* add to dx instead of setting it */
+    int n_inputs;
+    struct {
+        const hn_matrix *w; /* all with the same cols */
+        const float *dy;    /* (n, rows), row stride dy_stride floats */
+        int64_t dy_stride;
+    } input[HN_LINEAR_MAX_OUTPUTS];
+    hn_low_rank low_rank;
+} hn_backward;
+HN_MUST_CHECK hn_status hn_backward_run(hn_compute *compute, const hn_backward *backward,
+                                        hn_error *err);
 
 /* dW += dY^T X for a weight matrix of type f32: dy (n, rows), x (n, cols); grad lies like
  * w->packed, whose padding stays as it is. Sums run over n in ascending order. */

@@ -14,6 +14,8 @@
 enum {
     TILE_POSITIONS = 16, /* times the query heads of a KV head: rows of one tile */
     KEY_ALIGN = 32,      /* two vectors of the widest level */
+    SKEW = 16,           /* a cache line: rows whose stride is odd in lines don't fall into few of
+                            the cache's sets, as they do where a stride is a power of two */
 };
 
 typedef struct task {
@@ -22,10 +24,10 @@ typedef struct task {
 } task;
 
 typedef struct thread_scratch {
-    float *kt, *vt;       /* (head_dim, keys) */
-    float *k, *v;         /* (keys, head_dim) */
+    float *kt, *vt;       /* (head_dim, keys), row stride key_stride */
+    float *k, *v;         /* (keys, head_dim), row stride dim_stride */
     float *dk, *dv;       /* (keys, head_dim) */
-    float *s, *dp;        /* (tile rows, keys) */
+    float *s, *dp;        /* (tile rows, keys), row stride key_stride */
     float *q, *d_o, *out; /* (tile rows, head_dim) */
 } thread_scratch;
 
@@ -33,6 +35,8 @@ struct hn_attention_plan {
     const hn_tree *tree;
     hn_attention_shape shape;
     int32_t max_keys;   /* longest path, padded */
+    int32_t key_stride; /* of rows of keys */
+    int32_t dim_stride; /* of rows of a path's k and v */
     int32_t *path_rows; /* (n_segments) rows of all ancestors */
     size_t *owed;       /* (n_segments) where a segment's debt to its ancestors begins, in rows */
     size_t owed_rows;
@@ -70,6 +74,8 @@ static void measure(hn_attention_plan *plan) {
     }
     qsort(plan->tasks, (size_t)plan->n_tasks, sizeof *plan->tasks, costliest_first);
     plan->max_keys = (longest + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
+    plan->key_stride = plan->max_keys + SKEW;
+    plan->dim_stride = plan->shape.head_dim + SKEW;
 }
 
 static int32_t tile_rows(const hn_attention_plan *plan) {
@@ -92,7 +98,8 @@ hn_status hn_attention_plan_new(hn_attention_plan **out, const hn_tree *tree,
     }
     measure(plan);
     size_t keys = (size_t)plan->max_keys, rows = (size_t)tile_rows(plan);
-    plan->scratch_floats = 6 * keys * dim + 2 * rows * keys + 3 * rows * dim;
+    plan->scratch_floats = 2 * (size_t)plan->key_stride * (dim + rows) +
+                           2 * keys * ((size_t)plan->dim_stride + dim) + 3 * rows * dim;
     size_t owed = plan->owed_rows * (size_t)shape.n_head_kv * dim;
     plan->scratch =
         hn_alloc_aligned((size_t)n_threads * plan->scratch_floats * sizeof *plan->scratch);
@@ -120,19 +127,28 @@ void hn_attention_plan_free(hn_attention_plan *plan) {
     hn_free(plan);
 }
 
+static float *take(float **at, size_t rows, int32_t stride) {
+    float *piece = *at;
+    *at += rows * (size_t)stride;
+    return piece;
+}
+
 static thread_scratch scratch_of(const hn_attention_plan *plan, int thread) {
     float *at = plan->scratch + (size_t)thread * plan->scratch_floats;
-    size_t path = (size_t)plan->max_keys * (size_t)plan->shape.head_dim;
-    size_t scores = (size_t)tile_rows(plan) * (size_t)plan->max_keys;
-    size_t rows = (size_t)tile_rows(plan) * (size_t)plan->shape.head_dim;
-    thread_scratch t = {.kt = at, .vt = at + path, .k = at + 2 * path, .v = at + 3 * path};
-    t.dk = at + 4 * path;
-    t.dv = at + 5 * path;
-    t.s = at + 6 * path;
-    t.dp = t.s + scores;
-    t.q = t.dp + scores;
-    t.d_o = t.q + rows;
-    t.out = t.d_o + rows;
+    int32_t dim = plan->shape.head_dim;
+    size_t keys = (size_t)plan->max_keys, rows = (size_t)tile_rows(plan);
+    thread_scratch t;
+    t.kt = take(&at, (size_t)dim, plan->key_stride);
+    t.vt = take(&at, (size_t)dim, plan->key_stride);
+    t.s = take(&at, rows, plan->key_stride);
+    t.dp = take(&at, rows, plan->key_stride);
+    t.k = take(&at, keys, plan->dim_stride);
+    t.v = take(&at, keys, plan->dim_stride);
+    t.dk = take(&at, keys, dim);
+    t.dv = take(&at, keys, dim);
+    t.q = take(&at, rows, dim);
+    t.d_o = take(&at, rows, dim);
+    t.out = take(&at, rows, dim);
     return t;
 }
 
@@ -141,23 +157,23 @@ static thread_scratch scratch_of(const hn_attention_plan *plan, int thread) {
 static void gather_path(const hn_attention_plan *plan, int32_t segment, int32_t head,
                         const float *from, float *rows, float *transposed) {
     int32_t dim = plan->shape.head_dim, stride = plan->shape.n_head_kv * dim;
+    size_t row = (size_t)plan->dim_stride;
     int32_t n_keys = plan->path_rows[segment] + plan->tree->segments[segment].n_rows;
     for (int32_t s = segment; s >= 0; s = plan->tree->segments[s].parent) {
         const hn_segment *seg = &plan->tree->segments[s];
         for (int32_t i = 0; i < seg->n_rows; i++)
-            memcpy(rows + (size_t)(plan->path_rows[s] + i) * (size_t)dim,
+            memcpy(rows + (size_t)(plan->path_rows[s] + i) * row,
                    from + (size_t)(seg->first_row + i) * (size_t)stride + (size_t)(head * dim),
                    (size_t)dim * sizeof *rows);
     }
     int32_t padded = (n_keys + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
-    memset(rows + (size_t)n_keys * (size_t)dim, 0,
-           (size_t)(padded - n_keys) * (size_t)dim * sizeof *rows);
+    memset(rows + (size_t)n_keys * row, 0, (size_t)(padded - n_keys) * row * sizeof *rows);
     for (int32_t key = 0; transposed && key < padded;
          key += 8) /* 8 rows: a cache line of columns */
         for (int32_t d = 0; d < dim; d++)
             for (int32_t j = key; j < key + 8; j++)
-                transposed[(size_t)d * (size_t)plan->max_keys + (size_t)j] =
-                    rows[(size_t)j * (size_t)dim + (size_t)d];
+                transposed[(size_t)d * (size_t)plan->key_stride + (size_t)j] =
+                    rows[(size_t)j * row + (size_t)d];
 }
 
 /* A tile of query positions [first, end) of a segment, as it sees the keys of the path. */
@@ -221,7 +237,7 @@ typedef struct region {
 
 static void forward_task(const region *r, const task *job, const thread_scratch *t) {
     const hn_attention_plan *plan = r->plan;
-    int32_t dim = plan->shape.head_dim, keys = plan->max_keys;
+    int32_t dim = plan->shape.head_dim, keys = plan->key_stride;
     gather_path(plan, job->segment, job->kv_head, r->a->k, t->k, t->kt);
     gather_path(plan, job->segment, job->kv_head, r->a->v, t->v, NULL);
     int32_t n = plan->tree->segments[job->segment].n_rows;
@@ -238,8 +254,9 @@ static void forward_task(const region *r, const task *job, const thread_scratch 
             r->a->lse[row_offset(plan, job->segment, &tile, job->kv_head, i)] =
                 r->ops->softmax(row + lo, hi - lo);
         }
-        r->ops->product(t->s, keys, 1, t->v + (size_t)tile.key_lo * (size_t)dim, dim, t->out, dim,
-                        tile.rows, dim, tile.key_hi - tile.key_lo, false);
+        r->ops->product(t->s, keys, 1, t->v + (size_t)tile.key_lo * (size_t)plan->dim_stride,
+                        plan->dim_stride, t->out, dim, tile.rows, dim, tile.key_hi - tile.key_lo,
+                        false);
         for (int32_t i = 0; i < tile.rows; i++)
             memcpy(r->a->o + row_offset(plan, job->segment, &tile, job->kv_head, i) * (size_t)dim,
                    t->out + i * dim, (size_t)dim * sizeof(float));
@@ -251,7 +268,7 @@ static void forward_task(const region *r, const task *job, const thread_scratch 
 static void backward_scores(const region *r, const task *job, const query_tile *tile,
                             const thread_scratch *t) {
     const hn_attention_plan *plan = r->plan;
-    int32_t dim = plan->shape.head_dim, keys = plan->max_keys;
+    int32_t dim = plan->shape.head_dim, keys = plan->key_stride;
     for (int32_t i = 0; i < tile->rows; i++) {
         size_t at = row_offset(plan, job->segment, tile, job->kv_head, i);
         int32_t lo, hi;
@@ -268,7 +285,7 @@ static void backward_tile(const region *r, const task *job, const query_tile *ti
                           const thread_scratch *t) {
     const hn_attention_plan *plan = r->plan;
     const hn_train_ops *ops = r->ops;
-    int32_t dim = plan->shape.head_dim, keys = plan->max_keys;
+    int32_t dim = plan->shape.head_dim, keys = plan->key_stride;
     int32_t seen = tile->key_hi - tile->key_lo;
     size_t from = (size_t)tile->key_lo * (size_t)dim;
     gather_queries(plan, job, tile, r->a->q, r->a->scale, t->q);
@@ -280,7 +297,8 @@ static void backward_tile(const region *r, const task *job, const query_tile *ti
     backward_scores(r, job, tile, t);
     ops->product(t->s, 1, keys, t->d_o, dim, t->dv + from, dim, seen, dim, tile->rows, true);
     ops->product(t->dp, 1, keys, t->q, dim, t->dk + from, dim, seen, dim, tile->rows, true);
-    ops->product(t->dp, keys, 1, t->k + from, dim, t->out, dim, tile->rows, dim, seen, false);
+    ops->product(t->dp, keys, 1, t->k + (size_t)tile->key_lo * (size_t)plan->dim_stride,
+                 plan->dim_stride, t->out, dim, tile->rows, dim, seen, false);
     for (int32_t i = 0; i < tile->rows; i++) {
         float *dq = r->a->dq + row_offset(plan, job->segment, tile, job->kv_head, i) * (size_t)dim;
         for (int32_t d = 0; d < dim; d++)

@@ -12,6 +12,14 @@ enum {
     FLOATS_ALIGN = HN_ALIGN_BYTES / 4,
 };
 
+static size_t default_budget(const hn_model *model) {
+    size_t bytes = 0;
+    for (int l = 0; l < model->arch.n_layer; l++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++)
+            bytes += model->layers[l].w[m].packed_bytes;
+    return bytes > HN_NET_BUDGET_BYTES ? bytes : HN_NET_BUDGET_BYTES;
+}
+
 hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dropout,
                      size_t budget_bytes, hn_error *err) {
     hn_net *net = hn_calloc(1, sizeof *net);
@@ -20,7 +28,7 @@ hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dro
     *net = (hn_net){.model = model, .params = params, .dropout = dropout};
     net->ops = hn_train_ops_get(hn_compute_isa(model->compute));
     net->pool = hn_compute_pool(model->compute);
-    net->budget_bytes = budget_bytes ? budget_bytes : HN_NET_BUDGET_BYTES;
+    net->budget_bytes = budget_bytes ? budget_bytes : default_budget(model);
     hn_status status = params->dora ? hn_net_dora_new(net, err) : HN_OK;
     if (status == HN_OK)
         *out = net;
@@ -87,13 +95,14 @@ static int widest_layer(const hn_net *net) {
     return best;
 }
 
-static void carve_layers(hn_net *net, carver *c, int64_t rows, int64_t learned, bool shared) {
+/* The lowest n_shared layers keep their x alone. */
+static void carve_layers(hn_net *net, carver *c, int64_t rows, int64_t learned, int n_shared) {
     int n_layer = net->model->arch.n_layer;
     hn_layer_acts one = {0};
-    if (shared)
+    if (n_shared > 0)
         carve_layer(net, c, widest_layer(net), rows, rows, &one);
     for (int l = 0; l < n_layer; l++) {
-        if (shared)
+        if (l < n_shared)
             net->acts[l] = one;
         else
             carve_layer(net, c, l, rows, l == n_layer - 1 ? learned : rows, &net->acts[l]);
@@ -149,7 +158,7 @@ int64_t hn_net_max_rows(const hn_net *net) {
     enum { SAMPLE_ROWS = 1024 };
     hn_net probe = {.model = net->model, .params = net->params};
     carver c = {0};
-    carve_layers(&probe, &c, SAMPLE_ROWS, SAMPLE_ROWS, false);
+    carve_layers(&probe, &c, SAMPLE_ROWS, SAMPLE_ROWS, 0);
     int64_t rows = (int64_t)(net->budget_bytes / (c.used * sizeof(float) / SAMPLE_ROWS));
     return rows > 1 ? rows : 1;
 }
@@ -183,6 +192,19 @@ static void fill_rope(hn_net *net, const float *inv_freq, float *cosines, float 
         }
 }
 
+/* The fewest layers to compute twice within the budget. Those below the lowest adapter have no
+ * backward: they never need to keep anything. */
+static int n_recomputed(hn_net *net, int64_t rows, int64_t learned, bool backward) {
+    int n_layer = net->model->arch.n_layer;
+    for (int n = net->params->lowest; backward && n < n_layer; n++) {
+        carver c = {0};
+        carve_layers(net, &c, rows, learned, n);
+        if (c.used * sizeof(float) <= net->budget_bytes)
+            return n;
+    }
+    return n_layer;
+}
+
 /* Lays the pass out in memory, which grows but never shrinks: giving it back would cost a page
  * fault for every page of every step. */
 static hn_status lay_out(hn_net *net, bool backward, hn_error *err) {
@@ -190,11 +212,9 @@ static hn_status lay_out(hn_net *net, bool backward, hn_error *err) {
     int64_t tile = LOGITS_BYTES / (int64_t)(sizeof(float) * (size_t)net->model->arch.n_vocab);
     tile = tile < MIN_TILE_ROWS ? MIN_TILE_ROWS : tile / MIN_TILE_ROWS * MIN_TILE_ROWS;
     net->tile_rows = (int32_t)(tile < net->tree->n_targets ? tile : net->tree->n_targets);
+    net->n_recomputed = n_recomputed(net, rows, learned, backward);
     carver c = {0};
-    carve_layers(net, &c, rows, learned, false);
-    net->recompute = !backward || c.used * sizeof(float) > net->budget_bytes;
-    c.used = 0;
-    carve_layers(net, &c, rows, learned, net->recompute);
+    carve_layers(net, &c, rows, learned, net->n_recomputed);
     carve_scratch(net, &c, rows, learned);
     if (c.used * sizeof(float) > net->memory_bytes) {
         hn_free_aligned(net->memory, net->memory_bytes);
@@ -206,7 +226,7 @@ static hn_status lay_out(hn_net *net, bool backward, hn_error *err) {
         }
     }
     c = (carver){.base = net->memory};
-    carve_layers(net, &c, rows, learned, net->recompute);
+    carve_layers(net, &c, rows, learned, net->n_recomputed);
     carve_scratch(net, &c, rows, learned);
     return HN_OK;
 }
@@ -268,9 +288,10 @@ static hn_status backward_layers(hn_net *net, const hn_pass *pass, hn_net_loss *
             HN_TRY(hn_net_loss_states(net, pass, l, l >= lowest ? net->dx : NULL, sum, err));
         if (l < lowest)
             continue;
-        /* The forward again; what it makes of its output is thrown away, and net->dx, which it
-         * doesn't touch, holds the gradient meanwhile. */
-        if (net->recompute && l < n_layer - 1)
+        /* The forward again, but for the layer whose work the shared memory still holds; what it
+         * makes of its output is thrown away, and net->dx, which it doesn't touch, holds the
+         * gradient meanwhile. */
+        if (l < net->n_recomputed - 1)
             HN_TRY(hn_net_layer_forward(net, l, net->dy, err));
         HN_TRY(hn_net_layer_backward(net, l, err));
     }

@@ -48,7 +48,9 @@ typedef struct hn_net {
     hn_learned learned;
     uint64_t dropout_key;
     bool without_adapter;
-    bool recompute; /* only x is kept a layer; backward runs the layer's forward again */
+    /* Of layers below this one only x is kept, the rest in memory that they share: backward runs
+     * their forward again. As many as the budget asks for; all when there is no backward. */
+    int n_recomputed;
     hn_layer_acts acts[HN_ARCH_MAX_LAYERS];
     float *x_out;         /* (learned.n, n_embd) output of the last layer */
     float *dx, *dxn, *dy; /* (rows, n_embd) */
@@ -94,9 +96,11 @@ typedef struct hn_net_loss {
     bool *missed; /* a document of the tree each: set where a target was wrong; NULL = not asked */
 } hn_net_loss;
 
-/* budget_bytes bounds what is kept for backward (0 = HN_NET_BUDGET_BYTES); a pass that needs more
- * keeps only each layer's input and computes the rest twice. */
-#define HN_NET_BUDGET_BYTES ((size_t)640 << 20)
+/* budget_bytes bounds what is kept for backward; of a pass that needs more, the lowest layers keep
+ * only their input and are computed twice. 0 = as much as the packed layers take, for who has room
+ * for them has it for this, and at least HN_NET_BUDGET_BYTES: passes of fewer rows than fit there
+ * unpack weights too often. */
+#define HN_NET_BUDGET_BYTES ((size_t)256 << 20)
 HN_MUST_CHECK hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dropout,
                                    size_t budget_bytes, hn_error *err);
 void hn_net_free(hn_net *net);
@@ -151,11 +155,18 @@ static inline bool hn_net_is_dora(const hn_net *net, int layer, hn_group group) 
            hn_params_group_rank(net->params, layer, group) > 0;
 }
 
-/* y_m += scale * (drop(x) A_m^T) B_m^T for each adapted module of the group; x (n, in). y[i]
- * belongs to module HN_GROUP_FIRST[group] + i and has out columns. */
+/* Low-rank branches without dropout: the group's t, and with it the linear step's low-rank parts;
+ * the gradients of A and B, and in *left what the group's dx still has to get. Nothing with
+ * dropout. x (n, in); y[i] and dy[i] belong to module HN_GROUP_FIRST[group] + i. */
+HN_MUST_CHECK hn_status hn_net_lora_join(hn_net *net, int layer, hn_group group, const float *x,
+                                         int64_t n, hn_linear *linear, hn_error *err);
+HN_MUST_CHECK hn_status hn_net_lora_gradients(hn_net *net, int layer, hn_group group,
+                                              const float *x, int64_t n, float *const *dy,
+                                              hn_low_rank *left, hn_error *err);
+/* With dropout, where each module has an input of its own, nothing otherwise:
+ * y_m += scale * (drop(x) A_m^T) B_m^T; the gradients, and, unless dx is NULL, added to it. */
 HN_MUST_CHECK hn_status hn_net_lora_forward(hn_net *net, int layer, hn_group group, const float *x,
                                             int64_t n, float *const *y, hn_error *err);
-/* Adds to the gradients of A and B, and, unless dx is NULL, to dx (n, in). */
 HN_MUST_CHECK hn_status hn_net_lora_backward(hn_net *net, int layer, hn_group group, const float *x,
                                              int64_t n, float *const *dy, float *dx, hn_error *err);
 

@@ -64,8 +64,12 @@ static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *
     HN_TRY(h->pass->loss->rows(h->pass->loss->context, &rows, value, err));
     if (!backward)
         return HN_OK;
-    HN_TRY(hn_matrix_backward(net->model->compute, matrix, net->logits, n, matrix->rows,
-                              net->tile_dx, dim, false, err));
+    hn_backward down = {.n = n,
+                        .dx = net->tile_dx,
+                        .dx_stride = dim,
+                        .n_inputs = 1,
+                        .input = {{matrix, net->logits, matrix->rows}}};
+    HN_TRY(hn_backward_run(net->model->compute, &down, err));
     if (net->params->full)
         HN_TRY(hn_net_full_linear(net, matrix, NULL, net->tile_x, net->logits, n, err));
     for (int32_t i = 0; i < n; i++)

@@ -40,6 +40,7 @@ hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x
         linear.output[i].y_stride = weights->w[m].rows;
         linear.output[i].accumulate = how == HN_PRODUCTS_ADD;
     }
+    HN_TRY(hn_net_lora_join(net, layer, group, x, n, &linear, err));
     HN_TRY(hn_linear_run(net->model->compute, &linear, err));
     return hn_net_lora_forward(net, layer, group, x, n, y, err);
 }
@@ -64,11 +65,17 @@ static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, c
         HN_TRY(hn_net_dora_backward(net, layer, group, x, n, dy, scaled, err));
         dy = scaled;
     }
-    for (int m = (int)HN_GROUP_FIRST[group]; dx && n && m <= (int)HN_GROUP_LAST[group]; m++) {
-        const hn_matrix *w = &weights->w[m];
-        HN_TRY(hn_matrix_backward(net->model->compute, w, dy[m - (int)HN_GROUP_FIRST[group]], n,
-                                  w->rows, dx, w->cols, m > (int)HN_GROUP_FIRST[group], err));
+    hn_backward down = {.n = n, .dx = dx};
+    HN_TRY(hn_net_lora_gradients(net, layer, group, x, n, dy, &down.low_rank, err));
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++) {
+        int i = down.n_inputs++;
+        down.dx_stride = weights->w[m].cols;
+        down.input[i].w = &weights->w[m];
+        down.input[i].dy = dy[i];
+        down.input[i].dy_stride = weights->w[m].rows;
     }
+    if (dx && n)
+        HN_TRY(hn_backward_run(net->model->compute, &down, err));
     for (int m = (int)HN_GROUP_FIRST[group]; full && m <= (int)HN_GROUP_LAST[group]; m++)
         HN_TRY(hn_net_full_linear(net, &weights->w[m], weights->bias[m], x,
                                   dy[m - (int)HN_GROUP_FIRST[group]], n, err));

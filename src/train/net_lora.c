@@ -1,5 +1,6 @@
 /* The low-rank branches of one group of modules, forward and backward. Without dropout the modules
- * of a group read the same input, so their As are multiplied together. */
+ * of a group read the same input, so their As are multiplied together, and the second products are
+ * added by the linear steps themselves. */
 #include "train/net.h"
 
 #include <string.h>
@@ -26,11 +27,10 @@ static hn_status down(hn_net *net, const float *x, int64_t n, int64_t in, size_t
                    err);
 }
 
-/* dA += dt^T x, and dx (=, +=) dt A unless dx is NULL. */
-static hn_status down_backward(hn_net *net, const float *x, int64_t n, int64_t in, size_t a,
-                               int rank, const float *dt, int64_t t_stride, float *dx, float beta,
-                               hn_error *err) {
-    HN_TRY(product(net,
+/* dA += dt^T x. */
+static hn_status down_gradient(hn_net *net, const float *x, int64_t n, int64_t in, size_t a,
+                               int rank, const float *dt, int64_t t_stride, hn_error *err) {
+    return product(net,
                    (hn_gemm){.m = rank,
                              .n = in,
                              .k = n,
@@ -43,45 +43,55 @@ static hn_status down_backward(hn_net *net, const float *x, int64_t n, int64_t i
                              .c_stride = in,
                              .alpha = 1,
                              .beta = 1},
-                   err));
-    if (!dx)
-        return HN_OK;
-    return product(net,
-                   (hn_gemm){.m = n,
-                             .n = in,
-                             .k = rank,
-                             .a = dt,
-                             .a_stride = t_stride,
-                             .b = net->params->values + a,
-                             .b_stride = in,
-                             .c = dx,
-                             .c_stride = in,
-                             .alpha = 1,
-                             .beta = beta},
                    err);
+}
+
+/* The columns of what a group's modules read; 0 when none is adapted. */
+static int64_t group_input(const hn_slot *slots, hn_group group) {
+    int64_t in = 0;
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++)
+        in = slots[m].r ? slots[m].in : in;
+    return in;
+}
+
+hn_status hn_net_lora_join(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                           hn_linear *linear, hn_error *err) {
+    int rank = hn_params_group_rank(net->params, layer, group);
+    if (rank == 0 || net->without_adapter || net->dropout > 0)
+        return HN_OK;
+    const hn_slot *slots = net->params->slots[layer];
+    float *t = net->acts[layer].t[group];
+    HN_TRY(down(net, x, n, group_input(slots, group), hn_params_group_a(net->params, layer, group),
+                rank, t, rank, err));
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++) {
+        const hn_slot *s = &slots[m];
+        if (s->r == 0)
+            continue;
+        linear->output[m - (int)HN_GROUP_FIRST[group]].low_rank =
+            (hn_low_rank){.t = t,
+                          .m = net->params->values + s->b,
+                          .r = s->r,
+                          .t_stride = rank,
+                          .scale = s->scale};
+        t += s->r;
+    }
+    return HN_OK;
 }
 
 hn_status hn_net_lora_forward(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
                               float *const *y, hn_error *err) {
     int rank = hn_params_group_rank(net->params, layer, group);
-    if (rank == 0 || n == 0 || net->without_adapter)
+    if (rank == 0 || n == 0 || net->without_adapter || net->dropout == 0)
         return HN_OK;
     const hn_slot *slots = net->params->slots[layer];
-    int64_t in = 0;
+    int64_t in = group_input(slots, group);
     float *t = net->acts[layer].t[group];
-    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++)
-        in = slots[m].r ? slots[m].in : in;
-    if (net->dropout == 0)
-        HN_TRY(
-            down(net, x, n, in, hn_params_group_a(net->params, layer, group), rank, t, rank, err));
     for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++) {
         const hn_slot *s = &slots[m];
         if (s->r == 0)
             continue;
-        if (net->dropout > 0) {
-            hn_net_dropout(net, layer, m, x, n, in, false, net->dropped);
-            HN_TRY(down(net, net->dropped, n, in, s->a, s->r, t, rank, err));
-        }
+        hn_net_dropout(net, layer, m, x, n, in, false, net->dropped);
+        HN_TRY(down(net, net->dropped, n, in, s->a, s->r, t, rank, err));
         HN_TRY(product(net,
                        (hn_gemm){.m = n,
                                  .n = s->out,
@@ -138,7 +148,7 @@ static hn_status dropped_backward(hn_net *net, int layer, int module, const floa
                                   const float *dt, int64_t t_stride, float *dx, hn_error *err) {
     const hn_slot *s = &net->params->slots[layer][module];
     hn_net_dropout(net, layer, module, x, n, s->in, false, net->dropped);
-    HN_TRY(down_backward(net, net->dropped, n, s->in, s->a, s->r, dt, t_stride, NULL, 0, err));
+    HN_TRY(down_gradient(net, net->dropped, n, s->in, s->a, s->r, dt, t_stride, err));
     if (!dx)
         return HN_OK;
     HN_TRY(product(net,
@@ -157,27 +167,39 @@ static hn_status dropped_backward(hn_net *net, int layer, int module, const floa
     return HN_OK;
 }
 
-hn_status hn_net_lora_backward(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
-                               float *const *dy, float *dx, hn_error *err) {
+hn_status hn_net_lora_gradients(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                                float *const *dy, hn_low_rank *left, hn_error *err) {
     int rank = hn_params_group_rank(net->params, layer, group), at = 0;
-    if (rank == 0 || n == 0)
+    if (rank == 0 || n == 0 || net->dropout > 0)
         return HN_OK;
     const hn_slot *slots = net->params->slots[layer];
     const float *t = net->acts[layer].t[group];
-    int64_t in = 0;
+    size_t a = hn_params_group_a(net->params, layer, group);
     for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++) {
         const hn_slot *s = &slots[m];
-        if (s->r == 0)
-            continue;
-        in = s->in;
-        HN_TRY(up_backward(net, s, n, dy[m - (int)HN_GROUP_FIRST[group]], t + at, net->dt + at,
-                           rank, err));
-        if (net->dropout > 0)
-            HN_TRY(dropped_backward(net, layer, m, x, n, net->dt + at, rank, dx, err));
+        if (s->r)
+            HN_TRY(up_backward(net, s, n, dy[m - (int)HN_GROUP_FIRST[group]], t + at, net->dt + at,
+                               rank, err));
         at += s->r;
     }
-    if (net->dropout > 0)
+    *left = (hn_low_rank){
+        .t = net->dt, .m = net->params->values + a, .r = rank, .t_stride = rank, .scale = 1};
+    return down_gradient(net, x, n, group_input(slots, group), a, rank, net->dt, rank, err);
+}
+
+hn_status hn_net_lora_backward(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                               float *const *dy, float *dx, hn_error *err) {
+    int rank = hn_params_group_rank(net->params, layer, group), at = 0;
+    if (rank == 0 || n == 0 || net->dropout == 0)
         return HN_OK;
-    return down_backward(net, x, n, in, hn_params_group_a(net->params, layer, group), rank, net->dt,
-                         rank, dx, 1, err);
+    for (int m = (int)HN_GROUP_FIRST[group]; m <= (int)HN_GROUP_LAST[group]; m++) {
+        const hn_slot *s = &net->params->slots[layer][m];
+        if (s->r == 0)
+            continue;
+        HN_TRY(up_backward(net, s, n, dy[m - (int)HN_GROUP_FIRST[group]],
+                           net->acts[layer].t[group] + at, net->dt + at, rank, err));
+        HN_TRY(dropped_backward(net, layer, m, x, n, net->dt + at, rank, dx, err));
+        at += s->r;
+    }
+    return HN_OK;
 }

@@ -63,7 +63,7 @@ typedef struct hn_train_options {
     bool resume;              /* continue from out_dir/checkpoint when it is there */
     bool shuffle;             /* false: rows in file order (parity tests) */
     bool plain_batches;       /* compute common beginnings once a document, not once a step */
-    size_t budget_bytes;      /* kept for backward; 0 = HN_NET_BUDGET_BYTES */
+    size_t budget_bytes;      /* kept for backward; 0 = by the model (train/net.h) */
 } hn_train_options;
 
 hn_train_options hn_train_options_default(void);

@@ -164,9 +164,12 @@ static void check_matrix(fixture *f, hn_dtype dtype, int64_t rows, int64_t cols,
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         for (int64_t i = 0; i < n; i++)
             memcpy(dx0 + i * cols, dx + i * (cols + 1), (size_t)cols * sizeof *dx);
-        assert_int_equal(
-            hn_matrix_backward(f->compute, &w, y, n, rows + 5, dx, cols + 1, accumulate, &err),
-            HN_OK);
+        hn_backward back = {
+            .n = n, .dx = dx, .dx_stride = cols + 1, .accumulate = accumulate, .n_inputs = 1};
+        back.input[0].w = &w;
+        back.input[0].dy = y;
+        back.input[0].dy_stride = rows + 5;
+        assert_int_equal(hn_backward_run(f->compute, &back, &err), HN_OK);
         for (int64_t i = 0; i < n; i++)
             for (int64_t c = 0; c < cols; c++) {
                 double sum = accumulate ? (double)dx0[i * cols + c] : 0, magnitude = fabs(sum);
@@ -412,10 +415,95 @@ static void check_gemm(fixture *f, int64_t m, int64_t n, int64_t k, bool at, boo
     free(c0);
 }
 
+/* Both products of two matrices with and without their low-rank parts, of rank r. */
+static void check_low_rank(fixture *f, int64_t n, int64_t r, hn_numerics numerics) {
+    enum { COLS = 96 };
+    static const int64_t ROWS[2] = {80, 35}, ALL = 80 + 35;
+    hn_error err;
+    hn_matrix w[2];
+    float *x = random_floats(&f->rng, n * COLS), *t = random_floats(&f->rng, n * 2 * r);
+    float *m = random_floats(&f->rng, ALL * r), *a = random_floats(&f->rng, r * COLS);
+    float *y[2], *dx[2];
+    for (int i = 0; i < 2; i++) {
+        uint8_t *data = random_rows(&f->rng, HN_Q8_0, ROWS[i], COLS);
+        assert_int_equal(hn_matrix_pack(f->compute, &w[i], HN_Q8_0, ROWS[i], COLS, data, &err),
+                         HN_OK);
+        free(data);
+        y[i] = random_floats(&f->rng, n * ALL);
+        dx[i] = random_floats(&f->rng, n * COLS);
+    }
+    for (int with = 0; with < 2; with++) {
+        hn_linear l = {.x = x, .n = n, .x_stride = COLS, .n_outputs = 2, .numerics = numerics};
+        hn_backward b = {.n = n, .dx = dx[with], .dx_stride = COLS, .n_inputs = 2};
+        int64_t at = 0;
+        for (int o = 0; o < 2; at += ROWS[o++]) {
+            l.output[o].w = b.input[o].w = &w[o];
+            l.output[o].y = y[with] + at;
+            l.output[o].y_stride = b.input[o].dy_stride = ALL;
+            b.input[o].dy = y[0] + at;
+            if (with)
+                l.output[o].low_rank = (hn_low_rank){t + o * r, m + at * r, r, 2 * r, 0.5f};
+        }
+        if (with)
+            b.low_rank = (hn_low_rank){t, a, r, 2 * r, 2};
+        assert_int_equal(hn_linear_run(f->compute, &l, &err), HN_OK);
+        assert_int_equal(hn_backward_run(f->compute, &b, &err), HN_OK);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t c = 0; c < ALL; c++) {
+            double sum = (double)y[0][i * ALL + c], magnitude = fabs(sum);
+            for (int64_t p = 0; p < r; p++) {
+                double term =
+                    0.5 * (double)t[i * 2 * r + (c < ROWS[0] ? 0 : r) + p] * (double)m[c * r + p];
+                sum += term;
+                magnitude += fabs(term);
+            }
+            assert_close(y[1][i * ALL + c], sum, magnitude, "y");
+        }
+        for (int64_t c = 0; c < COLS; c++) {
+            double sum = (double)dx[0][i * COLS + c], magnitude = fabs(sum);
+            for (int64_t p = 0; p < r; p++) {
+                double term = 2 * (double)t[i * 2 * r + p] * (double)a[p * COLS + c];
+                sum += term;
+                magnitude += fabs(term);
+            }
+            assert_close(dx[1][i * COLS + c], sum, magnitude, "dx");
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        free(y[i]);
+        free(dx[i]);
+        hn_matrix_done(&w[i]);
+    }
+    free(x);
+    free(t);
+    free(m);
+    free(a);
+}
+
+static void test_low_rank(void **state) {
+    (void)state;
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++) {
+        if (!hn_cpu_supports((hn_isa)isa))
+            continue;
+        fixture f;
+        hn_error err;
+        f.rng = hn_rng_new(10, 0);
+        assert_int_equal(hn_compute_new(&f.compute, (hn_isa)isa, 2, &err), HN_OK);
+        for (int numerics = 0; numerics < 2; numerics++) {
+            check_low_rank(&f, 1, 5, (hn_numerics)numerics);
+            check_low_rank(&f, 3, 16, (hn_numerics)numerics);
+            check_low_rank(&f, 130, 48, (hn_numerics)numerics);
+            check_low_rank(&f, 20, 300, (hn_numerics)numerics);
+        }
+        hn_compute_free(f.compute);
+    }
+}
+
 static void test_gemm(void **state) {
     (void)state;
     static const int64_t SHAPES[][3] = {{1, 1, 1},    {7, 16, 300}, {16, 70, 33}, {130, 16, 64},
-                                        {6, 8, 1000}, {16, 200, 9}, {3, 5, 0}};
+                                        {6, 8, 1000}, {16, 200, 9}, {3, 5, 0},    {200, 130, 300}};
     for (int isa = 0; isa < HN_ISA_COUNT; isa++) {
         if (!hn_cpu_supports((hn_isa)isa))
             continue;
@@ -533,8 +621,12 @@ static void test_no_memory(void **state) {
             l.numerics = (hn_numerics)numerics;
             status = hn_linear_run(compute, &l, &err);
         }
+        hn_backward back = {.n = 3, .dx = dx, .dx_stride = 64, .n_inputs = 1};
+        back.input[0].w = &w;
+        back.input[0].dy = y;
+        back.input[0].dy_stride = 32;
         if (status == HN_OK)
-            status = hn_matrix_backward(compute, &w, y, 3, 32, dx, 64, false, &err);
+            status = hn_backward_run(compute, &back, &err);
         hn_mem_fail_after(-1);
         hn_matrix_done(&w);
         hn_compute_free(compute);
@@ -554,6 +646,7 @@ int main(void) {
         cmocka_unit_test(test_batch_invariance),
         cmocka_unit_test(test_bf16_activations),
         cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_low_rank),
         cmocka_unit_test(test_damaged_scale),
         cmocka_unit_test(test_packed_together),
         cmocka_unit_test(test_no_memory),

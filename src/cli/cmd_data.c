@@ -85,7 +85,7 @@ static hn_status print_stats(const hn_cli *cli, const hn_records *records, const
             "{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:{s:i, s:i, s:i}}", "rows",
             (json_int_t)records->n, "bad", (json_int_t)records->n_bad, "kinds", by_kind, "tokens",
             (json_int_t)docs->n_tokens, "supervised_tokens", (json_int_t)docs->n_supervised,
-            "truncated", (json_int_t)docs->n_truncated, "dropped", (json_int_t)docs->n_dropped,
+            "truncated", (json_int_t)docs->truncated.n, "dropped", (json_int_t)docs->dropped.n,
             "length", "p50", quantile(l, 0.5), "p95", quantile(l, 0.95), "max", quantile(l, 1));
         hn_status status = hn_cli_print_json(value, err);
         json_decref(value);
@@ -99,8 +99,8 @@ static hn_status print_stats(const hn_cli *cli, const hn_records *records, const
            (unsigned long long)docs->n_supervised);
     printf("length    median %d, 95 %% up to %d, longest %d tokens\n", quantile(l, 0.5),
            quantile(l, 0.95), quantile(l, 1));
-    printf("too long  %zu cut to %d tokens, %zu dropped\n", docs->n_truncated,
-           hn_cli_int(cli, "max-length"), docs->n_dropped);
+    printf("too long  %zu cut to %d tokens, %zu dropped\n", docs->truncated.n,
+           hn_cli_int(cli, "max-length"), docs->dropped.n);
     return HN_OK;
 }
 

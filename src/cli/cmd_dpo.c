@@ -13,7 +13,8 @@ static hn_status pairs_of(const hn_cli *cli, const hn_model *model, const char *
                                       hn_cli_int(cli, "max-length"), err);
     hn_records_done(&records);
     if (status == HN_OK)
-        hn_training_note_cut(cli, path, pairs->n_truncated, pairs->n_dropped);
+        hn_rows_note_cut(path, hn_cli_int(cli, "max-length"), &pairs->truncated, &pairs->dropped,
+                         &cli->progress);
     return status;
 }
 

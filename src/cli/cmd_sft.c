@@ -15,7 +15,8 @@ static hn_status replay_documents(const hn_cli *cli, const hn_model *model, cons
                            hn_cli_int(cli, "max-length"), err);
     hn_records_done(&records);
     if (status == HN_OK)
-        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
+        hn_rows_note_cut(path, hn_cli_int(cli, "max-length"), &docs->truncated, &docs->dropped,
+                         &cli->progress);
     return status;
 }
 

@@ -143,13 +143,6 @@ hn_status hn_training_records(const hn_cli *cli, const char *path, hn_records *r
     return HN_OK;
 }
 
-void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
-                          size_t n_dropped) {
-    if (n_truncated + n_dropped)
-        hn_progress_note(&cli->progress, "%s: %zu rows cut to %d tokens, %zu of them dropped", path,
-                         n_truncated, hn_cli_int(cli, "max-length"), n_dropped);
-}
-
 hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
                            hn_error *err) {
     if (!options->full)
@@ -178,7 +171,8 @@ hn_status hn_training_documents(const hn_cli *cli, const hn_model *model, const 
                            (hn_supervise)supervise, hn_cli_int(cli, "max-length"), err);
     hn_records_done(&records);
     if (status == HN_OK)
-        hn_training_note_cut(cli, path, docs->n_truncated, docs->n_dropped);
+        hn_rows_note_cut(path, hn_cli_int(cli, "max-length"), &docs->truncated, &docs->dropped,
+                         &cli->progress);
     return status;
 }
 

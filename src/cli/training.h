@@ -27,9 +27,6 @@ HN_MUST_CHECK hn_status hn_training_records(const hn_cli *cli, const char *path,
 /* Rows as documents, as --supervise, --system and --max-length say. */
 HN_MUST_CHECK hn_status hn_training_documents(const hn_cli *cli, const hn_model *model,
                                               const char *path, hn_documents *docs, hn_error *err);
-/* Notes how many rows were cut or dropped, if any. */
-void hn_training_note_cut(const hn_cli *cli, const char *path, size_t n_truncated,
-                          size_t n_dropped);
 /* --golden into `options`, which borrow the probe. It is done with also after a failure, and when
  * it is all zero. */
 HN_MUST_CHECK hn_status hn_training_golden(const hn_cli *cli, hn_golden_probe *probe,

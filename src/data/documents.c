@@ -3,6 +3,7 @@
 #include "data/records.h"
 
 #include "base/mem.h"
+#include "data/bad_rows.h"
 #include "data/thought.h"
 #include "model/generate.h"
 
@@ -177,17 +178,39 @@ static hn_status build_row(builder *b, const hn_record *record, const char *syst
     return hn_error_prefix(err, "%s:%llu", b->path, (unsigned long long)record->line);
 }
 
+void hn_rows_note_cut(const char *path, int max_length, const hn_row_lines *truncated,
+                      const hn_row_lines *dropped, const hn_progress *progress) {
+    hn_buf text = {0};
+    if (truncated->n) {
+        hn_buf_printf(&text, "%zu rows cut to %d tokens (", truncated->n, max_length);
+        hn_row_lines_print(truncated, &text);
+        hn_buf_putc(&text, ')');
+    }
+    if (dropped->n) {
+        hn_buf_printf(&text,
+                      "%s%zu rows dropped, because within %d tokens nothing of them would be "
+                      "learned (",
+                      truncated->n ? ", " : "", dropped->n, max_length);
+        hn_row_lines_print(dropped, &text);
+        hn_buf_putc(&text, ')');
+    }
+    if (text.size)
+        hn_progress_note(progress, "%s: %s", path, hn_buf_text(&text));
+    hn_buf_done(&text);
+}
+
 static hn_status add_document(builder *b, hn_documents *docs, const hn_record *record,
                               const char *system, hn_error *err) {
     bool cut;
     hn_document doc;
     HN_TRY(build_row(b, record, system, true, &cut, &doc, err));
     if (doc.n == 0) {
-        docs->n_dropped++;
+        hn_row_lines_add(&docs->dropped, record->line);
         return HN_OK;
     }
     docs->items[docs->n++] = doc;
-    docs->n_truncated += cut;
+    if (cut)
+        hn_row_lines_add(&docs->truncated, record->line);
     docs->n_tokens += (uint64_t)doc.n;
     docs->n_supervised += (uint64_t)doc.n_supervised;
     return HN_OK;
@@ -223,11 +246,16 @@ hn_status hn_documents_build(hn_documents *out, const hn_records *records,
     HN_TRY(builder_begin(&b, records, ckpt, supervise, max_length, err));
     hn_documents docs = {.path = hn_strdup(records->path),
                          .items = hn_calloc(records->n, sizeof *docs.items)};
+    hn_bad_rows bad = {0};
+    hn_error own = {0};
     hn_status status = HN_OK;
     if (!docs.path || !docs.items)
         HN_GO(hn_fail_no_memory(err, records->n * sizeof *docs.items));
-    for (size_t i = 0; i < records->n; i++)
-        HN_GO(add_document(&b, &docs, &records->items[i], system, err));
+    for (size_t i = 0; i < records->n; i++) {
+        hn_status one = add_document(&b, &docs, &records->items[i], system, &own);
+        HN_GO(hn_bad_rows_note(&bad, records->items[i].line, one, &own, err));
+    }
+    HN_GO(hn_bad_rows_end(&bad, records->n, "", err));
     if (docs.n == 0)
         HN_GO(nothing_left(records, max_length, err));
     *out = docs;
@@ -269,11 +297,13 @@ static hn_status add_pair(builder *b, hn_pairs *pairs, const hn_record *record, 
         hn_free(pair->chosen.ids);
         hn_free(pair->rejected.ids);
         *pair = (hn_pair){0};
-        pairs->n_dropped += status == HN_OK;
+        if (status == HN_OK)
+            hn_row_lines_add(&pairs->dropped, record->line);
         return status;
     }
     pairs->n++;
-    pairs->n_truncated += cut[0] || cut[1];
+    if (cut[0] || cut[1])
+        hn_row_lines_add(&pairs->truncated, record->line);
     pairs->n_tokens += (uint64_t)(pair->chosen.n + pair->rejected.n);
     return HN_OK;
 }
@@ -284,11 +314,16 @@ hn_status hn_pairs_build(hn_pairs *out, const hn_records *records, const hn_chec
     HN_TRY(builder_begin(&b, records, ckpt, HN_SUPERVISE_COMPLETION, max_length, err));
     hn_pairs pairs = {.path = hn_strdup(records->path),
                       .items = hn_calloc(records->n, sizeof *pairs.items)};
+    hn_bad_rows bad = {0};
+    hn_error own = {0};
     hn_status status = HN_OK;
     if (!pairs.path || !pairs.items)
         HN_GO(hn_fail_no_memory(err, records->n * sizeof *pairs.items));
-    for (size_t i = 0; i < records->n; i++)
-        HN_GO(add_pair(&b, &pairs, &records->items[i], system, err));
+    for (size_t i = 0; i < records->n; i++) {
+        hn_status one = add_pair(&b, &pairs, &records->items[i], system, &own);
+        HN_GO(hn_bad_rows_note(&bad, records->items[i].line, one, &own, err));
+    }
+    HN_GO(hn_bad_rows_end(&bad, records->n, "", err));
     if (pairs.n == 0)
         HN_GO(nothing_left(records, max_length, err));
     *out = pairs;

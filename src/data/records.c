@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "data/bad_rows.h"
 #include "formats/jsonl.h"
 
 #include <string.h>
@@ -157,6 +158,12 @@ static hn_status check_row(const hn_record *record, int shape, const char *path,
         else
             HN_TRY(check_text(value, where, false, err));
     }
+    if (record->kind == HN_RECORD_PREFERENCE &&
+        json_equal(json_object_get(record->row, "chosen"),
+                   json_object_get(record->row, "rejected")))
+        return hn_fail(err, HN_BAD_INPUT,
+                       "%s:%llu: chosen and rejected are the same: there is nothing to prefer",
+                       path, (unsigned long long)record->line);
     const json_t *context = json_object_get(record->row, "context");
     if (record->kind == HN_RECORD_CONTEXT && context && !json_is_string(context) &&
         !json_is_null(context))
@@ -188,31 +195,43 @@ static hn_status append(hn_records *records, size_t *capacity, hn_record record,
     return HN_OK;
 }
 
+/* The next row, when it is well; *more false at the end. */
+static hn_status read_row(hn_records *records, hn_jsonl *jsonl, size_t *capacity, bool *more,
+                          hn_error *err) {
+    json_t *row = NULL;
+    hn_status status = hn_jsonl_next(jsonl, &row, err);
+    *more = status != HN_OK || row;
+    if (!*more)
+        return HN_OK;
+    hn_record record = {.row = row, .line = jsonl->line};
+    if (status == HN_OK)
+        status = classify(&record, records->path, err);
+    if (status == HN_OK)
+        status = append(records, capacity, record, err);
+    if (status != HN_OK)
+        json_decref(row);
+    return status;
+}
+
 static hn_status read_rows(hn_records *records, hn_jsonl *jsonl, bool skip_bad,
                            const hn_progress *progress, hn_error *err) {
-    size_t capacity = 0;
-    for (;;) {
-        json_t *row = NULL;
-        hn_status status = hn_jsonl_next(jsonl, &row, err);
-        if (status == HN_OK && !row)
-            return HN_OK;
-        hn_record record = {.row = row, .line = jsonl->line};
-        if (status == HN_OK)
-            status = classify(&record, records->path, err);
-        if (status == HN_OK)
-            status = append(records, &capacity, record, err);
-        if (status != HN_OK)
-            json_decref(row);
-        if (status == HN_BAD_INPUT && skip_bad)
-            records->n_bad++;
-        else if (status != HN_OK)
-            return status;
-        if ((records->n + records->n_bad) % CANCEL_EVERY_ROWS == 0) {
+    size_t capacity = 0, n = 0;
+    hn_bad_rows bad = {0};
+    hn_error own = {0};
+    for (bool more = true; more; n++) {
+        hn_status status = read_row(records, jsonl, &capacity, &more, &own);
+        HN_TRY(hn_bad_rows_note(&bad, jsonl->line, status, &own, err));
+        if (n % CANCEL_EVERY_ROWS == CANCEL_EVERY_ROWS - 1) {
             hn_progress_update(progress, "reading rows", jsonl->offset, jsonl->map.size, "B", NULL);
             if (hn_progress_cancelled(progress))
                 return hn_fail(err, HN_CANCELLED, "%s: cancelled while reading", records->path);
         }
     }
+    records->n_bad = bad.lines.n;
+    return skip_bad
+               ? HN_OK
+               : hn_bad_rows_end(&bad, n - 1,
+                                 "; --skip-bad, in a recipe data.skip_bad, leaves them out", err);
 }
 
 hn_status hn_records_read(hn_records *out, const char *path, bool skip_bad,

@@ -173,6 +173,10 @@ static hn_status read_lesson(const hn_run *run, hn_teaching which, const hn_mode
         HN_GO(hn_documents_build(&out->documents, &records, &model->ckpt, system,
                                  (hn_supervise)settings->supervise, (int)settings->max_length,
                                  err));
+    hn_rows_note_cut(path, (int)settings->max_length, &out->documents.truncated,
+                     &out->documents.dropped, run->progress);
+    hn_rows_note_cut(path, (int)settings->max_length, &out->pairs.truncated, &out->pairs.dropped,
+                     run->progress);
 done:
     hn_records_done(&records);
     hn_free(path);
@@ -253,8 +257,8 @@ static hn_status write_result(const hn_stage *stage, const hn_train_result *resu
         result->steps, "best_step", result->best_step, "best_metric", best_metric, "final_loss",
         real_or_null(result->final_loss), "best_eval_loss", real_or_null(result->best_eval_loss),
         "tokens", (json_int_t)result->tokens, "supervised", (json_int_t)result->supervised,
-        "rows_dropped", (json_int_t)(l->documents.n_dropped + l->pairs.n_dropped), "rows_truncated",
-        (json_int_t)(l->documents.n_truncated + l->pairs.n_truncated), "seconds", result->seconds,
+        "rows_dropped", (json_int_t)(l->documents.dropped.n + l->pairs.dropped.n), "rows_truncated",
+        (json_int_t)(l->documents.truncated.n + l->pairs.truncated.n), "seconds", result->seconds,
         "eval_seconds", result->eval_seconds, "golden_seconds", result->golden_seconds,
         "peak_resident_bytes", (json_int_t)result->peak_resident_bytes, "golden_rows",
         (json_int_t)p->probe.golden.n, "golden_key", p->probe.golden.n ? p->golden_key : NULL);

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { STREAM_SHUFFLE = 1, STREAM_DROPOUT = 2, STREAM_ADAPTER = 3 };
+enum { STREAM_SHUFFLE = 1, STREAM_DROPOUT = 2, STREAM_ADAPTER = 3, NUMBER_BYTES = 32 };
 
 typedef struct run {
     hn_trainer t;
@@ -150,16 +150,24 @@ static size_t choose_items(run *r, uint64_t step, const uint32_t **items) {
     return n - first < size ? n - first : size;
 }
 
+/* A number for a message, NaN without the sign that C may give it. */
+static const char *number_text(char out[NUMBER_BYTES], double x) {
+    snprintf(out, NUMBER_BYTES, "%g", isnan(x) ? fabs(x) : x);
+    return isnan(x) ? "NaN" : out;
+}
+
 static hn_status not_finite(const run *r, const uint32_t *items, size_t n, double loss, double norm,
                             hn_error *err) {
     hn_buf lines = {.max = 400};
+    char numbers[2][NUMBER_BYTES];
     for (size_t i = 0; i < n; i++)
         hn_buf_printf(&lines, "%s%llu", i ? ", " : "",
                       (unsigned long long)r->task->line(r->task->context, items[i]));
     hn_fail(err, HN_FAILED,
-            "step %llu: loss %g, gradient norm %g; its rows are lines %s of %s. The adapter as it "
+            "step %llu: loss %s, gradient norm %s; its rows are lines %s of %s. The adapter as it "
             "was before is kept in %s: lower the learning rate, or take a bad row out",
-            (unsigned long long)r->state.step + 1, loss, norm, hn_buf_text(&lines),
+            (unsigned long long)r->state.step + 1, number_text(numbers[0], loss),
+            number_text(numbers[1], norm), hn_buf_text(&lines),
             r->task->path ? r->task->path : "the data", r->checkpoint_path);
     hn_buf_done(&lines);
     return HN_FAILED;
@@ -236,7 +244,16 @@ static hn_status judge(run *r, const hn_eval_metrics *m, hn_error *err) {
 static hn_status evaluate(run *r, hn_error *err) {
     hn_eval_metrics m = {.step = r->state.step};
     double began = hn_clock_seconds();
+    char number[NUMBER_BYTES];
     HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
+    if (!isfinite(m.loss))
+        return hn_fail(err, HN_FAILED,
+                       "after step %llu the loss on the evaluation rows is %s; %s %s. Lower the "
+                       "learning rate",
+                       (unsigned long long)r->state.step, number_text(number, m.loss),
+                       r->saved_step ? "the adapter as it was before is kept in"
+                                     : "nothing was kept yet in",
+                       r->checkpoint_path);
     if (r->general)
         HN_TRY(hn_train_general(&r->t, r->t.adapter, r->general, r->general_bytes, &m, err));
     if (r->t.options->golden)

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "formats/jsonl.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The old file's lines up to `step`, rewritten atomically. A line that a crash has cut off, and all
@@ -65,9 +66,13 @@ static hn_status flush(hn_metrics *metrics, hn_error *err) {
 }
 
 static void put_values(hn_metrics *metrics, const char *before, const hn_values *values) {
-    for (int i = 0; i < values->n; i++)
-        fprintf(metrics->file, ", \"%s%s\": %.9g", before, values->items[i].name,
-                values->items[i].value);
+    for (int i = 0; i < values->n; i++) {
+        fprintf(metrics->file, ", \"%s%s\": ", before, values->items[i].name);
+        if (isfinite(values->items[i].value))
+            fprintf(metrics->file, "%.9g", values->items[i].value);
+        else
+            fputs("null", metrics->file); /* JSON has no other word for it */
+    }
 }
 
 hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_error *err) {

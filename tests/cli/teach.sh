@@ -51,6 +51,62 @@ expect "golden as the best metric without one" 2 "'golden': an evaluation here h
 cmp sft/adapter/adapter_model.safetensors plain/adapter/adapter_model.safetensors >differ 2>&1 &&
     pass "it changes nothing that is learned" || fail "it changes nothing that is learned" "$(cat differ)"
 
+# ---- rows that can't be learned from: named by file and line before the first step, with counts
+good() { printf '{"prompt":"%s","completion":"%s"}\n' "$1" "$2"; }
+teach() { "$HONE" sft tiny "$1" -o none --max-steps 1 --rank 2 "${@:2}"; } # the last -o counts
+{ good a b; good c " "; good d e; good f ""; } >empty.jsonl
+expect "an empty completion" 3 "empty\.jsonl:2: completion is empty: .*\(2 of 4 rows are bad: lines 2, 4; --skip-bad" teach empty.jsonl
+expect "is left out when asked" 0 "2 bad rows left out" teach empty.jsonl --skip-bad
+{ echo '{"prompt":"a","chosen":"b","rejected":"b"}'; head -n 3 pairs.jsonl; echo '{"prompt":"a","chosen":"c","rejected":"c"}'; } >same.jsonl
+expect "chosen = rejected" 3 "same\.jsonl:1: chosen and rejected are the same: .*\(2 of 5 rows are bad: lines 1, 5" \
+    "$HONE" dpo tiny same.jsonl -o none
+expect "is left out, too" 0 "2 bad rows left out" "$HONE" dpo tiny same.jsonl -o sieved --skip-bad --max-steps 1 --rank 2
+long=$(printf 'word %.0s' $(seq 60))
+{ good a b; good "$long" x; good c "$long"; good d e; good "$long" y; } >long.jsonl
+expect "over-long rows, and what of them can't be learned" 0 \
+    "long\.jsonl: 1 rows cut to 40 tokens \(line 3\), 2 rows dropped, because within 40 tokens nothing of them would be learned \(lines 2, 5\)" \
+    teach long.jsonl --max-length 40 -o cut
+{ printf '{"prompt":"%s","chosen":"x","rejected":"y"}\n' "$long"; head -n 2 pairs.jsonl; } >longpairs.jsonl
+expect "over-long pairs" 0 "longpairs\.jsonl: 1 rows dropped, .*\(line 1\)" \
+    "$HONE" dpo tiny longpairs.jsonl -o cutpairs --max-length 40 --max-steps 1 --rank 2
+good "$long" x >all.jsonl
+expect "nothing to learn in any row" 3 "all\.jsonl: no token would be learned: all 1 rows lose their completion .*raise max_length" \
+    teach all.jsonl --max-length 40
+cp -r tiny twice
+echo '{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.content }}|{% endfor %}' >twice/chat_template.jinja
+expect "BOS twice" 3 "train\.jsonl:1: the tokens begin with BOS twice: .*\(16 of 16 rows are bad: lines 1, 2, 3, 4, 5, 6, 7, 8 and 8 more\)" \
+    "$HONE" sft twice train.jsonl -o none
+cp -r tiny mute
+echo '{% for m in messages %}{{ m.content.split("</think>")[-1] }}|{% endfor %}' >mute/chat_template.jinja
+{ good a b; echo '{"instruction":"a","thought":"hm","response":"b"}'; echo '{"instruction":"c","thought":"hm","response":"d"}'; } >thought.jsonl
+expect "a template that drops the thought" 3 \
+    "thought\.jsonl:2: the chat template drops the thought .*\(2 of 3 rows are bad: lines 2, 3\)" "$HONE" sft mute thought.jsonl -o none
+expect "so does distill" 3 "thought\.jsonl:2: the chat template drops" "$HONE" distill mute thought.jsonl --teacher mute -o none
+for n in $(seq 12); do [ $((n % 4)) = 0 ] && echo '{"what": 1}' || good "$n" a; done >some.jsonl
+expect "rows of no shape" 3 "some\.jsonl:4: no training row with the keys \{what\}.*\(3 of 12 rows are bad: lines 4, 8, 12" teach some.jsonl
+expect "one alone needs no count" 3 "one\.jsonl:1: [^(]*$" bash -c 'echo "{\"what\": 1}" >one.jsonl; exec "$HONE" data check one.jsonl'
+
+# ---- a full disk keeps the last checkpoint: one finds room there, the next doesn't
+disk() { umount full 2>/dev/null; mkdir -p full && mount -t tmpfs -o "size=$1" tmpfs full 2>/dev/null; }
+steps="--max-steps 30 --batch 4 --rank 8 --save-every 10"
+if disk 10m; then
+    trap 'umount "$work/full" 2>/dev/null; rm -rf "$work"' EXIT
+    for what in "sft tiny train.jsonl" "dpo tiny pairs.jsonl" "distill tiny train.jsonl --teacher tiny"; do
+        name=${what%% *}
+        rm -rf room && "$HONE" $what -o room $steps >first 2>&1
+        size=$(stat -c %s room/checkpoint)
+        disk $((size * 3 / 2 + 16384))
+        expect "$name on a full disk" 3 "checkpoint.*No space left on device.*free some space" "$HONE" $what -o full/run $steps
+        mount -o remount,size=10m full
+        expect "$name goes on from the checkpoint before" 0 "going on after step 10 of 30" "$HONE" $what -o full/run $steps
+        cmp full/run/adapter/adapter_model.safetensors room/adapter/adapter_model.safetensors >differ 2>&1 &&
+            pass "$name ends with the same adapter" || fail "$name ends with the same adapter" "$(cat differ)"
+    done
+    umount full
+else
+    skip "a full disk" "no right to mount a small file system"
+fi
+
 # ---- a pipe
 expect "rows from a pipe" 3 "not a regular file, and a pipe or device can't be read twice: put its contents into a file" \
     bash -c '"$HONE" data check <(cat train.jsonl)'

@@ -99,8 +99,8 @@ static void test_truncation(void **state) {
                        "\"completion\": \"yes\"}\n";
     assert_int_equal(build(rows, "S", HN_SUPERVISE_COMPLETION, 18, &docs, &err), HN_OK);
     assert_int_equal(docs.n, 1);
-    assert_int_equal(docs.n_dropped, 1);
-    assert_int_equal(docs.n_truncated, 1);
+    assert_int_equal(docs.dropped.n, 1);
+    assert_int_equal(docs.truncated.n, 1);
     assert_int_equal(docs.items[0].n, 18);
     assert_int_equal(docs.items[0].line, 1);
     hn_documents_done(&docs);

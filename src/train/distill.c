@@ -20,7 +20,7 @@ typedef struct distill {
     const hn_documents *docs, *eval;
     hn_model *student;
     hn_kd_teacher *teacher;
-    hn_sampler *sampler;   /* made when it is first needed */
+    hn_on_policy sampler;
     hn_layer_pair *layers; /* (n_layers) none without hidden states */
     int n_layers;
     int64_t projection_floats; /* of each pair; 0 where the widths are the same */
@@ -214,13 +214,6 @@ static uint64_t line_of(const void *context, uint32_t item) {
     return d->docs->items[item].line;
 }
 
-static int32_t longest(const hn_documents *docs) {
-    int32_t n = 1;
-    for (size_t i = 0; i < docs->n; i++)
-        n = docs->items[i].n > n ? docs->items[i].n : n;
-    return n;
-}
-
 /* Puts the student's own completions in the batch's place where the step's lot says so. */
 static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
                         const hn_document **batch, size_t n, bool *sampled, hn_error *err) {
@@ -228,10 +221,7 @@ static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
     *sampled = hn_rng_double(&rng) < (double)d->o->on_policy;
     if (!*sampled)
         return HN_OK;
-    if (!d->sampler)
-        HN_TRY(hn_sampler_new(&d->sampler, d->student, d->o->sample_tokens,
-                              d->o->sample_temperature, longest(d->docs), err));
-    return hn_sampler_run(d->sampler, trainer, batch, n, hn_rng_u64(&rng), batch, err);
+    return hn_on_policy_sample(&d->sampler, trainer, batch, n, hn_rng_u64(&rng), batch, err);
 }
 
 /* The terms of the loss without their factors. */
@@ -314,6 +304,8 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
                            const hn_distill_options *options, const hn_train_options *train,
                            const hn_progress *progress, hn_train_result *result, hn_error *err) {
     distill d = {.o = options, .docs = docs, .eval = eval, .student = model};
+    d.sampler = (hn_on_policy){.max_tokens = options->sample_tokens,
+                               .temperature = options->sample_temperature};
     hn_task task = {.context = &d,
                     .n_items = docs->n,
                     .path = docs->path,
@@ -340,7 +332,7 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
     status = hn_train_run(model, &task, train, progress, result, err);
 done:
     hn_minillm_done(&d.minillm);
-    hn_sampler_free(d.sampler);
+    hn_on_policy_done(&d.sampler);
     hn_kd_teacher_free(d.teacher);
     hn_free(d.layers);
     hn_free(d.states);

@@ -1,48 +1,18 @@
 #include "train/on_policy.h"
 
 #include "base/mem.h"
+#include "model/continue.h"
 #include "model/dora.h"
-#include "model/generate.h"
+#include "model/sampling.h"
 
 #include <string.h>
 
-struct hn_sampler {
-    hn_kv *kv;
-    int max_tokens;
-    float temperature;
-    hn_document *docs; /* (n_docs) of the last call; grown */
-    size_t n_docs;
-};
-
-hn_status hn_sampler_new(hn_sampler **out, const hn_model *model, int max_tokens, float temperature,
-                         int longest, hn_error *err) {
-    hn_sampler *sampler = hn_calloc(1, sizeof *sampler);
-    if (!sampler)
-        return hn_fail_no_memory(err, sizeof *sampler);
-    sampler->max_tokens = max_tokens;
-    sampler->temperature = temperature;
-    hn_status status = hn_kv_new(&sampler->kv, model, 1, (int64_t)longest + max_tokens, err);
-    if (status == HN_OK)
-        *out = sampler;
-    else
-        hn_free(sampler);
-    return status;
-}
-
-static void forget(hn_sampler *sampler) {
-    for (size_t i = 0; i < sampler->n_docs; i++)
-        hn_free(sampler->docs[i].ids); /* labels lie behind them */
-    hn_free(sampler->docs);
-    sampler->docs = NULL;
-    sampler->n_docs = 0;
-}
-
-void hn_sampler_free(hn_sampler *sampler) {
-    if (!sampler)
-        return;
-    forget(sampler);
-    hn_kv_free(sampler->kv);
-    hn_free(sampler);
+void hn_on_policy_done(hn_on_policy *policy) {
+    for (size_t i = 0; i < policy->n_docs; i++)
+        hn_free(policy->docs[i].ids); /* labels lie behind them */
+    hn_free(policy->docs);
+    policy->docs = NULL;
+    policy->n_docs = 0;
 }
 
 /* The token that ends the document's own completion, or the vocabulary's. */
@@ -53,69 +23,107 @@ static int32_t end_of(const hn_tokenizer *tokenizer, const hn_document *doc) {
     return last >= 0 && hn_tokenizer_is_end(tokenizer, last) ? last : hn_tokenizer_eos(tokenizer);
 }
 
-/* The prompt, what was sampled, and, where it ended, the end; every token behind the prompt is
- * learned. */
-static hn_status make_document(const hn_document *from, int32_t n_prompt,
-                               const hn_generation *sampled, int32_t end, hn_document *out,
-                               hn_error *err) {
-    bool ended = end >= 0 && (sampled->finish == HN_FINISH_STOP || sampled->ids.size == 0);
-    size_t n = (size_t)n_prompt + sampled->ids.size + ended;
+/* The prompt, what was sampled, and the end, where it is not below 0; every token behind the prompt
+ * is learned. */
+static hn_status make_document(const hn_document *from, size_t n_prompt, const hn_ids *sampled,
+                               int32_t end, hn_document *out, hn_error *err) {
+    bool ended = end >= 0;
+    size_t n = n_prompt + sampled->size + ended;
     int32_t *ids = hn_malloc(2 * n * sizeof *ids);
     if (!ids)
         return hn_fail_no_memory(err, 2 * n * sizeof *ids);
-    memcpy(ids, from->ids, (size_t)n_prompt * sizeof *ids);
-    if (sampled->ids.size)
-        memcpy(ids + n_prompt, sampled->ids.data, sampled->ids.size * sizeof *ids);
+    memcpy(ids, from->ids, n_prompt * sizeof *ids);
+    if (sampled->size)
+        memcpy(ids + n_prompt, sampled->data, sampled->size * sizeof *ids);
     if (ended)
         ids[n - 1] = end;
     *out = (hn_document){.ids = ids,
                          .labels = ids + n,
                          .n = (int32_t)n,
-                         .n_supervised = (int32_t)n - n_prompt,
+                         .n_supervised = (int32_t)(n - n_prompt),
                          .line = from->line};
-    for (int32_t i = 0; i < out->n; i++)
-        out->labels[i] = i + 1 >= n_prompt && i + 1 < out->n ? ids[i + 1] : -1;
+    for (size_t i = 0; i < n; i++)
+        out->labels[i] = i + 1 >= n_prompt && i + 1 < n ? ids[i + 1] : -1;
     return HN_OK;
 }
 
-static hn_status sample(hn_sampler *sampler, const hn_trainer *trainer, const hn_document *doc,
-                        uint64_t seed, hn_document *out, hn_error *err) {
-    int32_t n_prompt = 0;
-    hn_generation sampled;
-    hn_generate_options options = {.sampling = hn_sampling_default(),
-                                   .max_tokens = sampler->max_tokens,
-                                   .adapter = trainer->adapter};
-    options.sampling.temperature = sampler->temperature;
-    options.sampling.seed = seed;
-    while (n_prompt < doc->n && doc->labels[n_prompt] < 0)
-        n_prompt++;
-    n_prompt++; /* the position that predicts the first learned token belongs to the prompt */
-    HN_TRY(
-        hn_generate(trainer->model, sampler->kv, 0, doc->ids, n_prompt, &options, &sampled, err));
-    hn_status status = make_document(doc, n_prompt, &sampled,
-                                     end_of(trainer->model->ckpt.tokenizer, doc), out, err);
-    hn_generation_done(&sampled);
-    return status;
+/* Of one call. */
+typedef struct sampling {
+    const hn_tokenizer *tokenizer;
+    const hn_document *const *from;
+    hn_ids *prompts; /* (n) borrowed */
+    hn_rng *rngs;    /* (n) each document's own */
+    hn_sampler sampler;
+    hn_document *out; /* (n) */
+} sampling;
+
+static hn_status choose(void *context, size_t index, const hn_ids *so_far, float *logits,
+                        int32_t *token, hn_error *err) {
+    (void)so_far, (void)err;
+    sampling *s = context;
+    s->sampler.rng = s->rngs[index];
+    *token = hn_sampler_draw(&s->sampler, logits);
+    s->rngs[index] = s->sampler.rng;
+    if (hn_tokenizer_is_end(s->tokenizer, *token))
+        *token = -1;
+    return HN_OK;
 }
 
-hn_status hn_sampler_run(hn_sampler *sampler, const hn_trainer *trainer,
-                         const hn_document *const *docs, size_t n, uint64_t key,
-                         const hn_document **out, hn_error *err) {
-    forget(sampler);
-    sampler->docs = hn_calloc(n, sizeof *sampler->docs);
-    if (!sampler->docs)
-        return hn_fail_no_memory(err, n * sizeof *sampler->docs);
-    sampler->n_docs = n;
+static hn_status finish(void *context, size_t index, hn_ids *tokens, bool cut, hn_error *err) {
+    const sampling *s = context;
+    const hn_document *from = s->from[index];
+    return make_document(from, s->prompts[index].size, tokens,
+                         cut ? -1 : end_of(s->tokenizer, from), &s->out[index], err);
+}
+
+/* The position that predicts the first learned token belongs to the prompt. */
+static hn_ids prompt_of(const hn_document *doc) {
+    size_t n = 0;
+    while (n < (size_t)doc->n && doc->labels[n] < 0)
+        n++;
+    return (hn_ids){.data = doc->ids, .size = n + 1};
+}
+
+static hn_status sample_all(hn_on_policy *policy, const hn_trainer *trainer, sampling *s, size_t n,
+                            uint64_t key, hn_error *err) {
+    hn_sampling options = hn_sampling_default();
+    hn_continue_options how = {.adapter = trainer->adapter,
+                               .max_tokens = policy->max_tokens,
+                               .context = s,
+                               .choose = choose,
+                               .finish = finish};
+    hn_progress quiet = {.cancel = trainer->progress ? trainer->progress->cancel : NULL};
+    options.temperature = policy->temperature;
+    for (size_t i = 0; i < n; i++) {
+        s->prompts[i] = prompt_of(s->from[i]);
+        s->rngs[i] = hn_rng_new(key + i, 0);
+    }
+    HN_TRY(hn_sampler_init(&s->sampler, &options, hn_tokenizer_size(s->tokenizer), err));
+    return hn_continue(trainer->model, s->prompts, n, &how, &quiet, err);
+}
+
+hn_status hn_on_policy_sample(hn_on_policy *policy, const hn_trainer *trainer,
+                              const hn_document *const *docs, size_t n, uint64_t key,
+                              const hn_document **out, hn_error *err) {
+    sampling s = {.tokenizer = trainer->model->ckpt.tokenizer, .from = docs};
+    hn_status status = HN_OK;
+    hn_on_policy_done(policy);
+    policy->docs = s.out = hn_calloc(n, sizeof *s.out);
+    s.prompts = hn_malloc(n * sizeof *s.prompts);
+    s.rngs = hn_malloc(n * sizeof *s.rngs);
+    if (!s.out || !s.prompts || !s.rngs)
+        HN_GO(hn_fail_no_memory(err, n * sizeof *s.out));
+    policy->n_docs = n;
     if (trainer->adapter) {
         hn_params_store(&trainer->params, trainer->params.values, trainer->adapter);
-        HN_TRY(hn_adapter_fit(trainer->adapter, trainer->model, err));
+        HN_GO(hn_adapter_fit(trainer->adapter, trainer->model, err));
     }
-    hn_kv_truncate(sampler->kv, 0, 0); /* what it holds was computed with other weights */
-    for (size_t i = 0; i < n; i++) {
-        HN_TRY(sample(sampler, trainer, docs[i], key + i, &sampler->docs[i], err));
-        if (hn_progress_cancelled(trainer->progress))
-            return HN_CANCELLED;
-        out[i] = &sampler->docs[i];
-    }
-    return HN_OK;
+    HN_GO(sample_all(policy, trainer, &s, n, key, err));
+    for (size_t i = 0; i < n; i++)
+        out[i] = &policy->docs[i];
+done:
+    hn_sampler_done(&s.sampler);
+    hn_free(s.prompts);
+    hn_free(s.rngs);
+    return status;
 }

@@ -92,8 +92,6 @@ static hn_status begin(run *r, hn_error *err) {
         HN_TRY(hn_params_of_model(&r->t.params, r->t.model, o->shared > 1 ? o->shared : 1, err));
     } else {
         HN_TRY(make_adapter(r, err));
-        if (r->t.adapter->dora && o->dropout > 0)
-            return hn_fail(err, HN_USAGE, "DoRA with dropout isn't supported: leave one of them");
         HN_TRY(hn_params_new(&r->t.params, r->t.adapter, r->task->n_extra, err));
     }
     if (r->task->n_extra)

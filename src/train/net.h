@@ -139,15 +139,19 @@ typedef enum hn_products { HN_PRODUCTS_SET, HN_PRODUCTS_ADD, HN_PRODUCTS_BARE } 
 HN_MUST_CHECK hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x,
                                         int64_t n, float *const *y, hn_products how, hn_error *err);
 
-/* DoRA: what doesn't change; norms and factors, before each pass; y = bias + factor * (y - bias);
- * the magnitudes' gradients, and in scaled[i] dy[i] (which may be overwritten) times the factors.
- */
+/* DoRA: what doesn't change; norms and factors, before each pass; y = bias + factor * (y - bias),
+ * or, with dropout, of y = W x + bias what PEFT makes of it: see net_dora.c; the magnitudes'
+ * gradients, in scaled[i] dy[i] (which may be overwritten) times the factors, and with dropout,
+ * unless dx is NULL, added to dx what comes through the dropped x of the base's product. */
 HN_MUST_CHECK hn_status hn_net_dora_new(hn_net *net, hn_error *err);
 void hn_net_dora_done(hn_net *net);
 HN_MUST_CHECK hn_status hn_net_dora_update(hn_net *net, hn_error *err);
 void hn_net_dora_forward(hn_net *net, int layer, hn_group group, int64_t n, float *const *y);
+HN_MUST_CHECK hn_status hn_net_dora_dropped_forward(hn_net *net, int layer, hn_group group,
+                                                    const float *x, int64_t n, float *const *y,
+                                                    hn_error *err);
 HN_MUST_CHECK hn_status hn_net_dora_backward(hn_net *net, int layer, hn_group group, const float *x,
-                                             int64_t n, float *const *dy, float **scaled,
+                                             int64_t n, float *const *dy, float **scaled, float *dx,
                                              hn_error *err);
 /* Whether this pass scales the group's outputs. */
 static inline bool hn_net_is_dora(const hn_net *net, int layer, hn_group group) {

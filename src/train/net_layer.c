@@ -25,8 +25,9 @@ static void scatter(const hn_net *net, const float *from, int64_t dim, float *to
         memcpy(to + net->learned.rows[i] * dim, from + i * dim, (size_t)dim * sizeof *to);
 }
 
-hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
-                          float *const *y, hn_products how, hn_error *err) {
+/* hn_net_products, with dropout without the adapters. */
+static hn_status base_products(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                               float *const *y, hn_products how, hn_error *err) {
     const hn_layer *weights = &net->model->layers[layer];
     if (n == 0)
         return HN_OK;
@@ -41,15 +42,25 @@ hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x
         linear.output[i].accumulate = how == HN_PRODUCTS_ADD;
     }
     HN_TRY(hn_net_lora_join(net, layer, group, x, n, &linear, err));
-    HN_TRY(hn_linear_run(net->model->compute, &linear, err));
+    return hn_linear_run(net->model->compute, &linear, err);
+}
+
+hn_status hn_net_products(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
+                          float *const *y, hn_products how, hn_error *err) {
+    HN_TRY(base_products(net, layer, group, x, n, y, how, err));
     return hn_net_lora_forward(net, layer, group, x, n, y, err);
 }
 
 /* y[i] = the group's outputs. */
 static hn_status linear_group(hn_net *net, int layer, hn_group group, const float *x, int64_t n,
                               float *const *y, hn_error *err) {
+    bool dora = hn_net_is_dora(net, layer, group);
+    if (dora && net->dropout > 0) {
+        HN_TRY(base_products(net, layer, group, x, n, y, HN_PRODUCTS_SET, err));
+        return hn_net_dora_dropped_forward(net, layer, group, x, n, y, err);
+    }
     HN_TRY(hn_net_products(net, layer, group, x, n, y, HN_PRODUCTS_SET, err));
-    if (hn_net_is_dora(net, layer, group))
+    if (dora)
         hn_net_dora_forward(net, layer, group, n, y);
     return HN_OK;
 }
@@ -61,8 +72,9 @@ static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, c
     const hn_layer *weights = &net->model->layers[layer];
     const bool full = net->params->full;
     float *scaled[HN_LINEAR_MAX_OUTPUTS];
-    if (n && hn_net_is_dora(net, layer, group)) {
-        HN_TRY(hn_net_dora_backward(net, layer, group, x, n, dy, scaled, err));
+    bool dora = n && hn_net_is_dora(net, layer, group), dropped = dora && net->dropout > 0;
+    if (dora && !dropped) {
+        HN_TRY(hn_net_dora_backward(net, layer, group, x, n, dy, scaled, NULL, err));
         dy = scaled;
     }
     hn_backward down = {.n = n, .dx = dx};
@@ -79,6 +91,10 @@ static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, c
     for (int m = (int)HN_GROUP_FIRST[group]; full && m <= (int)HN_GROUP_LAST[group]; m++)
         HN_TRY(hn_net_full_linear(net, &weights->w[m], weights->bias[m], x,
                                   dy[m - (int)HN_GROUP_FIRST[group]], n, err));
+    if (dropped) { /* the base's product of x itself isn't scaled */
+        HN_TRY(hn_net_dora_backward(net, layer, group, x, n, dy, scaled, dx, err));
+        dy = scaled;
+    }
     return hn_net_lora_backward(net, layer, group, x, n, dy, dx, err);
 }
 

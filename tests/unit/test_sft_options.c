@@ -12,6 +12,10 @@ static void set_rslora(hn_train_options *o) {
 
 static void set_dora(hn_train_options *o) {
     o->dora = true;
+}
+
+static void set_dora_undropped(hn_train_options *o) {
+    o->dora = true;
     o->dropout = 0;
 }
 
@@ -62,8 +66,8 @@ static void set_best(hn_train_options *o) {
 }
 
 static void (*const OPTIONS[])(hn_train_options *o) = {
-    set_rslora, set_dora,  set_lora_plus, set_8bit,   set_lion,   set_neftune,
-    set_replay, set_alpha, set_ranks,     set_alphas, set_layers,
+    set_rslora,  set_dora,   set_dora_undropped, set_lora_plus, set_8bit,   set_lion,
+    set_neftune, set_replay, set_alpha,          set_ranks,     set_alphas, set_layers,
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
@@ -351,9 +355,6 @@ static void test_refusals(void **state) {
     o = good;
     o.lora_plus_ratio = 0;
     refuse(&o, "LoRA+");
-    o = good;
-    o.dora = true;
-    refuse(&o, "DoRA with dropout");
     o = good;
     o.neftune_alpha = -1;
     refuse(&o, "NEFTune");

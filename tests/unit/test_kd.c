@@ -291,12 +291,23 @@ static void test_bad_options(void **state) {
     tiny_model_free(teacher);
 }
 
+static void test_no_memory(void **state) {
+    (void)state;
+    setup s;
+    hn_model *teacher = golden_model("qwen3", 1);
+    begin(&s, "llama");
+    check_no_memory(&s, "llama", teacher);
+    end(&s);
+    tiny_model_free(teacher);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worked_example),  cmocka_unit_test(test_soft_term),
         cmocka_unit_test(test_projection),      cmocka_unit_test(test_against_torch),
         cmocka_unit_test(test_own_teacher),     cmocka_unit_test(test_projected_run),
         cmocka_unit_test(test_ways_to_compute), cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

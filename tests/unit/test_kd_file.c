@@ -204,11 +204,45 @@ static void test_not_fitting(void **state) {
     end(&s);
 }
 
+/* Memory failing at every place: while a file is made, read, and learned from. */
+static void test_no_memory(void **state) {
+    (void)state;
+    setup s;
+    char path[100];
+    hn_kd_file file;
+    hn_error err;
+    begin_stored(&s, path);
+    hn_model *teacher = golden_model("qwen3", 1);
+    hn_kd_store_options options = {3, s.distill.temperature};
+    hn_status status = HN_NO_MEMORY;
+    for (int64_t n = 0; status != HN_OK; n++) {
+        hn_mem_fail_after(n);
+        status = hn_kd_store(teacher, &s.docs, &options, path, NULL, &err);
+        hn_mem_fail_after(-1);
+        if (status != HN_OK) {
+            assert_int_equal(status, HN_NO_MEMORY);
+            assert_true(hn_path_is_missing(path));
+        }
+    }
+    status = HN_NO_MEMORY;
+    for (int64_t n = 0; status != HN_OK; n++) {
+        hn_mem_fail_after(n);
+        status = hn_kd_file_open(&file, path, &err);
+        hn_mem_fail_after(-1);
+        assert_true(status == HN_OK || status == HN_NO_MEMORY);
+    }
+    s.distill.stored = &file;
+    check_no_memory(&s, "llama", NULL);
+    hn_kd_file_close(&file);
+    tiny_model_free(teacher);
+    end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_tokens),  cmocka_unit_test(test_rest_as_one),
         cmocka_unit_test(test_threads),     cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_not_fitting),
+        cmocka_unit_test(test_not_fitting), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,8 +105,10 @@ const hn_command HN_CMD_RUN = {
     .max_args = 1,
     .summary = "the whole loop from one YAML file",
     .details =
-        "Carries out a recipe: checks the data, teaches the model (sft, then rkd and dpo where the "
-        "recipe has them, with a gate after each), merges and quantises it, "
+        "Carries out a recipe: asks a teacher for rows where it says so (the network is used when "
+        "it names an endpoint), checks the data, teaches the model (sft, then kd, rkd and dpo "
+        "where "
+        "the recipe has them, with a gate after each), merges and quantises it, "
         "scores every artefact on the golden set, gates them and packs a bundle. Each stage is "
         "kept by the hash of what goes into it: a finished one is used again, and a run that was "
         "stopped, by Ctrl-C or kill -9, goes on with the same command to the same bytes.\n\n"

@@ -120,6 +120,8 @@ static hn_status add_base_sizes(hn_run *run, hn_error *err) {
 
 static hn_status run_stages(hn_run *run, const char **bundle, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
+    if (recipe->generate.wanted)
+        HN_TRY(hn_run_generate(run, err));
     HN_TRY(hn_run_data(run, err));
     add_base_row(run);
     /* What is taught is scored at once: the base lies open in f32 from training. */

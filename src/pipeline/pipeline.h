@@ -1,6 +1,6 @@
-/* `hone run`: a recipe's stages data, sft, rkd, dpo, merge, quantize, eval, gate and bundle, each
- * keyed by the hash of what goes in (DESIGN.md item 8): a finished one is reused, an interrupted
- * one resumes. */
+/* `hone run`: a recipe's stages generate, data, sft, kd, rkd, dpo, merge, quantize, eval, gate and
+ * bundle, each keyed by the hash of what goes in (DESIGN.md item 8): a finished one is reused, an
+ * interrupted one resumes. */
 #pragma once
 
 #include "base/buf.h"

@@ -9,16 +9,14 @@
 #include "pipeline/recipe_reader.h"
 #include "pipeline/yaml_tree.h"
 #include "release/quantise.h"
-#include "train/loss_dpo.h"
-#include "train/metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_RECIPE_BYTES = 1 << 20 };
-static const char *const SECTIONS[] = {"data",      "sft",  "rkd",  "dpo",
-                                       "artefacts", "eval", "gate", "bundle"};
+static const char *const SECTIONS[] = {"data", "generate",  "sft",  "kd",   "rkd",
+                                       "dpo",  "artefacts", "eval", "gate", "bundle"};
 enum {
     N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS,
     MAX_CANDIDATES = HN_RECIPE_MAX_FIELDS + N_SECTIONS
@@ -68,16 +66,13 @@ static hn_status read_members(const hn_recipe_reader *reader, const hn_yaml_node
     return HN_OK;
 }
 
-static const hn_yaml_node *member(const hn_yaml_node *map, const char *key) {
-    for (const hn_yaml_node *node = map->first; node; node = node->next)
-        if (!strcmp(node->key, key))
-            return node;
-    return NULL;
-}
-
 /* What a stage needs that the recipe doesn't have is not missed. */
 static bool is_left_out(const hn_yaml_node *at, const char *section) {
-    return (!strcmp(section, "rkd") || !strcmp(section, "dpo")) && !member(at, section);
+    static const char *const OPTIONAL[] = {"generate", "kd", "rkd", "dpo"};
+    for (size_t i = 0; i < sizeof OPTIONAL / sizeof *OPTIONAL; i++)
+        if (!strcmp(section, OPTIONAL[i]))
+            return !hn_yaml_member(at, section);
+    return false;
 }
 
 static hn_status apply_defaults(const hn_recipe_reader *reader, const hn_yaml_node *at,
@@ -165,7 +160,7 @@ static hn_status read_artefacts(const hn_recipe_reader *reader, const hn_yaml_no
 static hn_status check_bundle(const hn_recipe_reader *reader, const hn_yaml_node *root,
                               hn_error *err) {
     hn_recipe *recipe = reader->recipe;
-    const hn_yaml_node *section = member(root, "bundle");
+    const hn_yaml_node *section = hn_yaml_member(root, "bundle");
     recipe->bundle.wanted = section != NULL;
     if (!section)
         return HN_OK;
@@ -190,9 +185,9 @@ static hn_status check_bundle(const hn_recipe_reader *reader, const hn_yaml_node
 /* Each of the two says something only beside the other. */
 static hn_status check_abstention(const hn_recipe_reader *reader, const hn_yaml_node *root,
                                   hn_error *err) {
-    const hn_yaml_node *section = member(root, "eval");
-    const hn_yaml_node *below = section ? member(section, "abstain_below") : NULL;
-    const hn_yaml_node *as = section ? member(section, "abstain_as") : NULL;
+    const hn_yaml_node *section = hn_yaml_member(root, "eval");
+    const hn_yaml_node *below = section ? hn_yaml_member(section, "abstain_below") : NULL;
+    const hn_yaml_node *as = section ? hn_yaml_member(section, "abstain_as") : NULL;
     if (below && !as)
         return hn_recipe_fail(reader, below, err,
                               "'abstain_below' needs 'abstain_as': what an answer less probable "
@@ -208,7 +203,7 @@ static hn_status check_abstention(const hn_recipe_reader *reader, const hn_yaml_
 static hn_status check_constraint(const hn_recipe_reader *reader, const hn_yaml_node *root,
                                   hn_error *err) {
     const char *const path[] = {reader->recipe->eval.grammar, reader->recipe->eval.json_schema};
-    const hn_yaml_node *section = member(root, "eval");
+    const hn_yaml_node *section = hn_yaml_member(root, "eval");
     for (int i = 0; i < 2; i++) {
         char *text;
         size_t size;
@@ -216,7 +211,7 @@ static hn_status check_constraint(const hn_recipe_reader *reader, const hn_yaml_
         if (!path[i])
             continue;
         if (path[1 - i])
-            return hn_recipe_fail(reader, member(section, "json_schema"), err,
+            return hn_recipe_fail(reader, hn_yaml_member(section, "json_schema"), err,
                                   "'grammar' and 'json_schema' exclude each other");
         if (!reader->check_files)
             continue;
@@ -230,30 +225,6 @@ static hn_status check_constraint(const hn_recipe_reader *reader, const hn_yaml_
     return HN_OK;
 }
 
-/* Which stages there are, and that what dpo is asked for makes sense. */
-static hn_status check_teaching(const hn_recipe_reader *reader, const hn_yaml_node *root,
-                                hn_error *err) {
-    hn_recipe *recipe = reader->recipe;
-    const hn_yaml_node *dpo = member(root, "dpo");
-    recipe->sft.wanted = true;
-    recipe->rkd.wanted = member(root, "rkd") != NULL;
-    recipe->dpo.wanted = dpo != NULL;
-    hn_dpo loss = {.kind = (hn_dpo_kind)recipe->preference.loss,
-                   .beta = (float)recipe->preference.beta,
-                   .label_smoothing = (float)recipe->preference.label_smoothing};
-    hn_error why = {0};
-    for (int t = 0; t < HN_TEACH_COUNT; t++) {
-        const hn_recipe_training *stage = hn_recipe_training_of(recipe, (hn_teaching)t);
-        const hn_yaml_node *section = member(root, hn_teaching_name((hn_teaching)t));
-        if (section && hn_metric_is(stage->best_metric, HN_METRIC_GOLDEN) && !stage->golden_rows)
-            return hn_recipe_fail(reader, section, err,
-                                  "'best_metric: golden' needs 'golden_rows' above 0");
-    }
-    if (dpo && hn_dpo_check(&loss, &why) != HN_OK)
-        return hn_recipe_fail(reader, dpo, err, "%s", why.message);
-    return HN_OK;
-}
-
 static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node *root,
                              hn_error *err) {
     bool seen[MAX_CANDIDATES] = {0};
@@ -262,7 +233,7 @@ static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node 
         return hn_recipe_fail(reader, root, err, "a recipe is a map: name, base, data, sft, ...");
     HN_TRY(read_members(reader, root, "", HN_RECIPE_FIELDS, HN_RECIPE_N_FIELDS, recipe, seen, err));
     for (size_t i = 0; i < N_SECTIONS; i++) {
-        const hn_yaml_node *section = member(root, SECTIONS[i]);
+        const hn_yaml_node *section = hn_yaml_member(root, SECTIONS[i]);
         if (!section)
             continue;
         if (!strcmp(SECTIONS[i], "artefacts"))
@@ -272,7 +243,7 @@ static hn_status read_recipe(const hn_recipe_reader *reader, const hn_yaml_node 
                                 recipe, seen, err));
     }
     HN_TRY(apply_defaults(reader, root, HN_RECIPE_FIELDS, HN_RECIPE_N_FIELDS, recipe, seen, err));
-    HN_TRY(check_teaching(reader, root, err));
+    HN_TRY(hn_recipe_check_teaching(reader, root, err));
     HN_TRY(check_abstention(reader, root, err));
     HN_TRY(check_constraint(reader, root, err));
     return check_bundle(reader, root, err);
@@ -315,24 +286,4 @@ hn_status hn_recipe_read(hn_recipe *recipe, const char *path, hn_error *err) {
 void hn_recipe_done(hn_recipe *recipe) {
     hn_arena_done(&recipe->arena);
     *recipe = (hn_recipe){0};
-}
-
-const char *hn_teaching_name(hn_teaching stage) {
-    static const char *const NAMES[] = {"sft", "rkd", "dpo"};
-    return NAMES[stage];
-}
-
-const hn_recipe_training *hn_recipe_training_of(const hn_recipe *recipe, hn_teaching stage) {
-    return stage == HN_TEACH_SFT   ? &recipe->sft
-           : stage == HN_TEACH_RKD ? &recipe->rkd
-                                   : &recipe->dpo;
-}
-
-bool hn_recipe_teaches(const hn_recipe *recipe, hn_teaching stage) {
-    return hn_recipe_training_of(recipe, stage)->wanted;
-}
-
-const hn_recipe_files *hn_recipe_rows(const hn_recipe *recipe, hn_teaching stage) {
-    return stage == HN_TEACH_SFT ? &recipe->data.train
-                                 : &hn_recipe_training_of(recipe, stage)->train;
 }

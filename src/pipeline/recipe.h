@@ -31,15 +31,21 @@ typedef struct hn_recipe_files {
     int n;
 } hn_recipe_files;
 
-/* The stages that teach, in their order. sft is always there; the others where the recipe has
- * their section. */
-typedef enum hn_teaching { HN_TEACH_SFT, HN_TEACH_RKD, HN_TEACH_DPO, HN_TEACH_COUNT } hn_teaching;
+/* The stages that teach, in their order: answers, a teacher's distributions, thoughts, preferences.
+ * sft is always there; the others where the recipe has their section. */
+typedef enum hn_teaching {
+    HN_TEACH_SFT,
+    HN_TEACH_KD,
+    HN_TEACH_RKD,
+    HN_TEACH_DPO,
+    HN_TEACH_COUNT
+} hn_teaching;
 
 /* How a stage teaches. What shapes the adapter (rank to alpha_pattern) is sft's alone: a later
  * stage goes on from the adapter before. */
 typedef struct hn_recipe_training {
     bool wanted;           /* the recipe has the section */
-    hn_recipe_files train; /* rkd and dpo; the rows of sft are data.train */
+    hn_recipe_files train; /* of rkd and dpo, and of kd when it has its own; data.train is sft's */
     int64_t rank, max_steps, batch, max_length, warmup_steps, eval_every, save_every, early_stop,
         golden_rows, seed;
     double alpha, dropout, learning_rate, weight_decay, epochs, warmup_ratio, max_grad_norm,
@@ -73,7 +79,30 @@ typedef struct hn_recipe {
         int64_t seed;
     } data;
 
-    hn_recipe_training sft, rkd, dpo;
+    /* A teacher asked for rows before anything is taught. */
+    struct {
+        bool wanted; /* the recipe has the section */
+        char *prompts;
+        char *teacher;                    /* a model on this machine, or: */
+        char *endpoint, *model, *key_env; /* as `hone data generate` has them */
+        char *system;                     /* NULL = ours */
+        bool plain, critique, hard_negatives;
+        int64_t samples, max_tokens, max_field_tokens, seed, parallel, timeout, retries,
+            max_total_tokens;
+        double temperature, top_p, max_cost, price_in, price_out, min_share;
+        int keep, vote;            /* hn_rows_keep; 0 = by text, 1 = by number */
+        bool allow_partial;        /* go on although the budget ended before the prompts did */
+        bool into[HN_TEACH_COUNT]; /* stages that learn from it; kd by way of sft */
+    } generate;
+
+    hn_recipe_training sft, kd, rkd, dpo;
+    struct {
+        char *teacher;
+        int teacher_numerics; /* hn_numerics */
+        double alpha, temperature, beta, on_policy, sample_temperature, gamma, single_step, hidden;
+        int64_t sample_tokens;
+        int on_policy_loss; /* 0 = gkd, 1 = minillm */
+    } distill;              /* of kd; as `hone distill` has them */
     struct {
         int loss; /* hn_dpo_kind */
         double beta, label_smoothing;
@@ -116,7 +145,7 @@ HN_MUST_CHECK hn_status hn_recipe_parse(hn_recipe *recipe, const char *text, siz
                                         hn_error *err);
 void hn_recipe_done(hn_recipe *recipe);
 
-const char *hn_teaching_name(hn_teaching stage); /* "sft", "rkd", "dpo": also the section */
+const char *hn_teaching_name(hn_teaching stage); /* "sft", "kd", "rkd", "dpo": also the section */
 bool hn_recipe_teaches(const hn_recipe *recipe, hn_teaching stage);
 const hn_recipe_training *hn_recipe_training_of(const hn_recipe *recipe, hn_teaching stage);
 const hn_recipe_files *hn_recipe_rows(const hn_recipe *recipe, hn_teaching stage);

@@ -22,6 +22,10 @@ HN_MUST_CHECK hn_status hn_recipe_copy(const hn_recipe_reader *reader, const cha
 /* A path as seen from the recipe's folder. */
 HN_MUST_CHECK hn_status hn_recipe_resolve(const hn_recipe_reader *reader, const char *text,
                                           char **out, hn_error *err);
+/* recipe_teaching.c: which stages there are, and that each has rows and settings that make sense.
+ */
+HN_MUST_CHECK hn_status hn_recipe_check_teaching(const hn_recipe_reader *reader,
+                                                 const hn_yaml_node *root, hn_error *err);
 /* Checks a node against a field and puts its value into its place in `object`. */
 HN_MUST_CHECK hn_status hn_recipe_read_value(const hn_recipe_reader *reader, const hn_field *field,
                                              const hn_yaml_node *node, void *object, hn_error *err);

@@ -83,6 +83,7 @@ done:
 void hn_run_close(hn_run *run) {
     hn_model_free(run->float_slot.model);
     hn_model_free(run->other_slot.model);
+    hn_stage_done(&run->generated);
     hn_stage_done(&run->data);
     for (int i = 0; i < HN_TEACH_COUNT; i++)
         hn_stage_done(&run->taught[i]);
@@ -101,6 +102,7 @@ void hn_run_close(hn_run *run) {
 
 const char *hn_run_rows_name(hn_teaching stage, bool heldout) {
     static const char *const NAMES[][2] = {{"train.jsonl", "heldout.jsonl"},
+                                           {"kd-train.jsonl", "kd-heldout.jsonl"},
                                            {"rkd-train.jsonl", "rkd-heldout.jsonl"},
                                            {"dpo-train.jsonl", "dpo-heldout.jsonl"}};
     return NAMES[stage][heldout];

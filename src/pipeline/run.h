@@ -43,7 +43,7 @@ typedef struct hn_run {
     const char *isa; /* as given, or NULL */
     const char *isa_name;
     char base_hash[65], adapter_hash[65], golden_hash[65];
-    hn_stage data, taught[HN_TEACH_COUNT];
+    hn_stage generated, data, taught[HN_TEACH_COUNT];
     const hn_stage *adapter_stage; /* the newest of `taught`; NULL before the first */
     hn_stage artefacts[HN_RECIPE_MAX_ARTEFACTS];
     hn_run_row rows[HN_RUN_MAX_ROWS];
@@ -73,6 +73,10 @@ HN_MUST_CHECK hn_status hn_run_stage_open(hn_run *run, hn_stage *stage, const ch
                                           json_t *inputs, bool resumes, hn_error *err);
 /* Publishes the stage unless it was reused, and records it for run.json. */
 HN_MUST_CHECK hn_status hn_run_stage_close(hn_run *run, hn_stage *stage, hn_error *err);
+/* Every setting of a section but those of `without` (words), files by what they hold; rows aren't
+ * among them, they enter as the data stage wrote them. */
+HN_MUST_CHECK hn_status hn_run_add_settings(const hn_recipe *recipe, const char *section,
+                                            const char *without, json_t *inputs, hn_error *err);
 /* A path in the run's arena; NULL = no memory. */
 char *hn_run_path(hn_run *run, const char *dir, const char *name);
 /* The arena's copy of an output's path of a stage. */
@@ -105,6 +109,10 @@ HN_MUST_CHECK hn_status hn_run_eval_inputs(const hn_run *run, const char *system
 HN_MUST_CHECK hn_status hn_run_eval_key(const hn_run *run, char hex[65], hn_error *err);
 
 /* The stages, in order. Each fills its part of the run. */
+/* A teacher's rows, where the recipe has a generate section. */
+HN_MUST_CHECK hn_status hn_run_generate(hn_run *run, hn_error *err);
+/* The file of that stage with the rows for a teaching stage; NULL = it makes none. */
+const char *hn_run_generated_name(const hn_recipe *recipe, hn_teaching stage);
 HN_MUST_CHECK hn_status hn_run_data(hn_run *run, hn_error *err);
 /* The file of the data stage that holds a teaching stage's rows. */
 const char *hn_run_rows_name(hn_teaching stage, bool heldout);

@@ -39,7 +39,8 @@ done:
 
 /* {stage: [line]} of every stage that was taught. */
 static hn_status read_all_metrics(hn_run *run, json_t **out, hn_error *err) {
-    static const char *const FILES[] = {"metrics.jsonl", "metrics-rkd.jsonl", "metrics-dpo.jsonl"};
+    static const char *const FILES[] = {"metrics.jsonl", "metrics-kd.jsonl", "metrics-rkd.jsonl",
+                                        "metrics-dpo.jsonl"};
     json_t *all = json_object();
     hn_status status = HN_OK;
     for (int t = 0; t < HN_TEACH_COUNT && status == HN_OK; t++) {

@@ -12,16 +12,19 @@
 #include "pipeline/overlap.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { REVISION = 1, MIN_ROWS_TO_SPLIT = 20, MAX_GOLDEN_BYTES = 1 << 30 };
 
-/* What one stage learns from. */
+/* What one stage learns from: the recipe's files, and what a teacher wrote for it. */
+enum { MAX_FILES = HN_RECIPE_MAX_TRAIN_FILES + 1 };
 typedef struct row_set {
     hn_teaching stage;
-    const hn_recipe_files *from;
-    hn_records files[HN_RECIPE_MAX_TRAIN_FILES];
+    const char *path[MAX_FILES];
+    int n_files;
+    hn_records files[MAX_FILES];
     size_t n, n_bad; /* rows over all files */
     size_t n_heldout;
     bool *heldout; /* [n] */
@@ -63,7 +66,7 @@ static hn_status check_shapes(const row_set *set, hn_error *err) {
         return hn_fail(err, HN_BAD_INPUT,
                        "%s: stage rkd learns from {instruction, thought, response}, and no row has "
                        "a thought",
-                       set->from->path[0]);
+                       set->path[0]);
     return HN_OK;
 }
 
@@ -216,14 +219,14 @@ static hn_status write_counts(const data_work *work, const hn_stage *stage, hn_e
 static hn_status read_set(const data_work *work, row_set *set, hn_error *err) {
     const hn_recipe *recipe = work->run->recipe;
     const char *name = hn_teaching_name(set->stage);
-    for (int i = 0; i < set->from->n; i++) {
-        HN_TRY(hn_records_read(&set->files[i], set->from->path[i], recipe->data.skip_bad,
+    for (int i = 0; i < set->n_files; i++) {
+        HN_TRY(hn_records_read(&set->files[i], set->path[i], recipe->data.skip_bad,
                                work->run->progress, err));
         set->n += set->files[i].n;
         set->n_bad += set->files[i].n_bad;
     }
     if (!set->n || set->n > UINT32_MAX)
-        return hn_fail(err, HN_BAD_INPUT, "%s: %zu rows for %s", set->from->path[0], set->n, name);
+        return hn_fail(err, HN_BAD_INPUT, "%s: %zu rows for %s", set->path[0], set->n, name);
     HN_TRY(check_shapes(set, err));
     if (recipe->data.near_copy > 0)
         HN_TRY(check_overlap(work, set, err));
@@ -231,6 +234,28 @@ static hn_status read_set(const data_work *work, row_set *set, hn_error *err) {
     hn_progress_note(work->run->progress,
                      "data: %zu rows for %s, %zu held out, %zu left out as bad",
                      set->n - set->n_heldout, name, set->n_heldout, set->n_bad);
+    return HN_OK;
+}
+
+/* The stage's files, the teacher's last. */
+static hn_status begin_set(data_work *work, hn_teaching stage, hn_error *err) {
+    const hn_recipe *recipe = work->run->recipe;
+    const hn_recipe_files *from = hn_recipe_rows(recipe, stage);
+    const char *generated = hn_run_generated_name(recipe, stage);
+    row_set *set = &work->sets[work->n_sets++];
+    *set = (row_set){.stage = stage};
+    for (int i = 0; i < from->n; i++)
+        set->path[set->n_files++] = from->path[i];
+    if (!generated)
+        return HN_OK;
+    set->path[set->n_files++] = hn_run_output(work->run, &work->run->generated, generated);
+    return set->path[set->n_files - 1] ? HN_OK : hn_fail_no_memory(err, 256);
+}
+
+static hn_status begin_sets(data_work *work, hn_error *err) {
+    for (int t = 0; t < HN_TEACH_COUNT; t++)
+        if (hn_recipe_teaches(work->run->recipe, (hn_teaching)t))
+            HN_TRY(begin_set(work, (hn_teaching)t, err));
     return HN_OK;
 }
 
@@ -263,7 +288,23 @@ static hn_status add_files(const hn_recipe_files *files, const char *name, json_
     return status;
 }
 
-static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err) {
+/* What a teacher wrote, by what it holds. */
+static hn_status add_generated(const hn_run *run, json_t *inputs, hn_error *err) {
+    char hex[HN_SHA256_HEX], key[64];
+    for (int t = 0; t < HN_TEACH_COUNT; t++) {
+        const char *name = hn_run_generated_name(run->recipe, (hn_teaching)t);
+        if (!name)
+            continue;
+        HN_TRY(hn_stage_output_hash(&run->generated, name, hex, err));
+        snprintf(key, sizeof key, "generated_%s", hn_teaching_name((hn_teaching)t));
+        if (json_object_set_new(inputs, key, json_string(hex)))
+            return hn_fail_no_memory(err, sizeof hex);
+    }
+    return HN_OK;
+}
+
+static hn_status inputs_of(const hn_run *run, json_t **out, hn_error *err) {
+    const hn_recipe *recipe = run->recipe;
     json_t *inputs = hn_run_inputs("data", REVISION);
     char hex[HN_SHA256_HEX];
     hn_status status;
@@ -272,6 +313,7 @@ static hn_status inputs_of(const hn_recipe *recipe, json_t **out, hn_error *err)
         if (hn_recipe_teaches(recipe, (hn_teaching)t))
             HN_GO(add_files(hn_recipe_rows(recipe, (hn_teaching)t),
                             hn_teaching_name((hn_teaching)t), inputs, err));
+    HN_GO(add_generated(run, inputs, err));
     HN_GO(hn_sha256_file(recipe->data.golden, hex, err));
     if (json_object_set_new(inputs, "golden", json_string(hex)) ||
         json_object_set_new(inputs, "eval_share", json_real(recipe->data.eval_share)) ||
@@ -290,7 +332,7 @@ done:
 
 static void work_done(data_work *work) {
     for (int i = 0; i < work->n_sets; i++) {
-        for (int k = 0; k < work->sets[i].from->n; k++)
+        for (int k = 0; k < work->sets[i].n_files; k++)
             hn_records_done(&work->sets[i].files[k]);
         hn_free(work->sets[i].heldout);
     }
@@ -299,15 +341,13 @@ static void work_done(data_work *work) {
 
 hn_status hn_run_data(hn_run *run, hn_error *err) {
     json_t *inputs;
-    HN_TRY(inputs_of(run->recipe, &inputs, err));
+    HN_TRY(inputs_of(run, &inputs, err));
     HN_TRY(hn_run_stage_open(run, &run->data, "data", inputs, false, err));
     if (!run->data.reused) {
         data_work work = {.run = run};
-        for (int t = 0; t < HN_TEACH_COUNT; t++)
-            if (hn_recipe_teaches(run->recipe, (hn_teaching)t))
-                work.sets[work.n_sets++] = (row_set){
-                    .stage = (hn_teaching)t, .from = hn_recipe_rows(run->recipe, (hn_teaching)t)};
-        hn_status status = make(&work, &run->data, err);
+        hn_status status = begin_sets(&work, err);
+        if (status == HN_OK)
+            status = make(&work, &run->data, err);
         work_done(&work);
         HN_TRY(status);
     }

@@ -1,5 +1,5 @@
-/* The stages that teach: sft, rkd and dpo. Each trains an adapter over the frozen base and goes on
- * from the adapter of the stage before. An interrupted training goes on from its checkpoint;
+/* The stages that teach: sft, kd, rkd and dpo. Each trains an adapter over the frozen base and goes
+ * on from the adapter of the stage before. An interrupted training goes on from its checkpoint;
  * adapter/, metrics.jsonl and train.json are what remains. */
 #include "pipeline/run.h"
 
@@ -8,7 +8,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "pipeline/golden_probe.h"
-#include "pipeline/recipe_table.h"
 #include "train/metrics.h"
 #include "train/train.h"
 
@@ -53,61 +52,6 @@ static hn_train_options options_of(const hn_recipe_training *settings, const cha
     return options;
 }
 
-/* The value of a field as it enters a key: files by what they hold. *out NULL = nothing is set. */
-static hn_status value_of(const hn_recipe *recipe, const hn_field *field, json_t **out,
-                          hn_error *err) {
-    const char *at = (const char *)recipe + field->offset, *text = NULL;
-    char hash[HN_SHA256_HEX];
-    *out = NULL;
-    switch (field->type) {
-    case HN_FIELD_INT:
-        *out = json_integer((json_int_t) * (const int64_t *)at);
-        break;
-    case HN_FIELD_REAL:
-        *out = json_real(*(const double *)at);
-        break;
-    case HN_FIELD_BOOL:
-        *out = json_boolean(*(const bool *)at);
-        break;
-    case HN_FIELD_CHOICE:
-        *out = json_integer(*(const int *)at);
-        break;
-    case HN_FIELD_FILE:
-    case HN_FIELD_BASE:
-        text = *(char *const *)at;
-        if (!text)
-            return HN_OK;
-        HN_TRY(hn_run_hash_path(text, hash, err));
-        *out = json_string(hash);
-        break;
-    case HN_FIELD_TEXT:
-    case HN_FIELD_NAME:
-        text = *(char *const *)at;
-        if (!text)
-            return HN_OK;
-        *out = json_string(text);
-        break;
-    case HN_FIELD_FILES: /* rows: they enter as the data stage wrote them */
-        return HN_OK;
-    }
-    return *out ? HN_OK : hn_fail_no_memory(err, 64);
-}
-
-/* Every setting of the section that has a say in what is learned. */
-static hn_status add_settings(const hn_recipe *recipe, const char *section, json_t *inputs,
-                              hn_error *err) {
-    for (size_t i = 0; i < HN_RECIPE_N_FIELDS; i++) {
-        const hn_field *field = &HN_RECIPE_FIELDS[i];
-        json_t *value;
-        if (strcmp(field->section, section) || !strcmp(field->key, "save_every"))
-            continue;
-        HN_TRY(value_of(recipe, field, &value, err));
-        if (value && json_object_set_new(inputs, field->key, value))
-            return hn_fail_no_memory(err, 64);
-    }
-    return HN_OK;
-}
-
 /* The golden rows are an input where they choose the adapter. Otherwise they are only looked at:
  * a new golden row is no reason to teach anew, and the report says which scores are of other rows.
  */
@@ -134,7 +78,7 @@ static hn_status inputs_of(const hn_run *run, hn_teaching which, json_t **out, h
                   run->adapter_stage ? run->adapter_hash : NULL);
     hn_status status = !inputs || !own || json_object_update(inputs, own)
                            ? hn_fail_no_memory(err, 1024)
-                           : add_settings(run->recipe, name, inputs, err);
+                           : hn_run_add_settings(run->recipe, name, "save_every", inputs, err);
     json_decref(own);
     if (status == HN_OK)
         status = add_golden(run, hn_recipe_training_of(run->recipe, which), inputs, err);
@@ -207,6 +151,7 @@ typedef struct plan {
     hn_golden_probe probe; /* `call` NULL: the golden set isn't scored */
     hn_constraint_pool *pool;
     hn_pooled_constraint constraint;
+    hn_model *teacher; /* of kd */
     char golden_key[65];
 } plan;
 
@@ -217,6 +162,7 @@ static void plan_done(plan *p) {
     hn_golden_probe_done(&p->probe);
     hn_constraint_pool_give(p->pool, &p->constraint);
     hn_constraint_pool_free(p->pool);
+    hn_model_free(p->teacher);
 }
 
 static hn_status open_golden(hn_run *run, const hn_recipe_training *settings, const hn_model *model,
@@ -242,6 +188,14 @@ static hn_status plan_open(hn_run *run, hn_teaching which, const hn_model *model
     if (p->is_held)
         HN_TRY(read_lesson(run, which, model, true, &p->heldout, err));
     HN_TRY(read_replay(run, settings, model, &p->replay, err));
+    if (which == HN_TEACH_KD) {
+        hn_model_options how = {.n_threads = run->n_threads,
+                                .isa = run->isa,
+                                .numerics = run->recipe->distill.teacher_numerics == 0
+                                                ? HN_NUMERICS_F32
+                                                : HN_NUMERICS_INT8};
+        HN_TRY(hn_model_open(&p->teacher, run->recipe->distill.teacher, &how, err));
+    }
     return open_golden(run, settings, model, p, err);
 }
 
@@ -265,6 +219,22 @@ static hn_status write_result(const hn_stage *stage, const hn_train_result *resu
     return hn_stage_write_json(stage, "train.json", object, err);
 }
 
+static hn_distill_options distill_options(const hn_recipe *recipe, hn_model *teacher) {
+    hn_distill_options o = hn_distill_options_default();
+    o.teacher = teacher;
+    o.alpha = (float)recipe->distill.alpha;
+    o.temperature = (float)recipe->distill.temperature;
+    o.beta = (float)recipe->distill.beta;
+    o.on_policy = (float)recipe->distill.on_policy;
+    o.minillm = recipe->distill.on_policy_loss == 1;
+    o.gamma = (float)recipe->distill.gamma;
+    o.single_step = (float)recipe->distill.single_step;
+    o.sample_temperature = (float)recipe->distill.sample_temperature;
+    o.sample_tokens = (int)recipe->distill.sample_tokens;
+    o.hidden = (float)recipe->distill.hidden;
+    return o;
+}
+
 static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, const plan *p,
                        const hn_train_options *options, hn_train_result *result, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
@@ -276,6 +246,11 @@ static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, co
     if (which == HN_TEACH_DPO)
         return hn_train_dpo(model, &p->rows.pairs, p->is_held ? &p->heldout.pairs : NULL, &dpo,
                             options, run->progress, result, err);
+    if (which == HN_TEACH_KD) {
+        hn_distill_options distill = distill_options(recipe, p->teacher);
+        return hn_train_distill(model, &p->rows.documents, heldout, &distill, options,
+                                run->progress, result, err);
+    }
     return hn_train_sft(model, &p->rows.documents, heldout, options, run->progress, result, err);
 }
 

@@ -217,3 +217,10 @@ hn_status hn_yaml_read(hn_arena *arena, const char *text, size_t n_bytes, const 
         *root = node;
     return status;
 }
+
+const hn_yaml_node *hn_yaml_member(const hn_yaml_node *map, const char *key) {
+    for (const hn_yaml_node *node = map->first; node; node = node->next)
+        if (!strcmp(node->key, key))
+            return node;
+    return NULL;
+}

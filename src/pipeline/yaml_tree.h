@@ -21,6 +21,9 @@ typedef struct hn_yaml_node {
     struct hn_yaml_node *first, *next;
 } hn_yaml_node;
 
+/* A map's member of that key, or NULL. */
+const hn_yaml_node *hn_yaml_member(const hn_yaml_node *map, const char *key);
+
 /* `where` opens messages: "where:line:column: ...". */
 HN_MUST_CHECK hn_status hn_yaml_read(hn_arena *arena, const char *text, size_t n_bytes,
                                      const char *where, const hn_yaml_node **root, hn_error *err);

@@ -31,6 +31,8 @@ static hn_status prepare(hn_distil *r, const hn_distil_round *round, size_t i, h
     HN_TRY(round->make(r, i, j, err));
     if (!j->question.request)
         return HN_OK;
+    if (r->options->asked)
+        HN_TRY(hn_distil_put(r->options->asked, j->question.key, json_true(), err));
     for (int k = 0; k < r->teacher->parallel; k++) /* the same prompt twice in the file */
         if (&r->jobs[k] != j && r->jobs[k].busy &&
             strcmp(r->jobs[k].question.key, j->question.key) == 0)
@@ -157,13 +159,43 @@ static void count_spent(hn_budget *budget, const json_t *rows) {
     }
 }
 
+/* The answers that are judged and rewritten: with options->asked those of this run's questions, in
+ * a file that has others too. */
+static hn_status build_candidates(hn_distil *r, hn_error *err) {
+    json_t *rows = NULL;
+    hn_distil_candidate_list_done(&r->candidates);
+    HN_TRY(hn_distil_rows_asked(r->kept.rows, r->options->asked, &rows, err));
+    hn_status status = hn_distil_candidate_list_build(&r->candidates, rows, false, err);
+    json_decref(rows);
+    return status;
+}
+
 static hn_status run_all(hn_distil *r, hn_error *err) {
     for (int i = 0; i < HN_DISTIL_ROUNDS && !r->spent; i++) {
-        hn_distil_candidate_list_done(&r->candidates);
         if (i > 0)
-            HN_TRY(hn_distil_candidate_list_build(&r->candidates, r->kept.rows, false, err));
+            HN_TRY(build_candidates(r, err));
         HN_TRY(run_round(r, &HN_DISTIL_ROUND[i], err));
     }
+    return HN_OK;
+}
+
+hn_status hn_distil_rows_asked(json_t *rows, const json_t *asked, json_t **out, hn_error *err) {
+    const char *key;
+    json_t *row;
+    if (!asked) {
+        *out = json_incref(rows);
+        return HN_OK;
+    }
+    json_t *chosen = json_object();
+    bool failed = !chosen;
+    json_object_foreach (rows, key, row)
+        if (json_object_get(asked, key))
+            failed = json_object_set(chosen, key, row) || failed;
+    if (failed) {
+        json_decref(chosen);
+        return hn_fail_no_memory(err, 1);
+    }
+    *out = chosen;
     return HN_OK;
 }
 

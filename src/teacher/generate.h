@@ -25,6 +25,8 @@ typedef struct hn_distil_options {
     bool critique;                 /* candidates are judged and ranked by the teacher */
     bool hard_negatives;           /* the best answer is rewritten to a wrong one */
     hn_budget budget;              /* limits and prices */
+    json_t *asked; /* object, or NULL: gets the keys of all questions that belong to the prompts and
+                      these options, asked now or earlier; borrowed */
 } hn_distil_options;
 
 typedef struct hn_distil_result {
@@ -40,5 +42,9 @@ typedef struct hn_distil_result {
 HN_MUST_CHECK hn_status hn_distil_run(hn_teacher *teacher, const hn_prompts *prompts,
                                       const hn_distil_options *options, const hn_progress *progress,
                                       hn_distil_result *result, hn_error *err);
+/* The rows of a store whose keys are in `asked` (NULL = all); a new reference, the rows borrowed by
+ * it as the store has them. */
+HN_MUST_CHECK hn_status hn_distil_rows_asked(json_t *rows, const json_t *asked, json_t **out,
+                                             hn_error *err);
 /* Where the answers go that aren't fit; freed with hn_free. */
 char *hn_distil_rejected_path(const char *output);

@@ -99,6 +99,27 @@ static void test_everything(void **state) {
     hn_recipe_done(&recipe);
 }
 
+/* Rows from a teacher alone: no file of rows is needed where they go. */
+static void test_generate(void **state) {
+    (void)state;
+    hn_recipe recipe;
+    assert_int_equal(parse(&recipe, HEAD "data: {golden: g.jsonl}\n"
+                                         "generate: {prompts: p.jsonl, endpoint: 'http://h/v1',"
+                                         " model: m, for_sft: true, for_rkd: true, samples: 3}\n"
+                                         "kd: {teacher: t.gguf, on_policy: 0.5}\n"
+                                         "rkd: {epochs: 2}\n"),
+                     HN_OK);
+    assert_true(recipe.generate.wanted && recipe.generate.into[HN_TEACH_SFT] &&
+                recipe.generate.into[HN_TEACH_RKD] && !recipe.generate.into[HN_TEACH_DPO]);
+    assert_string_equal(recipe.generate.prompts, "dir/p.jsonl");
+    assert_int_equal(recipe.generate.samples, 3);
+    assert_true(hn_recipe_teaches(&recipe, HN_TEACH_KD));
+    assert_true(hn_recipe_rows(&recipe, HN_TEACH_KD) == &recipe.data.train);
+    assert_string_equal(recipe.distill.teacher, "dir/t.gguf");
+    assert_true(recipe.distill.on_policy == 0.5 && recipe.distill.temperature == 2);
+    hn_recipe_done(&recipe);
+}
+
 static void test_bad(void **state) {
     (void)state;
     static const struct {
@@ -107,7 +128,29 @@ static void test_bad(void **state) {
         {"", "empty"},
         {"[a]", "a recipe is a map"},
         {"name: x\n", "'base' is missing"},
-        {HEAD, "'data.train' is missing"},
+        {HEAD, "'data.golden' is missing"},
+        {HEAD "data: {golden: g.jsonl}\n", "'data.train' is missing"},
+        {HEAD DATA "rkd: {epochs: 1}\n", "'rkd.train' is missing"},
+        {HEAD DATA "kd: {epochs: 1}\n", "'kd.teacher' is missing"},
+        {HEAD DATA "kd: {teacher: t.gguf, alpha: 2}\n", "'alpha' must lie between 0 and 1"},
+        {HEAD DATA "generate: {teacher: t.gguf}\n", "'generate.prompts' is missing"},
+        {HEAD DATA "generate: {prompts: p.jsonl, for_sft: true}\n",
+         "r.yaml:4:11: name one teacher"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, endpoint: u, model: m}\n",
+         "name one teacher"},
+        {HEAD DATA "generate: {prompts: p.jsonl, endpoint: u}\n", "'endpoint' needs 'model'"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, key_env: K}\n", "'key_env' goes with"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t}\n", "for_sft, for_rkd, for_dpo"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, for_rkd: true}\n",
+         "'for_rkd' needs a section 'rkd'"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, for_rkd: true, plain: true}\n"
+                   "rkd: {epochs: 1}\n",
+         "'plain' asks for none"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, for_sft: true, samples: 2,"
+                   " temperature: 0}\n",
+         "would be the same"},
+        {HEAD DATA "generate: {prompts: p.jsonl, teacher: t, for_sft: true, max_cost: 2}\n",
+         "needs 'price_in'"},
         {HEAD DATA "sft: {lerning_rate: 1}\n", "r.yaml:4:7: unknown key 'lerning_rate' in 'sft'; "
                                                "did you mean 'learning_rate'?"},
         {HEAD DATA "atrefacts: []\n", "r.yaml:4:1: unknown key 'atrefacts'; did you mean "
@@ -237,9 +280,10 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_bad),           cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_missing_files), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_generate),      cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_everything),    cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,13 +49,14 @@ static void rows_by_panels(int rows, int64_t width, int64_t k, operand x, target
     }
 }
 
-/* Full tiles go panel by panel, so that a panel stays in L1 while the rows stream from L2. */
+/* A tile's rows, which lie far apart, stay in L1 while the panels stream from L2 in order: the other
+ * way round the processor foresees less of what is read (5 % slower on Zen 3). */
 static void gemm_f32_tile6(int64_t m, int64_t width, int64_t k, const float *a, int64_t a_row,
                            int64_t a_k, const float *b, int64_t b_panel, float *c, int64_t c_stride,
                            float alpha, float beta) {
     const int64_t full = m / TILE_ROWS * TILE_ROWS;
-    for (int64_t j = 0; full && j < width; j += PANEL) {
-        for (int64_t i = 0; i < full; i += TILE_ROWS) {
+    for (int64_t i = 0; i < full; i += TILE_ROWS) {
+        for (int64_t j = 0; j < width; j += PANEL) {
             operand x = {a + i * a_row, a_row, a_k, b + j / PANEL * b_panel, b_panel};
             target y = {c + i * c_stride + j, c_stride, alpha, beta};
             if (width - j >= PANEL)

@@ -49,8 +49,8 @@ static void rows_by_panels(int rows, int64_t width, int64_t k, operand x, target
     }
 }
 
-/* A tile's rows, which lie far apart, stay in L1 while the panels stream from L2 in order: the other
- * way round the processor foresees less of what is read (5 % slower on Zen 3). */
+/* A tile's rows, which lie far apart, stay in L1 while the panels stream from L2 in order: the
+ * other way round the processor foresees less of what is read (5 % slower on Zen 3). */
 static void gemm_f32_tile6(int64_t m, int64_t width, int64_t k, const float *a, int64_t a_row,
                            int64_t a_k, const float *b, int64_t b_panel, float *c, int64_t c_stride,
                            float alpha, float beta) {

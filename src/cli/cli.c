@@ -73,7 +73,8 @@ void hn_cli_note(hn_cli *cli, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    cli->progress.note(cli->progress.context, text);
+    if (cli->progress.note)
+        cli->progress.note(cli->progress.context, text);
 }
 
 static hn_status read_stream(FILE *stream, const char *name, char **text, size_t *size,
@@ -163,6 +164,23 @@ static bool is_help_word(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* A failure that all ranks have agreed on rank 0 tells; the others leave in silence. Of any other
+ * they know nothing, and would wait for this rank for ever. */
+static int finish_rank(hn_cli *cli, hn_status status, hn_error *err) {
+    bool agreed = status == HN_OK || hn_ranks_agreed_to_fail(cli->ranks);
+    int rank = hn_ranks_rank(cli->ranks), code = cli->exit_code;
+    if (!agreed && cli->ranks)
+        hn_error_prefix(err, "rank %d of %d", rank, hn_ranks_size(cli->ranks));
+    if (rank > 0 && agreed)
+        code = status == HN_OK ? cli->exit_code : exit_code_of(status);
+    else
+        code = finish(&cli->err, status, err, cli->exit_code);
+    if (!agreed)
+        hn_ranks_abort(cli->ranks, code);
+    hn_ranks_close(cli->ranks);
+    return code;
+}
+
 static int run_command(hn_cli *cli, const hn_command *command, int argc, char **argv) {
     hn_error err = {0};
     hn_progress_view view;
@@ -176,11 +194,16 @@ static int run_command(hn_cli *cli, const hn_command *command, int argc, char **
     }
     cli->json = hn_cli_flag(cli, "json");
     cli->quiet = hn_cli_flag(cli, "quiet");
+    if (command->on_ranks)
+        status = hn_ranks_open(&cli->ranks, &err);
     hn_progress_view_init(&view, &cli->err, cli->quiet, &cli->progress);
+    if (!hn_ranks_is_first(cli->ranks)) /* rank 0 tells what all do */
+        cli->progress.update = NULL, cli->progress.note = NULL;
     cli->view = &view;
-    status = command->run(cli, &err);
+    if (status == HN_OK)
+        status = command->run(cli, &err);
     hn_progress_view_finish(&view);
-    int code = finish(&cli->err, status, &err, cli->exit_code);
+    int code = finish_rank(cli, status, &err);
     hn_parsed_done(&cli->opts);
     return code;
 }

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/progress.h"
 #include "cli/options.h"
+#include "train/ranks.h"
 
 #include <jansson.h>
 #include <stdatomic.h>
@@ -39,6 +40,7 @@ struct hn_cli {
     hn_progress progress;
     struct hn_progress_view *view;
     atomic_bool *cancel; /* set by Ctrl-C and SIGTERM; chat clears it again */
+    hn_ranks *ranks;     /* of a command that has on_ranks, when there are several; or NULL */
     int exit_code;       /* for a command that succeeded: HN_EXIT_OK, or a gate's verdict */
 };
 

@@ -56,45 +56,54 @@ static hn_numerics teacher_numerics(const hn_cli *cli) {
                                                                     : HN_NUMERICS_INT8;
 }
 
-static hn_status run(hn_cli *cli, hn_error *err) {
-    hn_session session = {0}, teacher = {0};
+typedef struct job {
+    hn_session session, teacher;
     hn_train_options options;
     hn_distill_options distill;
-    hn_layer_pair *layers = NULL;
-    hn_train_result result;
-    hn_golden_probe golden = {0};
-    hn_documents docs = {0}, eval_docs = {0};
-    hn_kd_file stored = {0};
+    hn_layer_pair *layers;
+    hn_documents docs, eval;
+    hn_kd_file stored;
+    hn_golden_probe golden;
+} job;
+
+static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
     const char *eval_path = hn_cli_text(cli, "eval");
     const char *stored_path = hn_cli_text(cli, "teacher-logits");
-    hn_status status = HN_OK;
-    HN_GO(hn_training_options(cli, &options, err));
-    HN_GO(distill_options(cli, &distill, &layers, err));
-    HN_GO(hn_training_open(&session, cli, err));
+    HN_TRY(hn_training_options(cli, &j->options, err));
+    HN_TRY(distill_options(cli, &j->distill, &j->layers, err));
+    HN_TRY(hn_training_open(&j->session, cli, err));
     if (stored_path) {
-        HN_GO(hn_kd_file_open(&stored, stored_path, err));
-        distill.stored = &stored;
+        HN_TRY(hn_kd_file_open(&j->stored, stored_path, err));
+        j->distill.stored = &j->stored;
     } else {
-        HN_GO(hn_session_open(&teacher, cli, hn_cli_text(cli, "teacher"), teacher_numerics(cli),
-                              err));
-        distill.teacher = teacher.model;
+        HN_TRY(hn_session_open(&j->teacher, cli, hn_cli_text(cli, "teacher"), teacher_numerics(cli),
+                               err));
+        j->distill.teacher = j->teacher.model;
     }
-    HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
+    HN_TRY(hn_training_documents(cli, j->session.model, hn_cli_arg(cli, 1), &j->docs, err));
     if (eval_path)
-        HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
-    HN_GO(hn_training_golden(cli, &golden, &options, err));
-    HN_GO(hn_train_distill(session.model, &docs, eval_path ? &eval_docs : NULL, &distill, &options,
-                           &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, session.model, &options, err));
-    status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
+        HN_TRY(hn_training_documents(cli, j->session.model, eval_path, &j->eval, err));
+    return hn_training_golden(cli, &j->golden, &j->options, err);
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    job j = {0};
+    hn_train_result result;
+    bool with_eval = hn_cli_text(cli, "eval") != NULL;
+    hn_status status;
+    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
+    HN_GO(hn_train_distill(j.session.model, &j.docs, with_eval ? &j.eval : NULL, &j.distill,
+                           &j.options, &cli->progress, &result, err));
+    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
+    status = hn_training_print(cli, &j.options, &result, with_eval, err);
 done:
-    hn_golden_probe_done(&golden);
-    hn_free(layers);
-    hn_documents_done(&docs);
-    hn_documents_done(&eval_docs);
-    hn_kd_file_close(&stored);
-    hn_session_done(&teacher);
-    hn_session_done(&session);
+    hn_golden_probe_done(&j.golden);
+    hn_free(j.layers);
+    hn_documents_done(&j.docs);
+    hn_documents_done(&j.eval);
+    hn_kd_file_close(&j.stored);
+    hn_session_done(&j.teacher);
+    hn_session_done(&j.session);
     return status;
 }
 
@@ -147,10 +156,12 @@ const hn_command HN_CMD_DISTILL = {
         "metrics.jsonl has the terms of the loss (ce, kd, hidden, reverse_kl); evaluation is by "
         "the "
         "cross-entropy, as hone sft's. Ctrl-C leaves a checkpoint; the same command goes on from "
-        "it, with the same result as without the break.",
+        "it, with the same result as without the break. Several processes under mpirun train it "
+        "together, as hone sft says.",
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
     .examples = "hone distill model.gguf train.jsonl --teacher larger.gguf -o run",
     .run = run,
+    .on_ranks = true,
 };
 
 static hn_status run_store(hn_cli *cli, hn_error *err) {

@@ -29,31 +29,41 @@ static hn_dpo_options dpo_options(const hn_cli *cli) {
     return o;
 }
 
-static hn_status run(hn_cli *cli, hn_error *err) {
+typedef struct job {
     hn_session session;
     hn_train_options options;
-    hn_train_result result;
-    hn_golden_probe golden = {0};
-    hn_pairs pairs = {0}, eval = {0};
-    hn_dpo_options dpo = dpo_options(cli);
+    hn_dpo_options dpo;
+    hn_pairs pairs, eval;
+    hn_golden_probe golden;
+} job;
+
+static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
     const char *eval_path = hn_cli_text(cli, "eval");
-    hn_status status;
-    HN_TRY(hn_training_options(cli, &options, err));
-    HN_TRY(hn_dpo_check(&dpo.loss, err));
-    HN_TRY(hn_training_open(&session, cli, err));
-    HN_GO(pairs_of(cli, session.model, hn_cli_arg(cli, 1), &pairs, err));
+    j->dpo = dpo_options(cli);
+    HN_TRY(hn_training_options(cli, &j->options, err));
+    HN_TRY(hn_dpo_check(&j->dpo.loss, err));
+    HN_TRY(hn_training_open(&j->session, cli, err));
+    HN_TRY(pairs_of(cli, j->session.model, hn_cli_arg(cli, 1), &j->pairs, err));
     if (eval_path)
-        HN_GO(pairs_of(cli, session.model, eval_path, &eval, err));
-    HN_GO(hn_training_golden(cli, &golden, &options, err));
-    HN_GO(hn_train_dpo(session.model, &pairs, eval_path ? &eval : NULL, &dpo, &options,
+        HN_TRY(pairs_of(cli, j->session.model, eval_path, &j->eval, err));
+    return hn_training_golden(cli, &j->golden, &j->options, err);
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    job j = {0};
+    hn_train_result result;
+    bool with_eval = hn_cli_text(cli, "eval") != NULL;
+    hn_status status;
+    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
+    HN_GO(hn_train_dpo(j.session.model, &j.pairs, with_eval ? &j.eval : NULL, &j.dpo, &j.options,
                        &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, session.model, &options, err));
-    status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
+    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
+    status = hn_training_print(cli, &j.options, &result, with_eval, err);
 done:
-    hn_golden_probe_done(&golden);
-    hn_pairs_done(&pairs);
-    hn_pairs_done(&eval);
-    hn_session_done(&session);
+    hn_golden_probe_done(&j.golden);
+    hn_pairs_done(&j.pairs);
+    hn_pairs_done(&j.eval);
+    hn_session_done(&j.session);
     return status;
 }
 
@@ -85,8 +95,10 @@ const hn_command HN_CMD_DPO = {
         "(--init-adapter).\n\n"
         "metrics.jsonl has what TRL logs: rewards/chosen, rewards/rejected, rewards/margins, "
         "rewards/accuracies, logps/chosen, logps/rejected. Ctrl-C leaves a checkpoint; the same "
-        "command goes on from it, with the same result as without the break.",
+        "command goes on from it, with the same result as without the break. Several processes "
+        "under mpirun train it together, as hone sft says.",
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
     .examples = "hone dpo model.gguf pairs.jsonl --init-adapter run/adapter -o dpo",
     .run = run,
+    .on_ranks = true,
 };

@@ -20,35 +20,45 @@ static hn_status replay_documents(const hn_cli *cli, const hn_model *model, cons
     return status;
 }
 
-static hn_status run(hn_cli *cli, hn_error *err) {
+typedef struct job {
     hn_session session;
     hn_train_options options;
-    hn_train_result result;
-    hn_golden_probe golden = {0};
-    hn_documents docs = {0}, eval_docs = {0}, replay = {0};
+    hn_documents docs, eval, replay;
+    hn_golden_probe golden;
+} job;
+
+static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
     const char *eval_path = hn_cli_text(cli, "eval"), *replay_path = hn_cli_text(cli, "replay");
-    hn_status status;
-    HN_TRY(hn_training_options(cli, &options, err));
-    HN_TRY(hn_training_open(&session, cli, err));
-    HN_GO(hn_training_documents(cli, session.model, hn_cli_arg(cli, 1), &docs, err));
+    HN_TRY(hn_training_options(cli, &j->options, err));
+    HN_TRY(hn_training_open(&j->session, cli, err));
+    HN_TRY(hn_training_documents(cli, j->session.model, hn_cli_arg(cli, 1), &j->docs, err));
     if (eval_path)
-        HN_GO(hn_training_documents(cli, session.model, eval_path, &eval_docs, err));
-    if (replay_path) {
-        HN_GO(replay_documents(cli, session.model, replay_path, &replay, err));
-        options.replay = &replay;
-        options.replay_share = (float)hn_cli_real(cli, "replay-share");
-    }
-    HN_GO(hn_training_golden(cli, &golden, &options, err));
-    HN_GO(hn_train_sft(session.model, &docs, eval_path ? &eval_docs : NULL, &options,
+        HN_TRY(hn_training_documents(cli, j->session.model, eval_path, &j->eval, err));
+    HN_TRY(hn_training_golden(cli, &j->golden, &j->options, err));
+    if (!replay_path)
+        return HN_OK;
+    HN_TRY(replay_documents(cli, j->session.model, replay_path, &j->replay, err));
+    j->options.replay = &j->replay;
+    j->options.replay_share = (float)hn_cli_real(cli, "replay-share");
+    return HN_OK;
+}
+
+static hn_status run(hn_cli *cli, hn_error *err) {
+    job j = {0};
+    hn_train_result result;
+    bool with_eval = hn_cli_text(cli, "eval") != NULL;
+    hn_status status;
+    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
+    HN_GO(hn_train_sft(j.session.model, &j.docs, with_eval ? &j.eval : NULL, &j.options,
                        &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, session.model, &options, err));
-    status = hn_training_print(cli, &options, &result, eval_path != NULL, err);
+    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
+    status = hn_training_print(cli, &j.options, &result, with_eval, err);
 done:
-    hn_golden_probe_done(&golden);
-    hn_documents_done(&docs);
-    hn_documents_done(&eval_docs);
-    hn_documents_done(&replay);
-    hn_session_done(&session);
+    hn_golden_probe_done(&j.golden);
+    hn_documents_done(&j.docs);
+    hn_documents_done(&j.eval);
+    hn_documents_done(&j.replay);
+    hn_session_done(&j.session);
     return status;
 }
 
@@ -73,8 +83,10 @@ const hn_command HN_CMD_SFT = {
         "quantised or not. The adapter is written as PEFT writes it. With --full the model's own "
         "weights are trained, in f32, and written as a Hugging Face folder.\n\n"
         "Ctrl-C leaves a checkpoint; the same command goes on from it, with the same result as "
-        "without the break.",
+        "without the break. Several processes under mpirun train it together, where hone was built "
+        "with MPI.",
     .groups = {OPTIONS, HN_OPTIONS_TRAIN, HN_OPTIONS_COMPUTE},
     .examples = "hone sft model.gguf train.jsonl --eval val.jsonl -o run",
     .run = run,
+    .on_ranks = true,
 };

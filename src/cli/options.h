@@ -42,6 +42,7 @@ typedef struct hn_command {
     const hn_option *groups[HN_COMMAND_MAX_GROUPS];
     const char *examples; /* one a line, each a whole command */
     hn_status (*run)(hn_cli *cli, hn_error *err);
+    bool on_ranks; /* several processes may run it together (cli->ranks) */
 } hn_command;
 
 /* Each command stands with its options beside its code, in cmd_NAME.c; table.c lists them all, in

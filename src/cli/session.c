@@ -17,12 +17,16 @@ hn_status hn_session_adapter(hn_session *session, const char *path, hn_error *er
     return hn_adapter_load(&session->adapter, path, session->model, err);
 }
 
+int hn_session_threads(const hn_cli *cli) {
+    int asked = hn_cli_int(cli, "threads");
+    return asked > 0 ? asked : hn_ranks_threads(cli->ranks);
+}
+
 static hn_status open_model(hn_session *session, const hn_cli *cli, const char *path,
                             hn_numerics numerics, const hn_weights_cache *cache, hn_error *err) {
     *session = (hn_session){0};
-    hn_model_options options = {.n_threads = hn_cli_int(cli, "threads"),
-                                .isa = hn_cli_text(cli, "isa"),
-                                .numerics = numerics};
+    hn_model_options options = {
+        .n_threads = hn_session_threads(cli), .isa = hn_cli_text(cli, "isa"), .numerics = numerics};
     if (cache)
         options.weights_cache = *cache;
     return hn_model_open(&session->model, path, &options, err);

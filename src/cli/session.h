@@ -21,6 +21,8 @@ typedef struct hn_session {
     hn_speculator *speculator;
 } hn_session;
 
+/* --threads, or a rank's share of the processors; 0 = as many threads as hone likes. */
+int hn_session_threads(const hn_cli *cli);
 /* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
 HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
                                         hn_numerics numerics, hn_error *err);

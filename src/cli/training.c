@@ -110,6 +110,7 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     o->out_dir = hn_cli_text(cli, "output");
     o->resume = !hn_cli_flag(cli, "restart");
     o->shuffle = !hn_cli_flag(cli, "no-shuffle");
+    o->ranks = cli->ranks;
     for (int i = 0; i < 3; i++) {
         if (strcmp(hn_cli_text(cli, "schedule"), SCHEDULES[i]) == 0)
             o->schedule = (hn_schedule)i;
@@ -121,7 +122,7 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
 
 hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err) {
     const char *name = hn_cli_text(cli, "numerics");
-    const hn_model_options options = {.n_threads = hn_cli_int(cli, "threads"),
+    const hn_model_options options = {.n_threads = hn_session_threads(cli),
                                       .isa = hn_cli_text(cli, "isa")};
     hn_train_numerics numerics;
     *session = (hn_session){0};
@@ -143,10 +144,8 @@ hn_status hn_training_records(const hn_cli *cli, const char *path, hn_records *r
     return HN_OK;
 }
 
-hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
-                           hn_error *err) {
-    if (!options->full)
-        return HN_OK;
+static hn_status save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
+                      hn_error *err) {
     char *dir = hn_path_join(options->out_dir, "model");
     if (!dir)
         return hn_fail_no_memory(err, strlen(options->out_dir));
@@ -155,6 +154,14 @@ hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_op
         status = hn_merge_to_hf(&model->ckpt, NULL, dir, HN_F32, &cli->progress, err);
     hn_free(dir);
     return status;
+}
+
+hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
+                           hn_error *err) {
+    hn_status status = HN_OK;
+    if (options->full && hn_ranks_is_first(options->ranks))
+        status = save(cli, model, options, err);
+    return hn_ranks_agree(options->ranks, status, err);
 }
 
 hn_status hn_training_documents(const hn_cli *cli, const hn_model *model, const char *path,
@@ -209,6 +216,8 @@ hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const 
                             bool with_eval, hn_error *err) {
     const char *learned = o->full ? "model" : "adapter";
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
+    if (!hn_ranks_is_first(o->ranks))
+        return HN_OK;
     if (cli->json) {
         json_t *value = json_pack(
             "{s:o, s:i, s:i, s:f, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", learned,

@@ -219,7 +219,7 @@ static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
                         const hn_document **batch, size_t n, bool *sampled, hn_error *err) {
     hn_rng rng = hn_rng_new(key, STREAM_SAMPLE);
     *sampled = hn_rng_double(&rng) < (double)d->o->on_policy;
-    if (!*sampled)
+    if (!*sampled || n == 0)
         return HN_OK;
     return hn_on_policy_sample(&d->sampler, trainer, batch, n, hn_rng_u64(&rng), batch, err);
 }
@@ -228,7 +228,7 @@ static hn_status sample(distill *d, const hn_trainer *trainer, uint64_t key,
 static void put_values(const distill *d, bool sampled, hn_values *values) {
     bool minillm = sampled && d->o->minillm;
     if (d->o->on_policy > 0)
-        hn_values_add(values, "sampled", sampled);
+        hn_values_add_whole(values, "sampled", sampled);
     hn_values_add(values, "ce", minillm ? d->minillm.cross_entropy : d->sums.hard);
     hn_values_add(values, "kd", minillm ? d->minillm.single_step : d->sums.soft);
     if (minillm)
@@ -237,28 +237,39 @@ static void put_values(const distill *d, bool sampled, hn_values *values) {
         hn_values_add(values, "hidden", d->hidden);
 }
 
+/* Tokens of all ranks' documents: what one has sampled the others don't know. */
+static void count(const hn_trainer *trainer, const hn_document *const *docs, size_t n,
+                  hn_step_metrics *m) {
+    double counts[2] = {0};
+    for (size_t i = 0; i < n; i++) {
+        counts[0] += docs[i]->n;
+        counts[1] += docs[i]->n_supervised;
+    }
+    hn_ranks_add(trainer->options->ranks, counts, 2);
+    m->tokens = (uint64_t)counts[0];
+    m->supervised = (uint64_t)counts[1];
+}
+
 static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
                       uint64_t key, hn_step_metrics *m, hn_error *err) {
     distill *d = context;
     const hn_document **batch = hn_malloc(n * sizeof *batch);
-    if (!batch)
-        return hn_fail_no_memory(err, n * sizeof *batch);
     bool sampled;
-    for (size_t i = 0; i < n; i++)
+    hn_status status = batch ? HN_OK : hn_fail_no_memory(err, n * sizeof *batch);
+    for (size_t i = 0; batch && i < n; i++)
         batch[i] = &d->docs->items[items[i]];
-    hn_status status = sample(d, trainer, key, batch, n, &sampled, err);
-    if (status != HN_OK)
-        goto done;
-    for (size_t i = 0; i < n; i++) {
-        m->tokens += (uint64_t)batch[i]->n;
-        m->supervised += (uint64_t)batch[i]->n_supervised;
-    }
+    if (status == HN_OK)
+        status = hn_train_own_documents(trainer, batch, &n, err);
+    if (status == HN_OK)
+        status = sample(d, trainer, key, batch, n, &sampled, err);
+    HN_GO(hn_ranks_agree(trainer->options->ranks, status, err));
+    count(trainer, batch, n, m);
     hn_kd kd = {sampled ? 0 : 1 - d->o->alpha, d->o->alpha, d->o->temperature, d->o->beta};
     hn_loss loss = sampled && d->o->minillm ? begin_minillm(d, m->supervised)
                                             : begin_loss(d, trainer, kd, m->supervised);
     if (d->n_layers)
         loss.states = states;
-    hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true};
+    hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true, .final = true};
     hn_net_loss sum = {0};
     status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
     m->loss = sum.loss;
@@ -300,6 +311,25 @@ static uint64_t hash_run(const distill *d) {
     return hn_train_hash_documents(d->eval, hn_train_hash_documents(d->docs, hash));
 }
 
+static hn_status prepare(distill *d, hn_task *task, const hn_train_options *train, hn_error *err) {
+    const hn_distill_options *o = d->o;
+    HN_TRY(check(d->student, o, err));
+    HN_TRY(map_layers(d, err));
+    if (train->full && d->projection_floats)
+        return hn_fail(err, HN_UNSUPPORTED,
+                       "hidden states of width %d and %d need a projection, which all weights of "
+                       "a model can't be trained with: leave the hidden states out, or train an "
+                       "adapter",
+                       d->student->arch.n_embd, o->teacher->arch.n_embd);
+    if (o->stored)
+        HN_TRY(hn_kd_teacher_of_file(&d->teacher, o->stored, d->docs, o->temperature, err));
+    else
+        HN_TRY(hn_kd_teacher_new(&d->teacher, o->teacher, err));
+    task->n_extra = (size_t)(d->n_layers * d->projection_floats);
+    task->data_hash = hash_run(d);
+    return HN_OK;
+}
+
 hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_documents *eval,
                            const hn_distill_options *options, const hn_train_options *train,
                            const hn_progress *progress, hn_train_result *result, hn_error *err) {
@@ -314,23 +344,9 @@ hn_status hn_train_distill(hn_model *model, const hn_documents *docs, const hn_d
                     .init_extra = init_projections,
                     .step = step,
                     .evaluate = evaluate};
-    hn_status status = HN_OK;
-    HN_TRY(check(model, options, err));
-    HN_GO(map_layers(&d, err));
-    if (train->full && d.projection_floats)
-        HN_GO(hn_fail(err, HN_UNSUPPORTED,
-                      "hidden states of width %d and %d need a projection, which all weights of a "
-                      "model can't be trained with: leave the hidden states out, or train an "
-                      "adapter",
-                      model->arch.n_embd, options->teacher->arch.n_embd));
-    if (options->stored)
-        HN_GO(hn_kd_teacher_of_file(&d.teacher, options->stored, docs, options->temperature, err));
-    else
-        HN_GO(hn_kd_teacher_new(&d.teacher, options->teacher, err));
-    task.n_extra = (size_t)(d.n_layers * d.projection_floats);
-    task.data_hash = hash_run(&d);
-    status = hn_train_run(model, &task, train, progress, result, err);
-done:
+    hn_status status = hn_ranks_agree(train->ranks, prepare(&d, &task, train, err), err);
+    if (status == HN_OK)
+        status = hn_train_run(model, &task, train, progress, result, err);
     hn_minillm_done(&d.minillm);
     hn_on_policy_done(&d.sampler);
     hn_kd_teacher_free(d.teacher);

@@ -70,14 +70,40 @@ static int64_t rows_of(const hn_pair *pair) {
     return (int64_t)pair->chosen.n + pair->rejected.n;
 }
 
-/* Passes over the pairs items[0..n) of a set, as many pairs at a time as fit in memory. */
-static hn_status run_pairs(const hn_trainer *trainer, const uint32_t *items, size_t n,
+/* This rank's share of the pairs items[0..n) of a set, in mine[0..*n_mine). */
+static hn_status own_pairs(const hn_trainer *trainer, const pair_set *set, const uint32_t *items,
+                           size_t n, uint32_t *mine, size_t *n_mine, hn_error *err) {
+    int64_t *sizes = hn_malloc(n * sizeof *sizes);
+    bool *is_mine = hn_malloc(n);
+    hn_status status = HN_OK;
+    *n_mine = 0;
+    if (!sizes || !is_mine)
+        HN_GO(hn_fail_no_memory(err, n * sizeof *sizes));
+    for (size_t i = 0; i < n; i++)
+        sizes[i] = rows_of(&set->pairs->items[items[i]]);
+    HN_GO(hn_ranks_split(trainer->options->ranks, sizes, n, is_mine, err));
+    for (size_t i = 0; i < n; i++)
+        if (is_mine[i])
+            mine[(*n_mine)++] = items[i];
+done:
+    hn_free(sizes);
+    hn_free(is_mine);
+    return status;
+}
+
+/* Passes over this rank's share of the pairs all[0..n_all) of a set, as many pairs at a time as fit
+ * in memory. */
+static hn_status run_pairs(const hn_trainer *trainer, const uint32_t *all, size_t n_all,
                            pass_pairs *sums, hn_pass pass, hn_net_loss *total, uint64_t *rows,
                            hn_error *err) {
     int64_t room = hn_net_max_rows(trainer->net);
     hn_loss loss = {.context = sums, .rows = hn_loss_cross_entropy, .documents = weigh};
-    const hn_document **docs = hn_malloc(2 * n * sizeof *docs);
-    hn_status status = docs ? HN_OK : hn_fail_no_memory(err, 2 * n * sizeof *docs);
+    size_t n = 0;
+    uint32_t *items = hn_malloc(n_all * sizeof *items);
+    const hn_document **docs = hn_malloc(2 * n_all * sizeof *docs);
+    hn_status status = items && docs ? HN_OK : hn_fail_no_memory(err, 2 * n_all * sizeof *docs);
+    if (status == HN_OK)
+        status = own_pairs(trainer, sums->set, all, n_all, items, &n, err);
     pass.loss = &loss;
     for (size_t first = 0, end; status == HN_OK && first < n; first = end, pass.dropout_key++) {
         int64_t used = 0;
@@ -90,8 +116,10 @@ static hn_status run_pairs(const hn_trainer *trainer, const uint32_t *items, siz
             docs[2 * (end - first) + 1] = &pair->rejected;
         }
         sums->items = items + first;
+        pass.final = pass.backward && end == n;
         status = hn_train_pass(trainer, docs, 2 * (end - first), &pass, total, rows, err);
     }
+    hn_free(items);
     hn_free(docs);
     return status;
 }
@@ -214,19 +242,37 @@ static hn_status collect(dpo *d, const hn_trainer *trainer, pair_set *set, hn_er
                    err);
 }
 
+/* What each rank has computed, or rank 0 has read, becomes everybody's: others have zeros there. */
+static void share_references(const dpo *d, hn_ranks *ranks) {
+    hn_ranks_add(ranks, d->train.references->logps, 2 * d->train.pairs->n);
+    if (d->eval.pairs)
+        hn_ranks_add(ranks, d->eval.references->logps, 2 * d->eval.pairs->n);
+}
+
+static hn_status compute_references(dpo *d, const hn_trainer *trainer, hn_error *err) {
+    memset(d->train.references, 0, d->train.pairs->n * sizeof(reference));
+    hn_progress_note(trainer->progress, "computing the reference's log-probabilities");
+    HN_TRY(collect(d, trainer, &d->train, err));
+    if (!d->eval.pairs)
+        return HN_OK;
+    memset(d->eval.references, 0, d->eval.pairs->n * sizeof(reference));
+    return collect(d, trainer, &d->eval, err);
+}
+
 static hn_status begin(void *context, const hn_trainer *trainer, hn_error *err) {
     dpo *d = context;
+    hn_ranks *ranks = trainer->options->ranks;
+    bool first = hn_ranks_is_first(ranks);
     char *path = hn_path_join(trainer->options->out_dir, "references");
-    hn_status status = HN_OK;
-    if (!path)
-        return hn_fail_no_memory(err, strlen(trainer->options->out_dir));
-    if (trainer->options->resume && load_references(d, trainer, path))
-        goto done;
-    hn_progress_note(trainer->progress, "computing the reference's log-probabilities");
-    HN_GO(collect(d, trainer, &d->train, err));
-    if (d->eval.pairs)
-        HN_GO(collect(d, trainer, &d->eval, err));
-    status = save_references(d, trainer, path, err);
+    hn_status status = path ? HN_OK : hn_fail_no_memory(err, strlen(trainer->options->out_dir));
+    HN_GO(hn_ranks_agree(ranks, status, err));
+    bool loaded = first && trainer->options->resume && load_references(d, trainer, path);
+    hn_ranks_broadcast(ranks, &loaded, sizeof loaded);
+    if (!loaded)
+        HN_GO(hn_ranks_agree(ranks, compute_references(d, trainer, err), err));
+    share_references(d, ranks);
+    if (!loaded && first)
+        status = save_references(d, trainer, path, err);
 done:
     hn_free(path);
     return status;
@@ -264,7 +310,8 @@ hn_status hn_train_dpo(hn_model *model, const hn_pairs *pairs, const hn_pairs *e
     d.train.references = hn_calloc(pairs->n, sizeof(reference));
     d.eval.references = hn_calloc(eval ? eval->n : 1, sizeof(reference));
     if (!d.train.references || !d.eval.references)
-        HN_GO(hn_fail_no_memory(err, pairs->n * sizeof(reference)));
+        status = hn_fail_no_memory(err, pairs->n * sizeof(reference));
+    HN_GO(hn_ranks_agree(train->ranks, status, err));
     status = hn_train_run(model, &task, train, progress, result, err);
 done:
     hn_free(d.train.references);

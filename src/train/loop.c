@@ -70,15 +70,13 @@ static hn_status read_general(run *r, uint64_t *data_hash, hn_error *err) {
     return HN_OK;
 }
 
+/* Of rank 0, the only one that has files. */
 static hn_status open_files(run *r, hn_error *err) {
-    r->adapter_dir = hn_path_join(r->t.options->out_dir, "adapter");
-    r->checkpoint_path = hn_path_join(r->t.options->out_dir, "checkpoint");
-    if (!r->adapter_dir || !r->checkpoint_path)
-        return hn_fail_no_memory(err, strlen(r->t.options->out_dir));
+    if (!hn_ranks_is_first(r->t.options->ranks))
+        return HN_OK;
     if (r->t.options->resume && hn_path_exists(r->checkpoint_path)) {
         HN_TRY(hn_train_state_load(r->checkpoint_path, r->fingerprint, &r->state, &r->t.params,
                                    &r->optimiser, r->best, err));
-        r->saved_step = r->state.step;
         hn_progress_note(r->t.progress, "going on after step %llu of %d",
                          (unsigned long long)r->state.step, r->total_steps);
     }
@@ -99,6 +97,8 @@ static hn_status begin(run *r, hn_error *err) {
     HN_TRY(hn_optimiser_new(&r->optimiser, o->optimiser, r->t.params.n, err));
     HN_TRY(hn_net_new(&r->t.net, r->t.model, &r->t.params, o->dropout, o->budget_bytes, err));
     r->t.net->noise_alpha = o->neftune_alpha;
+    r->t.sums = (hn_sums){.ranks = o->ranks, .params = &r->t.params, .late = o->late_sums};
+    r->t.net->sums = &r->t.sums;
     r->best = hn_alloc_aligned(r->t.params.n * sizeof *r->best);
     r->order = hn_malloc(r->task->n_items * sizeof *r->order);
     if (!r->best || !r->order)
@@ -112,10 +112,24 @@ static hn_status begin(run *r, hn_error *err) {
     uint64_t data_hash;
     HN_TRY(read_general(r, &data_hash, err));
     r->fingerprint = hn_train_fingerprint(r->t.model, &r->t.params, data_hash, o);
-    HN_TRY(hn_dir_make(o->out_dir, err));
+    r->adapter_dir = hn_path_join(o->out_dir, "adapter");
+    r->checkpoint_path = hn_path_join(o->out_dir, "checkpoint");
+    if (!r->adapter_dir || !r->checkpoint_path)
+        return hn_fail_no_memory(err, strlen(o->out_dir));
+    return hn_ranks_is_first(o->ranks) ? hn_dir_make(o->out_dir, err) : HN_OK;
+}
+
+/* From here on what one rank fails at, all do. */
+static hn_status begin_together(run *r, hn_error *err) {
+    hn_ranks *ranks = r->t.options->ranks;
+    HN_TRY(hn_ranks_agree(ranks, begin(r, err), err));
+    HN_TRY(hn_train_check_alike(ranks, hn_compute_isa(r->t.model->compute), r->fingerprint, err));
     if (r->task->begin)
-        HN_TRY(r->task->begin(r->task->context, &r->t, err));
-    return open_files(r, err);
+        HN_TRY(hn_ranks_agree(ranks, r->task->begin(r->task->context, &r->t, err), err));
+    HN_TRY(hn_ranks_agree(ranks, open_files(r, err), err));
+    hn_train_state_share(ranks, &r->state, &r->t.params, &r->optimiser, r->best);
+    r->saved_step = r->state.step;
+    return HN_OK;
 }
 
 static void end(run *r) {
@@ -173,8 +187,9 @@ static hn_status not_finite(const run *r, const uint32_t *items, size_t n, doubl
 
 static hn_status save(run *r, hn_error *err) {
     bool evaluated = isfinite(r->state.best_eval_loss);
-    HN_TRY(hn_train_state_save(r->checkpoint_path, r->fingerprint, &r->state, &r->t.params,
-                               &r->optimiser, evaluated ? r->best : NULL, err));
+    if (hn_ranks_is_first(r->t.options->ranks))
+        HN_TRY(hn_train_state_save(r->checkpoint_path, r->fingerprint, &r->state, &r->t.params,
+                                   &r->optimiser, evaluated ? r->best : NULL, err));
     r->saved_step = r->state.step;
     return HN_OK;
 }
@@ -193,7 +208,13 @@ static hn_status step(run *r, hn_error *err) {
     hn_step_metrics m = {.step = r->state.step + 1};
     hn_rng rng = hn_rng_new(r->t.options->seed, r->state.step << 8 | STREAM_DROPOUT);
     memset(r->t.params.grads, 0, r->t.params.n * sizeof *r->t.params.grads);
-    HN_TRY(r->task->step(r->task->context, &r->t, items, n, hn_rng_u64(&rng), &m, err));
+    hn_sums_start(&r->t.sums);
+    hn_status status = r->task->step(r->task->context, &r->t, items, n, hn_rng_u64(&rng), &m, err);
+    double waited = hn_sums_finish(&r->t.sums);
+    HN_TRY(hn_ranks_agree(r->t.options->ranks, status, err));
+    hn_step_metrics_sum(r->t.options->ranks, &m);
+    if (r->t.options->ranks)
+        hn_values_add(&m.values, "waited", waited);
     m.grad_norm = hn_gradient_norm(r->t.net);
     if (!isfinite(m.loss) || !isfinite(m.grad_norm)) {
         save_quietly(r);
@@ -213,7 +234,7 @@ static hn_status step(run *r, hn_error *err) {
              (double)m.tokens / m.seconds);
     hn_progress_update(r->t.progress, "training", r->state.step, (uint64_t)r->total_steps, "step",
                        detail);
-    return hn_metrics_step(&r->metrics, &m, err);
+    return hn_ranks_agree(r->t.options->ranks, hn_metrics_step(&r->metrics, &m, err), err);
 }
 
 /* Keeps the parameters when the evaluation is the best one so far. The one before the first step is
@@ -239,11 +260,20 @@ static hn_status judge(run *r, const hn_eval_metrics *m, hn_error *err) {
     return HN_OK;
 }
 
+/* What isn't shared out: every rank finds the same. */
+static hn_status measure_whole(run *r, hn_eval_metrics *m, hn_error *err) {
+    if (r->general)
+        HN_TRY(hn_train_general(&r->t, r->t.adapter, r->general, r->general_bytes, m, err));
+    return r->t.options->golden ? hn_train_golden_score(&r->t, r->t.adapter, m, err) : HN_OK;
+}
+
 static hn_status evaluate(run *r, hn_error *err) {
     hn_eval_metrics m = {.step = r->state.step};
     double began = hn_clock_seconds();
     char number[NUMBER_BYTES];
-    HN_TRY(r->task->evaluate(r->task->context, &r->t, &m, err));
+    hn_ranks *ranks = r->t.options->ranks;
+    HN_TRY(hn_ranks_agree(ranks, r->task->evaluate(r->task->context, &r->t, &m, err), err));
+    hn_eval_metrics_sum(ranks, &m);
     if (!isfinite(m.loss))
         return hn_fail(err, HN_FAILED,
                        "after step %llu the loss on the evaluation rows is %s; %s %s. Lower the "
@@ -252,10 +282,7 @@ static hn_status evaluate(run *r, hn_error *err) {
                        r->saved_step ? "the adapter as it was before is kept in"
                                      : "nothing was kept yet in",
                        r->checkpoint_path);
-    if (r->general)
-        HN_TRY(hn_train_general(&r->t, r->t.adapter, r->general, r->general_bytes, &m, err));
-    if (r->t.options->golden)
-        HN_TRY(hn_train_golden_score(&r->t, r->t.adapter, &m, err));
+    HN_TRY(hn_ranks_agree(ranks, measure_whole(r, &m, err), err));
     m.seconds = hn_clock_seconds() - began;
     r->state.eval_seconds += m.seconds;
     r->state.golden_seconds += m.golden_seconds;
@@ -270,7 +297,7 @@ static hn_status evaluate(run *r, hn_error *err) {
     hn_progress_note(r->t.progress, "step %llu: evaluation loss %.4f%s%s",
                      (unsigned long long)r->state.step, m.loss, more,
                      r->stop ? "; no gain for a while, stopping" : "");
-    return hn_metrics_eval(&r->metrics, &m, err);
+    return hn_ranks_agree(ranks, hn_metrics_eval(&r->metrics, &m, err), err);
 }
 
 /* True after every `every` steps (0 = an epoch) and after the last one. */
@@ -296,7 +323,7 @@ static hn_status train(run *r, hn_error *err) {
         HN_TRY(step(r, err));
         HN_TRY(evaluate_when_due(r, err));
         if (r->stop || is_due(r, r->t.options->save_every))
-            HN_TRY(save(r, err));
+            HN_TRY(hn_ranks_agree(r->t.options->ranks, save(r, err), err));
     }
     return HN_OK;
 }
@@ -314,7 +341,10 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
             memcpy(r->t.params.values, values, r->t.params.n * sizeof *values);
     } else {
         hn_params_store(&r->t.params, values, r->t.adapter);
-        HN_TRY(hn_adapter_save(r->t.adapter, &r->t.model->arch, r->adapter_dir, err));
+        hn_status status = HN_OK;
+        if (hn_ranks_is_first(r->t.options->ranks))
+            status = hn_adapter_save(r->t.adapter, &r->t.model->arch, r->adapter_dir, err);
+        HN_TRY(hn_ranks_agree(r->t.options->ranks, status, err));
     }
     *result = (hn_train_result){
         .steps = (int)r->state.step,
@@ -335,10 +365,12 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
 hn_status hn_train_run(hn_model *model, const hn_task *task, const hn_train_options *options,
                        const hn_progress *progress, hn_train_result *result, hn_error *err) {
     run r = {.t = {.model = model, .options = options, .progress = progress}, .task = task};
-    hn_status status = begin(&r, err);
+    hn_status status = begin_together(&r, err);
     bool began = status == HN_OK;
     if (began)
         status = train(&r, err);
+    if (status != HN_OK) /* also what each has found by itself, such as NaN */
+        status = hn_ranks_agree(options->ranks, status, err);
     if (status == HN_CANCELLED) {
         if (began)
             save_quietly(&r);

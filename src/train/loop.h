@@ -1,5 +1,10 @@
 /* What all trainings have in common: steps over shuffled items, evaluation, the best adapter,
- * checkpoints, metrics. What an item is, and what is computed of it, is the task's. */
+ * checkpoints, metrics. What an item is, and what is computed of it, is the task's.
+ *
+ * With several ranks (options->ranks) all run the same loop over the same items. A task computes
+ * its rank's share of them, with weights that count all; what it leaves is summed by the loop. An
+ * error of one rank becomes everybody's where the loop looks for it, after each call of the task:
+ * in between, what a task asks of the other ranks must be asked by all. */
 #pragma once
 
 #include "train/metrics.h"
@@ -13,6 +18,7 @@ typedef struct hn_trainer {
     hn_adapter *adapter; /* as it was at the start, see hn_params_store; NULL: all weights */
     hn_params params;
     hn_net *net;
+    hn_sums sums;
 } hn_trainer;
 
 typedef struct hn_task {
@@ -28,11 +34,12 @@ typedef struct hn_task {
     /* Called before the first step, also when a run goes on, with the adapter as it was at the
      * start; NULL = nothing to do. */
     hn_status (*begin)(void *context, const hn_trainer *trainer, hn_error *err);
-    /* Adds the gradients of a step's items; sets loss, accuracy and counts of *metrics. `key`
-     * stands for the step's random numbers. */
+    /* Adds the gradients of this rank's share of a step's items; sets its shares of the loss, of
+     * the computed rows and of the values in *metrics, and the counts of all items. `key` stands
+     * for the step's random numbers. */
     hn_status (*step)(void *context, const hn_trainer *trainer, const uint32_t *items, size_t n,
                       uint64_t key, hn_step_metrics *metrics, hn_error *err);
-    /* Sets all but the step. */
+    /* Sets all but the step, to this rank's shares. */
     hn_status (*evaluate)(void *context, const hn_trainer *trainer, hn_eval_metrics *metrics,
                           hn_error *err);
 } hn_task;
@@ -42,7 +49,10 @@ HN_MUST_CHECK hn_status hn_train_run(hn_model *model, const hn_task *task,
                                      const hn_train_options *options, const hn_progress *progress,
                                      hn_train_result *result, hn_error *err);
 
-/* Loss, accuracy and row_accuracy over all documents, without gradients. */
+/* Leaves this rank's share of n documents in docs[0..*n). */
+HN_MUST_CHECK hn_status hn_train_own_documents(const hn_trainer *trainer, const hn_document **docs,
+                                               size_t *n, hn_error *err);
+/* This rank's shares of loss, accuracy and row_accuracy over all documents, without gradients. */
 HN_MUST_CHECK hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
                                           const hn_loss *loss, hn_eval_metrics *metrics,
                                           hn_error *err);

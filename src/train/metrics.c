@@ -8,6 +8,28 @@
 #include <math.h>
 #include <string.h>
 
+/* *loss, *rows (or NULL) and the values become sums. */
+static void sum(hn_ranks *ranks, double *loss, uint64_t *rows, hn_values *values) {
+    double all[2 + HN_MAX_VALUES] = {*loss, rows ? (double)*rows : 0};
+    int size = hn_ranks_size(ranks);
+    for (int i = 0; i < values->n; i++)
+        all[2 + i] = values->items[i].value;
+    hn_ranks_add(ranks, all, (size_t)(2 + values->n));
+    *loss = all[0];
+    if (rows)
+        *rows = (uint64_t)all[1];
+    for (int i = 0; i < values->n; i++)
+        values->items[i].value = all[2 + i] / (values->items[i].whole ? size : 1);
+}
+
+void hn_step_metrics_sum(hn_ranks *ranks, hn_step_metrics *m) {
+    sum(ranks, &m->loss, &m->rows, &m->values);
+}
+
+void hn_eval_metrics_sum(hn_ranks *ranks, hn_eval_metrics *m) {
+    sum(ranks, &m->loss, NULL, &m->values);
+}
+
 /* The old file's lines up to `step`, rewritten atomically. A line that a crash has cut off, and all
  * that follow it, are of no use. */
 static hn_status keep_lines(const char *path, uint64_t step, hn_error *err) {
@@ -76,6 +98,8 @@ static void put_values(hn_metrics *metrics, const char *before, const hn_values 
 }
 
 hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_error *err) {
+    if (!metrics->file)
+        return HN_OK;
     fprintf(metrics->file,
             "{\"step\": %llu, \"epoch\": %.4f, \"loss\": %.9g, \"lr\": %.9g, \"grad_norm\": %.9g, "
             "\"tokens\": %llu, \"supervised\": %llu, \"rows\": %llu, \"seconds\": %.4f, "
@@ -89,6 +113,8 @@ hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m, hn_erro
 }
 
 hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m, hn_error *err) {
+    if (!metrics->file)
+        return HN_OK;
     fprintf(metrics->file, "{\"step\": %llu, \"eval_loss\": %.9g", (unsigned long long)m->step,
             m->loss);
     put_values(metrics, "eval_", &m->values);

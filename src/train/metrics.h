@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/status.h"
+#include "train/ranks.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,14 +20,22 @@ typedef struct hn_values {
     struct {
         const char *name;
         double value;
+        bool whole; /* every rank has all of it, not a share */
     } items[HN_MAX_VALUES];
 } hn_values;
 
-static inline void hn_values_add(hn_values *values, const char *name, double value) {
+static inline void hn_values_put(hn_values *values, const char *name, double value, bool whole) {
     if (values->n < HN_MAX_VALUES) {
         values->items[values->n].name = name;
+        values->items[values->n].whole = whole;
         values->items[values->n++].value = value;
     }
+}
+static inline void hn_values_add(hn_values *values, const char *name, double value) {
+    hn_values_put(values, name, value, false);
+}
+static inline void hn_values_add_whole(hn_values *values, const char *name, double value) {
+    hn_values_put(values, name, value, true);
 }
 
 typedef struct hn_step_metrics {
@@ -44,10 +53,15 @@ typedef struct hn_eval_metrics {
     hn_values values;               /* written with "eval_" before their names */
 } hn_eval_metrics;
 
+/* Sums of what each rank has its share of. */
+void hn_step_metrics_sum(hn_ranks *ranks, hn_step_metrics *m);
+void hn_eval_metrics_sum(hn_ranks *ranks, hn_eval_metrics *m);
+
 /* Keeps the lines of steps up to `step` of an earlier part of the run and appends to them. */
 HN_MUST_CHECK hn_status hn_metrics_open(hn_metrics *metrics, const char *dir, uint64_t step,
                                         hn_error *err);
 void hn_metrics_close(hn_metrics *metrics);
+/* Both do nothing where nothing was opened. */
 HN_MUST_CHECK hn_status hn_metrics_step(hn_metrics *metrics, const hn_step_metrics *m,
                                         hn_error *err);
 HN_MUST_CHECK hn_status hn_metrics_eval(hn_metrics *metrics, const hn_eval_metrics *m,

@@ -294,6 +294,8 @@ static hn_status backward_layers(hn_net *net, const hn_pass *pass, hn_net_loss *
         if (l < net->n_recomputed - 1)
             HN_TRY(hn_net_layer_forward(net, l, net->dy, err));
         HN_TRY(hn_net_layer_backward(net, l, err));
+        if (pass->final && net->sums)
+            hn_sums_layer(net->sums, l);
     }
     if (net->params->full)
         hn_net_full_embed(net);

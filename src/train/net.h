@@ -10,6 +10,7 @@
 #include "train/loss.h"
 #include "train/ops.h"
 #include "train/params.h"
+#include "train/sums.h"
 
 /* What one layer's forward leaves for its backward. rows = of the pass, or, in the last layer from
  * x_mid on, its supervised rows alone. NULL where the family has no such thing. */
@@ -39,6 +40,7 @@ typedef struct hn_net {
     const hn_train_ops *ops;
     hn_pool *pool;
     float dropout;
+    hn_sums *sums;     /* of the gradients over ranks; borrowed, NULL = none */
     float noise_alpha; /* NEFTune: embeddings of a backward pass get noise; the tree must not share
                           beginnings then. 0 = none */
 
@@ -87,6 +89,8 @@ typedef struct hn_pass {
     uint64_t dropout_key; /* dropout masks and noise are a function of it alone */
     bool backward;        /* adds gradients to params->grads; otherwise without dropout and noise */
     bool without_adapter; /* the base alone; not with backward */
+    bool final;           /* this rank's last one of the step: a layer's gradients are what it adds
+                             to the sums over ranks as soon as its backward is done */
 } hn_pass;
 
 /* What passes add up. */

@@ -71,6 +71,7 @@ static hn_status linear_group_backward(hn_net *net, int layer, hn_group group, c
                                        int64_t n, float *const *dy, float *dx, hn_error *err) {
     const hn_layer *weights = &net->model->layers[layer];
     const bool full = net->params->full;
+    hn_sums_poll(net->sums);
     float *scaled[HN_LINEAR_MAX_OUTPUTS];
     bool dora = n && hn_net_is_dora(net, layer, group), dropped = dora && net->dropout > 0;
     if (dora && !dropped) {

@@ -96,7 +96,7 @@ static hn_status sample_all(hn_on_policy *policy, const hn_trainer *trainer, sam
     options.temperature = policy->temperature;
     for (size_t i = 0; i < n; i++) {
         s->prompts[i] = prompt_of(s->from[i]);
-        s->rngs[i] = hn_rng_new(key + i, 0);
+        s->rngs[i] = hn_rng_new(key + s->from[i]->line, 0);
     }
     HN_TRY(hn_sampler_init(&s->sampler, &options, hn_tokenizer_size(s->tokenizer), err));
     return hn_continue(trainer->model, s->prompts, n, &how, &quiet, err);

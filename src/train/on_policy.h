@@ -14,8 +14,8 @@ typedef struct hn_on_policy {
 
 void hn_on_policy_done(hn_on_policy *policy);
 /* Each of n documents up to its first learned token, continued; the end token behind a completion
- * that ended is learned too. A pure function of the parameters and `key`: what a document gets
- * doesn't depend on the others but for its place among them. out: (n), good until the next call. */
+ * that ended is learned too. What a document gets is a pure function of the parameters, `key`, and
+ * itself with its line: not of the others. out: (n), good until the next call. */
 HN_MUST_CHECK hn_status hn_on_policy_sample(hn_on_policy *policy, const hn_trainer *trainer,
                                             const hn_document *const *docs, size_t n, uint64_t key,
                                             const hn_document **out, hn_error *err);

@@ -14,6 +14,7 @@ const hn_module HN_GROUP_LAST[HN_GROUP_COUNT] = {HN_MODULE_V, HN_MODULE_O, HN_MO
 static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
     size_t at = 0, row = 0;
     for (int l = 0; l < p->n_layer; l++) {
+        p->layers[l].first = at;
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             const hn_lora *lora = &adapter->layers[l][m];
             if (lora->r == 0)
@@ -35,6 +36,7 @@ static size_t lay_out(hn_params *p, const hn_adapter *adapter) {
             at += p->slots[l][m].r ? (size_t)p->slots[l][m].out : 0;
         }
         p->bs[l].end = at;
+        p->layers[l].end = at;
     }
     return at;
 }
@@ -43,7 +45,8 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extr
     hn_params p = {.n_layer = adapter->n_layer, .lowest = -1, .dora = adapter->dora};
     p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
     p.bs = hn_calloc((size_t)p.n_layer, sizeof *p.bs);
-    if (!p.slots || !p.bs) {
+    p.layers = hn_calloc((size_t)p.n_layer, sizeof *p.layers);
+    if (!p.slots || !p.bs || !p.layers) {
         hn_params_done(&p);
         return hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
     }
@@ -77,13 +80,29 @@ hn_status hn_params_new(hn_params *out, const hn_adapter *adapter, size_t n_extr
     return HN_OK;
 }
 
+/* A layer's matrices lie one after the other, behind those of the layer below, the embedding behind
+ * all of them (model/thaw.h). */
+static void find_layers(hn_params *p, const hn_model *model, int shared) {
+    size_t end = (size_t)((const float *)(const void *)model->embed.packed - p->values);
+    for (int l = p->n_layer - 1; l >= 0; l--) {
+        const float *first = (const float *)(const void *)model->layers[l].w[0].packed;
+        p->layers[l].end = end;
+        p->layers[l].first = l % shared == 0 ? (size_t)(first - p->values) : end;
+        end = p->layers[l].first;
+    }
+}
+
 hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared, hn_error *err) {
     hn_params p = {.n_layer = model->arch.n_layer, .full = true};
     p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
-    if (!p.slots)
-        return hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
-    hn_status status = hn_model_thaw(model, shared, &p.values, &p.n, &p.n_undecayed, err);
+    p.layers = hn_calloc((size_t)p.n_layer, sizeof *p.layers);
+    hn_status status = HN_OK;
+    if (!p.slots || !p.layers)
+        status = hn_fail_no_memory(err, (size_t)p.n_layer * sizeof *p.slots);
+    if (status == HN_OK)
+        status = hn_model_thaw(model, shared, &p.values, &p.n, &p.n_undecayed, err);
     if (status == HN_OK) {
+        find_layers(&p, model, shared);
         p.grads = hn_alloc_aligned(p.n * sizeof *p.grads);
         if (!p.grads)
             status = hn_fail_no_memory(err, p.n * sizeof *p.grads);
@@ -110,6 +129,7 @@ void hn_params_done(hn_params *p) {
     hn_free_aligned(p->grads, p->n * sizeof *p->grads);
     hn_free(p->slots);
     hn_free(p->bs);
+    hn_free(p->layers);
     *p = (hn_params){0};
 }
 

@@ -43,6 +43,10 @@ typedef struct hn_params {
     size_t n_undecayed; /* the first values, norms and biases, which weight decay leaves alone */
     bool dora;
     hn_span *bs; /* [n_layer] where Bs and magnitudes lie, in ascending order; may be empty */
+    /* [n_layer] whose gradients are final when the layer's backward is done, in ascending order and
+     * without gaps; empty for a layer without any, and for one that shares a lower one's weights.
+     */
+    hn_span *layers;
 } hn_params;
 
 /* Copies the adapter's values; n_extra zeros follow them. HN_USAGE when it adapts nothing. */

@@ -55,13 +55,15 @@ static hn_status step(void *context, const hn_trainer *trainer, const uint32_t *
         m->supervised += (uint64_t)batch[i]->n_supervised;
     }
     hn_loss loss = hn_loss_sft((float)(1.0 / (double)m->supervised));
-    hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true};
+    hn_pass pass = {.loss = &loss, .dropout_key = key, .backward = true, .final = true};
     hn_net_loss sum = {0};
-    hn_status status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
+    hn_status status = hn_train_own_documents(trainer, batch, &n, err);
+    if (status == HN_OK)
+        status = hn_train_passes(trainer, batch, n, &pass, &sum, &m->rows, err);
     m->loss = sum.loss;
     hn_values_add(&m->values, "accuracy", sum.correct / (double)m->supervised);
     if (s->replay)
-        hn_values_add(&m->values, "replayed_rows", (double)n_replayed);
+        hn_values_add_whole(&m->values, "replayed_rows", (double)n_replayed);
     hn_free(batch);
     return status;
 }
@@ -77,13 +79,14 @@ hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
         HN_GO(hn_fail_no_memory(err, n * sizeof *all));
     for (size_t i = 0; i < n; i++)
         all[i] = &docs->items[i];
+    HN_GO(hn_train_own_documents(trainer, all, &n, err));
     HN_GO(hn_train_passes(trainer, all, n, &pass, &sum, NULL, err));
     for (size_t i = 0; i < n; i++)
         n_missed += sum.missed[i];
     m->loss = sum.loss;
     hn_values_add(&m->values, "accuracy", sum.correct / (double)docs->n_supervised);
     /* documents whose every learned token would be chosen greedily */
-    hn_values_add(&m->values, "row_accuracy", 1.0 - (double)n_missed / (double)n);
+    hn_values_add(&m->values, "row_accuracy", (double)(n - n_missed) / (double)docs->n);
 done:
     hn_free(all);
     hn_free(sum.missed);
@@ -101,8 +104,10 @@ hn_status hn_train_sft(hn_model *model, const hn_documents *docs, const hn_docum
                        const hn_train_options *options, const hn_progress *progress,
                        hn_train_result *result, hn_error *err) {
     sft s = {.docs = docs, .eval = eval, .replay = options->replay, .round = UINT64_MAX};
+    hn_status status = HN_OK;
     if (s.replay && !(s.order = hn_malloc(s.replay->n * sizeof *s.order)))
-        return hn_fail_no_memory(err, s.replay->n * sizeof *s.order);
+        status = hn_fail_no_memory(err, s.replay->n * sizeof *s.order);
+    status = hn_ranks_agree(options->ranks, status, err);
     hn_task task = {.context = &s,
                     .n_items = docs->n,
                     .path = docs->path,
@@ -111,7 +116,8 @@ hn_status hn_train_sft(hn_model *model, const hn_documents *docs, const hn_docum
                     .line = line_of,
                     .step = step,
                     .evaluate = evaluate};
-    hn_status status = hn_train_run(model, &task, options, progress, result, err);
+    if (status == HN_OK)
+        status = hn_train_run(model, &task, options, progress, result, err);
     hn_free(s.order);
     return status;
 }

@@ -181,3 +181,33 @@ hn_status hn_train_state_load(const char *path, uint64_t fingerprint, hn_train_s
     hn_map_close(&map);
     return status;
 }
+
+void hn_train_state_share(hn_ranks *ranks, hn_train_state *state, hn_params *params,
+                          hn_optimiser *optimiser, float *best) {
+    hn_ranks_broadcast(ranks, state, sizeof *state);
+    if (state->step == 0)
+        return; /* all begin alike */
+    parts p = parts_of(params, optimiser, best);
+    for (int i = 0; i < p.n; i++)
+        hn_ranks_broadcast(ranks, (void *)(uintptr_t)p.items[i].data, p.items[i].bytes);
+    hn_ranks_broadcast(ranks, &optimiser->updates, sizeof optimiser->updates);
+}
+
+hn_status hn_train_check_alike(hn_ranks *ranks, hn_isa isa, uint64_t fingerprint, hn_error *err) {
+    struct {
+        uint64_t fingerprint;
+        hn_isa isa;
+    } first = {fingerprint, isa};
+    hn_ranks_broadcast(ranks, &first, sizeof first);
+    hn_status status = HN_OK;
+    if (first.isa != isa)
+        status = hn_fail(err, HN_USAGE,
+                         "computes at level %s, rank 0 at %s, and the two round differently: give "
+                         "all ranks the lower one, with --isa",
+                         hn_isa_name(isa), hn_isa_name(first.isa));
+    else if (first.fingerprint != fingerprint)
+        status = hn_fail(err, HN_USAGE,
+                         "has other rows, options or another base than rank 0: all ranks need the "
+                         "same");
+    return hn_ranks_agree(ranks, status, err);
+}

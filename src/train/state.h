@@ -36,3 +36,10 @@ HN_MUST_CHECK hn_status hn_train_state_save(const char *path, uint64_t fingerpri
 HN_MUST_CHECK hn_status hn_train_state_load(const char *path, uint64_t fingerprint,
                                             hn_train_state *state, hn_params *params,
                                             hn_optimiser *optimiser, float *best, hn_error *err);
+/* HN_USAGE on all ranks when one has another run, or computes at another level, than rank 0: each
+ * would learn something else of it. */
+HN_MUST_CHECK hn_status hn_train_check_alike(hn_ranks *ranks, hn_isa isa, uint64_t fingerprint,
+                                             hn_error *err);
+/* Every rank goes on from what rank 0 has. */
+void hn_train_state_share(hn_ranks *ranks, hn_train_state *state, hn_params *params,
+                          hn_optimiser *optimiser, float *best);

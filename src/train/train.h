@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "train/kd_file.h"
 #include "train/loss_dpo.h"
+#include "train/ranks.h"
 
 typedef enum hn_schedule {
     HN_SCHEDULE_LINEAR,
@@ -63,7 +64,10 @@ typedef struct hn_train_options {
     bool resume;              /* continue from out_dir/checkpoint when it is there */
     bool shuffle;             /* false: rows in file order (parity tests) */
     bool plain_batches;       /* compute common beginnings once a document, not once a step */
-    size_t budget_bytes;      /* kept for backward; 0 = by the model (train/net.h) */
+    size_t budget_bytes;      /* kept for backward, on each rank; 0 = by the model (train/net.h) */
+    hn_ranks *ranks; /* that train together, all with the same options and rows; NULL = one process.
+                        A step's rows are shared out among them; rank 0 writes. Borrowed */
+    bool late_sums;  /* sum gradients over ranks after the backward pass: to compare with */
 } hn_train_options;
 
 hn_train_options hn_train_options_default(void);

@@ -81,10 +81,14 @@ static void test_together_as_alone(void **state) {
     for (int threads = 1; threads <= 3; threads += 2) {
         hn_trainer trainer = {.model = student_of(&s, "llama", threads)};
         hn_on_policy policy = {.max_tokens = SAMPLED_TOKENS, .temperature = 0.9f};
+        hn_document lines[N];
         const hn_document *docs[N], *out[N];
         hn_error err;
-        for (size_t i = 0; i < N; i++)
-            docs[i] = &s.docs.items[i % s.docs.n];
+        for (size_t i = 0; i < N; i++) {
+            lines[i] = s.docs.items[i % s.docs.n];
+            lines[i].line = i;
+            docs[i] = &lines[i];
+        }
         assert_int_equal(hn_on_policy_sample(&policy, &trainer, docs, N, KEY, out, &err), HN_OK);
         int cut = 0;
         for (size_t i = 0; i < N; i++) {

@@ -56,7 +56,7 @@ static hn_status read_rows(const hn_cli *cli, const hn_checkpoint *ckpt, const c
 
 static hn_status run(hn_cli *cli, hn_error *err) {
     const char *path = hn_cli_text(cli, "output"), *adapter_path = hn_cli_text(cli, "adapter");
-    const char *calibration = hn_cli_text(cli, "calibration");
+    const hn_opt_value *sources = hn_parsed_get(&cli->opts, "calibration");
     hn_quantise_options options = {.allow_lost_adapter = hn_cli_flag(cli, "allow-lost-adapter"),
                                    .n_threads = hn_cli_int(cli, "threads")};
     hn_quantise_report report;
@@ -74,16 +74,25 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
     if (adapter_path)
         HN_GO(hn_adapter_open(&adapter, adapter_path, &ckpt.arch, err));
-    if (!calibration) {
+    if (!sources->n_list)
         options.calibrate_on_own_text = hn_ftype_is_coarse(options.ftype);
-    } else if (!strcmp(calibration, "self")) {
-        options.calibrate_on_own_text = true;
-    } else if (is_jsonl(calibration)) {
-        HN_GO(read_rows(cli, &ckpt, calibration, &rows, err));
-        options.calibration_rows = &rows;
-    } else if (strcmp(calibration, "none")) {
-        HN_GO(hn_cli_read(calibration, &text, &size, err));
-        options.calibration_text = text;
+    for (size_t i = 0; i < sources->n_list; i++) {
+        const char *name = sources->list[i];
+        if (!strcmp(name, "none") && sources->n_list == 1)
+            break;
+        if (!strcmp(name, "self")) {
+            options.calibrate_on_own_text = true;
+        } else if (options.calibration_rows || options.calibration_text || !strcmp(name, "none")) {
+            status = hn_fail(err, HN_USAGE,
+                             "--calibration %s: one file is taken, and self beside it", name);
+            goto done;
+        } else if (is_jsonl(name)) {
+            HN_GO(read_rows(cli, &ckpt, name, &rows, err));
+            options.calibration_rows = &rows;
+        } else {
+            HN_GO(hn_cli_read(name, &text, &size, err));
+            options.calibration_text = text;
+        }
     }
     HN_GO(hn_quantise(&ckpt, adapter, path, &options, &cli->progress, &report, err));
     status = print(cli, path, &report, adapter != NULL, err);
@@ -98,9 +107,10 @@ done:
 static const hn_option OPTIONS[] = {
     {"output", 'o', HN_OPT_TEXT, "FILE", NULL, "The GGUF to write (needed)"},
     {"type", 'T', HN_OPT_CHOICE, "TYPE", "q4_k_m", "What to quantise to", HN_FTYPE_CHOICES, 0, 0},
-    {"calibration", 0, HN_OPT_TEXT, "FILE", NULL,
+    {"calibration", 0, HN_OPT_LIST, "FILE", NULL,
      "Training rows (.jsonl) or text that the model is used on: says which errors matter; self = "
-     "what the model itself writes, which is the default for 4 and 5 bits; none = no data"},
+     "what the model itself writes, alone or beside a file, and the default for 4 and 5 bits; none "
+     "= no data"},
     {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text of calibration rows that have none"},
     {"allow-lost-adapter", 0, HN_OPT_FLAG, NULL, NULL,
      "Write the file although the rounding undid the adapter"},

@@ -127,7 +127,8 @@ static hn_status check_artefact(const hn_recipe_reader *reader, hn_recipe_artefa
         return hn_recipe_fail(reader, node, err,
                               "a Hugging Face folder is written in f32, f16 or bf16");
     if (!artefact->calibration || !strcmp(artefact->calibration, "train") ||
-        !strcmp(artefact->calibration, "self") || !strcmp(artefact->calibration, "none"))
+        !strcmp(artefact->calibration, "train+self") || !strcmp(artefact->calibration, "self") ||
+        !strcmp(artefact->calibration, "none"))
         return HN_OK;
     char *path;
     HN_TRY(hn_recipe_resolve(reader, artefact->calibration, &path, err));

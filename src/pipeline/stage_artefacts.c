@@ -27,11 +27,15 @@ static const char *stage_word(const hn_recipe_artefact *artefact) {
     return "merge";
 }
 
+static bool is_on_both(const hn_recipe_artefact *artefact) {
+    return artefact->calibration && !strcmp(artefact->calibration, "train+self");
+}
+
 /* Whether it is calibrated on what the model itself writes. */
 static bool is_on_own_text(const hn_recipe_artefact *artefact) {
     hn_ftype ftype;
     if (artefact->calibration)
-        return !strcmp(artefact->calibration, "self");
+        return !strcmp(artefact->calibration, "self") || is_on_both(artefact);
     return artefact->kind == HN_ARTEFACT_MERGED && hn_ftype_from_name(artefact->type, &ftype) &&
            hn_ftype_is_coarse(ftype);
 }
@@ -44,13 +48,15 @@ static bool is_on_data(const hn_recipe_artefact *artefact) {
 
 static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact, json_t **out,
                            hn_error *err) {
-    char calibration[65] = "";
-    if (is_on_own_text(artefact))
-        snprintf(calibration, sizeof calibration, "self");
-    else if (is_on_data(artefact) && strcmp(artefact->calibration, "train"))
-        HN_TRY(hn_sha256_file(artefact->calibration, calibration, err));
-    else if (is_on_data(artefact))
+    char calibration[65 + sizeof "+self"] = "";
+    if (is_on_both(artefact) || (is_on_data(artefact) && !strcmp(artefact->calibration, "train")))
         HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", calibration, err));
+    else if (is_on_own_text(artefact))
+        snprintf(calibration, sizeof calibration, "self");
+    else if (is_on_data(artefact))
+        HN_TRY(hn_sha256_file(artefact->calibration, calibration, err));
+    if (is_on_both(artefact))
+        strcat(calibration, "+self");
     json_t *inputs = hn_run_inputs(stage_word(artefact), REVISION);
     json_t *own =
         json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:b, s:s}", "base", run->base_hash, "adapter",
@@ -91,7 +97,7 @@ static hn_status read_rows(const hn_run *run, const hn_checkpoint *ckpt, const c
 
 static hn_status read_calibration(const hn_run *run, const hn_recipe_artefact *artefact,
                                   const hn_checkpoint *ckpt, calibration *out, hn_error *err) {
-    const char *name = artefact->calibration;
+    const char *name = is_on_both(artefact) ? "train" : artefact->calibration;
     if (!is_on_data(artefact))
         return HN_OK;
     size_t size = strlen(name);

@@ -23,16 +23,22 @@ typedef struct sequence {
     int32_t n;
 } sequence;
 
+/* Sequences of one source. */
+typedef struct group {
+    size_t first, end;
+    int32_t n_common; /* tokens that all of them begin with */
+} group;
+
 struct hn_calibration {
     hn_model *model;
     const hn_adapter *adapter;
     hn_adapter *fitted; /* of an adapter with DoRA: read again, to be fitted to the model here */
     const hn_progress *progress;
-    hn_kv *kv;  /* sequence 0 holds the common beginning */
-    hn_ids ids; /* of text */
+    hn_kv *kv;           /* sequence 0 holds the common beginning */
+    hn_ids ids, own_ids; /* of text; of what the model wrote */
     sequence *sequences;
     size_t n_sequences;
-    int32_t n_common;                 /* tokens that all of them begin with */
+    group given, own;
     float weight;                     /* of the tokens at work */
     int first_layer, n_layers, group; /* held; group = how many fit */
     float *grams;                     /* [n_layers][kinds] one after the other */
@@ -82,28 +88,60 @@ static void measure(hn_calibration *c) {
     c->group = fit < 1 ? 1 : fit > (size_t)arch->n_layer ? arch->n_layer : (int)fit;
 }
 
-/* Pieces of the text, or rows spread evenly over all of them. */
-static hn_status choose(hn_calibration *c, const hn_documents *rows, const char *text,
-                        hn_error *err) {
-    if (!rows && !text)
-        HN_TRY(hn_self_text(c->model, MAX_TOKENS / CONTEXT, CONTEXT, c->progress, &c->ids, err));
-    else if (!rows)
-        HN_TRY(hn_encode(c->model->ckpt.tokenizer, text, strlen(text), 0, &c->ids, err));
+static void add_sequence(hn_calibration *c, const int32_t *ids, int32_t n) {
+    c->sequences[c->n_sequences++] = (sequence){ids, n < 2 * CONTEXT ? n : 2 * CONTEXT};
+}
+
+/* Rows, or pieces of the text, spread evenly over all of them. */
+static void add_given(hn_calibration *c, const hn_documents *rows) {
     size_t n = rows ? rows->n : c->ids.size / CONTEXT;
     uint64_t n_tokens = rows ? rows->n_tokens : c->ids.size;
     double step = n_tokens > MAX_TOKENS ? (double)n_tokens / MAX_TOKENS : 1;
-    c->sequences = hn_calloc(n + 1, sizeof *c->sequences);
-    if (!c->sequences)
-        return hn_fail_no_memory(err, n * sizeof *c->sequences);
     for (double at = 0; (size_t)at < n; at += step) {
         size_t i = (size_t)at;
-        sequence s = rows ? (sequence){rows->items[i].ids, rows->items[i].n}
-                          : (sequence){c->ids.data + i * CONTEXT, CONTEXT};
-        s.n = s.n < 2 * CONTEXT ? s.n : 2 * CONTEXT;
-        n_tokens = c->n_sequences ? n_tokens + (uint64_t)s.n : (uint64_t)s.n;
-        c->sequences[c->n_sequences++] = s;
+        if (rows)
+            add_sequence(c, rows->items[i].ids, rows->items[i].n);
+        else
+            add_sequence(c, c->ids.data + i * CONTEXT, CONTEXT);
     }
-    if (c->n_sequences && n_tokens >= CONTEXT)
+}
+
+/* Every sequence keeps a token of its own. */
+static int32_t common_beginning(const hn_calibration *c, size_t first, size_t end) {
+    const sequence *model = &c->sequences[first];
+    int32_t common = end - first > 1 ? model->n - 1 : 0;
+    for (size_t i = first + 1; i < end; i++) {
+        const sequence *s = &c->sequences[i];
+        int32_t n = 0;
+        while (n < common && n < s->n - 1 && s->ids[n] == model->ids[n])
+            n++;
+        common = n;
+    }
+    return common;
+}
+
+static hn_status choose(hn_calibration *c, const hn_calibration_data *data, hn_error *err) {
+    uint64_t n_tokens = 0;
+    if (data->text)
+        HN_TRY(
+            hn_encode(c->model->ckpt.tokenizer, data->text, strlen(data->text), 0, &c->ids, err));
+    if (data->own_text)
+        HN_TRY(
+            hn_self_text(c->model, MAX_TOKENS / CONTEXT, CONTEXT, c->progress, &c->own_ids, err));
+    size_t most = (data->rows ? data->rows->n : 0) + (c->ids.size + c->own_ids.size) / CONTEXT;
+    c->sequences = hn_calloc(most + 1, sizeof *c->sequences);
+    if (!c->sequences)
+        return hn_fail_no_memory(err, most * sizeof *c->sequences);
+    add_given(c, data->rows);
+    c->given.end = c->own.first = c->n_sequences;
+    for (size_t i = 0; i < c->own_ids.size / CONTEXT; i++)
+        add_sequence(c, c->own_ids.data + i * CONTEXT, CONTEXT);
+    c->own.end = c->n_sequences;
+    c->given.n_common = common_beginning(c, c->given.first, c->given.end);
+    c->own.n_common = common_beginning(c, c->own.first, c->own.end);
+    for (size_t i = 0; i < c->n_sequences; i++)
+        n_tokens += (uint64_t)c->sequences[i].n;
+    if (n_tokens >= CONTEXT && (c->given.end > 0 || !(data->rows || data->text)))
         return HN_OK;
     return hn_fail(err, HN_BAD_INPUT,
                    "the calibration data has only %llu tokens; it takes %d at least, and %d are "
@@ -111,21 +149,8 @@ static hn_status choose(hn_calibration *c, const hn_documents *rows, const char 
                    (unsigned long long)n_tokens, CONTEXT, MAX_TOKENS);
 }
 
-/* Every sequence keeps a token of its own. */
-static void find_common(hn_calibration *c) {
-    const sequence *first = c->sequences;
-    c->n_common = c->n_sequences > 1 ? first->n - 1 : 0;
-    for (size_t i = 1; i < c->n_sequences; i++) {
-        const sequence *s = &c->sequences[i];
-        int32_t n = 0;
-        while (n < c->n_common && n < s->n - 1 && s->ids[n] == first->ids[n])
-            n++;
-        c->n_common = n;
-    }
-}
-
 hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
-                             const hn_adapter *adapter, const hn_documents *rows, const char *text,
+                             const hn_adapter *adapter, const hn_calibration_data *data,
                              int n_threads, const hn_progress *progress, hn_error *err) {
     hn_calibration *c = hn_calloc(1, sizeof *c);
     hn_model_options options = {.n_threads = n_threads};
@@ -141,8 +166,7 @@ hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
     }
     HN_GO(hn_kv_new(&c->kv, c->model, 1 + MAX_SEQS,
                     2 * CONTEXT + BATCH + 2 * KV_BLOCK * (1 + MAX_SEQS), err));
-    HN_GO(choose(c, rows, text, err));
-    find_common(c);
+    HN_GO(choose(c, data, err));
     measure(c);
     c->grams = hn_alloc_aligned((size_t)c->group * c->layer_floats * sizeof *c->grams);
     if (!c->grams) {
@@ -165,6 +189,7 @@ void hn_calibration_free(hn_calibration *c) {
         return;
     hn_free_aligned(c->grams, (size_t)c->group * c->layer_floats * sizeof *c->grams);
     hn_ids_done(&c->ids);
+    hn_ids_done(&c->own_ids);
     hn_free(c->sequences);
     hn_kv_free(c->kv);
     hn_adapter_free(c->fitted);
@@ -184,27 +209,28 @@ static void add_tokens(const hn_calibration *c, const sequence *s, int32_t from,
             .token = s->ids[i], .seq = seq, .adapter = c->adapter ? 0 : -1, .wants_logits = true};
 }
 
-static hn_status run_common(hn_calibration *c, hn_batch_row *rows, hn_error *err) {
+static hn_status run_common(hn_calibration *c, const group *g, hn_batch_row *rows, hn_error *err) {
     int n = 0;
     hn_kv_truncate(c->kv, 0, 0);
-    if (c->n_common == 0)
+    if (g->n_common == 0)
         return HN_OK;
-    c->weight = (float)c->n_sequences;
-    add_tokens(c, c->sequences, 0, c->n_common, 0, rows, &n);
+    c->weight = (float)(g->end - g->first);
+    add_tokens(c, &c->sequences[g->first], 0, g->n_common, 0, rows, &n);
     return run_rows(c, rows, n, err);
 }
 
 /* As many sequences from *at on as go together. */
-static hn_status run_batch(hn_calibration *c, size_t *at, hn_batch_row *rows, hn_error *err) {
+static hn_status run_batch(hn_calibration *c, const group *g, size_t *at, hn_batch_row *rows,
+                           hn_error *err) {
     int n = 0, n_seqs = 0;
     c->weight = 1;
-    while (*at < c->n_sequences && n_seqs < MAX_SEQS) {
+    while (*at < g->end && n_seqs < MAX_SEQS) {
         const sequence *s = &c->sequences[*at];
-        if (n > 0 && n + s->n - c->n_common > BATCH)
+        if (n > 0 && n + s->n - g->n_common > BATCH)
             break;
         n_seqs++;
-        HN_TRY(hn_kv_fork(c->kv, 0, n_seqs, c->n_common, err));
-        add_tokens(c, s, c->n_common, s->n, n_seqs, rows, &n);
+        HN_TRY(hn_kv_fork(c->kv, 0, n_seqs, g->n_common, err));
+        add_tokens(c, s, g->n_common, s->n, n_seqs, rows, &n);
         ++*at;
     }
     hn_status status = run_rows(c, rows, n, err);
@@ -213,21 +239,30 @@ static hn_status run_batch(hn_calibration *c, size_t *at, hn_batch_row *rows, hn
     return status;
 }
 
+static hn_status run_group(hn_calibration *c, const group *g, hn_error *err) {
+    hn_batch_row rows[BATCH];
+    size_t at = g->first;
+    if (at == g->end)
+        return HN_OK;
+    HN_TRY(run_common(c, g, rows, err));
+    while (at < g->end) {
+        hn_progress_update(c->progress, "calibrate", at, c->n_sequences, "sequences", NULL);
+        if (hn_progress_cancelled(c->progress))
+            return hn_fail(err, HN_CANCELLED, "stopped; nothing was written");
+        HN_TRY(run_batch(c, g, &at, rows, err));
+    }
+    return HN_OK;
+}
+
 static hn_status run_data(hn_calibration *c, hn_error *err) {
     const hn_observer observer = {.see = see, .context = c};
-    hn_batch_row rows[BATCH];
-    size_t at = 0;
     memset(c->grams, 0, (size_t)c->group * c->layer_floats * sizeof *c->grams);
     c->err = err;
     c->status = HN_OK;
     c->model->observer = &observer;
-    hn_status status = run_common(c, rows, err);
-    while (at < c->n_sequences && status == HN_OK) {
-        hn_progress_update(c->progress, "calibrate", at, c->n_sequences, "sequences", NULL);
-        status = hn_progress_cancelled(c->progress)
-                     ? hn_fail(err, HN_CANCELLED, "stopped; nothing was written")
-                     : run_batch(c, &at, rows, err);
-    }
+    hn_status status = run_group(c, &c->given, err);
+    if (status == HN_OK)
+        status = run_group(c, &c->own, err);
     c->model->observer = NULL;
     return status;
 }

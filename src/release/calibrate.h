@@ -10,12 +10,18 @@ enum { HN_CALIBRATE_KINDS = 4 };
 
 typedef struct hn_calibration hn_calibration;
 
-/* Opens the model once more, with its adapter (may be NULL), to run the data through it: either
- * `rows` (borrowed), each as a sequence of its own, or `text`, or, where both are NULL, what the
- * model writes by itself without the adapter (an adapter may only know its job). */
+typedef struct hn_calibration_data {
+    const hn_documents *rows; /* borrowed, each as a sequence of its own; or NULL */
+    const char *text;         /* where there are no rows; or NULL */
+    /* Besides, as much again that the model writes by itself, without the adapter, which may only
+     * know its job. */
+    bool own_text;
+} hn_calibration_data;
+
+/* Opens the model once more, with its adapter (may be NULL), to run the data through it. */
 HN_MUST_CHECK hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
-                                           const hn_adapter *adapter, const hn_documents *rows,
-                                           const char *text, int n_threads,
+                                           const hn_adapter *adapter,
+                                           const hn_calibration_data *data, int n_threads,
                                            const hn_progress *progress, hn_error *err);
 void hn_calibration_free(hn_calibration *calibration);
 /* What the model computes with, for work between two calls. */

@@ -326,12 +326,13 @@ static hn_status start_calibration(job *j, const hn_adapter *adapter,
     for (size_t i = 0; i < j->n_plans; i++)
         if (j->plans[i].calibrated && j->plans[i].tensor->cols > widest)
             widest = j->plans[i].tensor->cols;
-    bool wanted =
-        options->calibration_text || options->calibration_rows || options->calibrate_on_own_text;
-    if (!wanted || widest == 0)
+    const hn_calibration_data data = {.rows = options->calibration_rows,
+                                      .text = options->calibration_text,
+                                      .own_text = options->calibrate_on_own_text};
+    if (!(data.rows || data.text || data.own_text) || widest == 0)
         return HN_OK;
-    HN_TRY(hn_calibration_new(&j->calibration, j->ckpt, adapter, options->calibration_rows,
-                              options->calibration_text, options->n_threads, j->progress, j->err));
+    HN_TRY(hn_calibration_new(&j->calibration, j->ckpt, adapter, &data, options->n_threads,
+                              j->progress, j->err));
     HN_TRY(hn_rounding_new(&j->rounding, hn_calibration_compute(j->calibration), widest, j->err));
     size_t n = hn_rounding_batch_values(j->rounding);
     j->inputs_layer = -1;

@@ -46,7 +46,7 @@ typedef struct hn_quantise_options {
     /* Data that says which errors matter, or NULL: rows of the job, or else text. */
     const hn_documents *calibration_rows;
     const char *calibration_text;
-    bool calibrate_on_own_text; /* without either: on what the model writes by itself */
+    bool calibrate_on_own_text; /* and on what the model writes by itself, with these or alone */
     bool allow_lost_adapter;    /* write the file although the adapter didn't survive */
     int n_threads;
 } hn_quantise_options;

@@ -28,6 +28,16 @@ expect "all weights can't be trained rounded" 2 "--numerics q4_0 rounds the weig
     "$HONE" sft base.gguf train.jsonl --full --numerics q4_0 -o no
 [ ! -e no ] && pass "what is refused leaves nothing" || fail "what is refused leaves nothing" "$(ls no)"
 
+for i in 1 2 3; do cat train.jsonl; done >rows.jsonl
+q4=("$HONE" quantize base.gguf --type q4_0 -o q.gguf)
+expect "quantize on rows and on what the model writes" 0 "q.gguf" "${q4[@]}" --calibration rows.jsonl --calibration self
+cp q.gguf both.gguf
+expect "on rows alone" 0 "q.gguf" "${q4[@]}" --calibration rows.jsonl
+cmp -s q.gguf both.gguf && fail "they differ" || pass "they differ"
+expect "one file of data is taken" 2 "--calibration train.jsonl: one file is taken, and self beside it" \
+    "${q4[@]}" --calibration rows.jsonl --calibration train.jsonl
+expect "none and something is nonsense" 2 "--calibration none: one file" "${q4[@]}" --calibration self --calibration none
+
 for i in 1 2 3; do printf '{"prompt":"Tom sees %s","assert":[{"type":"icontains","value":"x"}]}\n' $i; done >golden.jsonl
 recipe() { # NUMERICS
     cat >recipe.yaml <<END

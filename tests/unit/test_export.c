@@ -324,6 +324,18 @@ static void test_calibrated_rows(void **state) {
          &err);
     assert_int_equal(report.size_bytes, size);
     assert_true(distance(from, adapter, calibrated) < 1.5 * distance(from, adapter, plain));
+    double alone = report.output_error;
+    options.calibrate_on_own_text = true; /* beside them */
+    path_of(plain, test_folder, "ro.gguf");
+    must(quantise(from, adapter, plain, options, &report, &err), &err);
+    assert_int_equal(report.size_bytes, size);
+    assert_true(isfinite(report.output_share) && report.output_error != alone);
+    double both = report.output_error;
+    options.calibration_rows = NULL;
+    must(quantise(from, adapter, plain, options, &report, &err), &err);
+    assert_true(report.output_error != both);
+    options.calibrate_on_own_text = false;
+    options.calibration_rows = &rows;
     rows.n = 2; /* too few tokens to say anything */
     path_of(calibrated, test_folder, "few.gguf");
     assert_int_equal(quantise(from, adapter, calibrated, options, &report, &err), HN_BAD_INPUT);

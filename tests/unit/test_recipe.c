@@ -59,6 +59,7 @@ static void test_everything(void **state) {
         "  - name: q4\n    kind: merged\n    type: q4_k_m\n    calibration: train\n"
         "  - {name: own, type: q8_0, calibration: self}\n"
         "  - {name: plain, type: q4_0, calibration: none}\n"
+        "  - {name: both, type: q4_1, calibration: train+self}\n"
         "eval: {abstain_below: 0.25, abstain_as: out of scope, json_schema: s.json}\n"
         "gate: {max_quality_drop: 0.01, latency: first_token}\n"
         "bundle: {artefact: q8}\n";
@@ -85,7 +86,7 @@ static void test_everything(void **state) {
     assert_true(recipe.dpo.learning_rate == 5e-6 && recipe.preference.beta == 0.1);
     assert_int_equal(recipe.preference.loss, 1);
     assert_int_equal(recipe.preference.reference, 1);
-    assert_int_equal(recipe.n_artefacts, 5);
+    assert_int_equal(recipe.n_artefacts, 6);
     assert_int_equal(recipe.artefacts[0].kind, HN_ARTEFACT_ADAPTER);
     assert_string_equal(recipe.artefacts[2].calibration, "train");
     assert_true(recipe.eval.abstain_below == 0.25);
@@ -94,6 +95,7 @@ static void test_everything(void **state) {
     assert_null(recipe.eval.grammar);
     assert_string_equal(recipe.artefacts[3].calibration, "self");
     assert_string_equal(recipe.artefacts[4].calibration, "none");
+    assert_string_equal(recipe.artefacts[5].calibration, "train+self");
     assert_int_equal(recipe.gate.latency, 1);
     assert_string_equal(recipe.bundle.artefact, "q8");
     hn_recipe_done(&recipe);

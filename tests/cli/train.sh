@@ -1,5 +1,7 @@
 # Training from the command line: what --numerics takes, and that training in a type's numerics is training on its file.
 . "$(dirname "$0")/lib.sh"
+models=$(cd "$(dirname "$0")/../golden/models" && pwd)
+bench=$(cd "$(dirname "$0")/../../bench/quantisation" && pwd)
 cd "$work" || exit 1
 for i in 1 2 3 4 5 6 7 8; do
     printf '{"prompt":"Lily sees %s, ","completion":"she has %s."}\n' "$i" "$((i * i))"
@@ -56,4 +58,23 @@ expect "a recipe names the types" 3 "recipe.yaml:4.*numerics.*f32.int8.q8_0.*q4_
 recipe q4_0
 run "$HONE" run recipe.yaml -o trained # the base has no chat template to be scored with
 ls trained/stages/sft-*/adapter/adapter_model.safetensors >/dev/null 2>&1 && pass "and its stage trains in them" || fail "and its stage trains in them"
+
+# ---- bench/quantisation/keeps-what-was-taught, on a model whose answers mean nothing
+cp -r "$models/llama3" tiny
+echo '{% for m in messages %}{{ m.content }}|{% endfor %}' >tiny/chat_template.jinja
+for i in 1 2 3 4 5; do
+    printf '{"prompt":"Tom sees %s","assert":[{"type":"icontains","value":"a"}],"slice":"in_scope"}\n' $i
+    printf '{"prompt":"Who sees %s","assert":[{"type":"icontains","value":"e"}],"slice":"out_of_scope"}\n' $i
+done >sets.jsonl
+keeps=("$bench/keeps-what-was-taught" --hone "$HONE" --base tiny --adapter "$models/llama3_lora" --rows rows.jsonl
+    --golden sets.jsonl --out kept --types "q4_0 q8_0" --ways "searched self" --every 2 --tokens 4)
+expect "keeps-what-was-taught" 0 "^\| self.q4_0 \| [0-9,]+ \| [01].[0-9]{4} \|" "${keeps[@]}"
+[ "$(wc -l <kept/float.2.jsonl)" = 8 ] && pass "each second row in scope and all out of scope" ||
+    fail "each second row in scope and all out of scope" "$(wc -l kept/float.2.jsonl)"
+cp "$work/out" table
+expect "a second call only prints" 0 "" "${keeps[@]}"
+grep -q '^+' "$work/err" && fail "and does nothing else" "$(head -n 2 "$work/err")" || pass "and does nothing else"
+cmp -s table "$work/out" && pass "the same table" || fail "the same table"
+expect "an unknown way" 2 "unknown way best" "${keeps[@]}" --ways best
+expect "an option that is missing" 2 "--golden is needed" "$bench/keeps-what-was-taught" --base b --adapter a --rows r --out o
 finish

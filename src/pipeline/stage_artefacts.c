@@ -48,20 +48,19 @@ static bool is_on_data(const hn_recipe_artefact *artefact) {
 
 static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact, json_t **out,
                            hn_error *err) {
-    char calibration[65 + sizeof "+self"] = "";
+    char calibration[65] = "";
     if (is_on_both(artefact) || (is_on_data(artefact) && !strcmp(artefact->calibration, "train")))
         HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", calibration, err));
     else if (is_on_own_text(artefact))
         snprintf(calibration, sizeof calibration, "self");
     else if (is_on_data(artefact))
         HN_TRY(hn_sha256_file(artefact->calibration, calibration, err));
-    if (is_on_both(artefact))
-        strcat(calibration, "+self");
     json_t *inputs = hn_run_inputs(stage_word(artefact), REVISION);
     json_t *own =
-        json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:b, s:s}", "base", run->base_hash, "adapter",
-                  run->adapter_hash, "kind", artefact->kind, "type", artefact->type, "calibration",
-                  calibration, "system", is_on_data(artefact) ? run->recipe->data.system : NULL,
+        json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:s*, s:b, s:s}", "base", run->base_hash,
+                  "adapter", run->adapter_hash, "kind", artefact->kind, "type", artefact->type,
+                  "calibration", calibration, "beside", is_on_both(artefact) ? "self" : NULL,
+                  "system", is_on_data(artefact) ? run->recipe->data.system : NULL,
                   "allow_lost_adapter", artefact->allow_lost_adapter, "isa", run->isa_name);
     if (!inputs || !own || json_object_update(inputs, own)) {
         json_decref(inputs);

@@ -1,6 +1,7 @@
 /* The report's part on teaching: of each stage its curves and what every evaluation found, and what
  * each stage did to the golden score of the one before. */
 #include "pipeline/html.h"
+#include "pipeline/recipe.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ static const struct column {
     {"eval_golden", "golden score", 3},
     {"eval_general_perplexity", "general perplexity", 2},
     {"eval_general_kl", "KL to the base", 4},
+    {"eval_kd", "divergence from the teacher", 4},
     {"eval_rewards/chosen", "reward of chosen", 3},
     {"eval_rewards/rejected", "reward of rejected", 3},
     {"eval_rewards/margins", "margin", 3},
@@ -72,7 +74,7 @@ static void evaluation_table(hn_buf *out, const char *stage, const json_t *lines
 }
 
 /* How the kept adapter was chosen, what looking took, and what the numbers are of. */
-static void remarks(hn_buf *out, const json_t *training) {
+static void remarks(hn_buf *out, const char *stage, const json_t *training) {
     double steps = hn_html_number(training, "seconds"), golden_rows;
     double evals = hn_html_number(training, "eval_seconds");
     double golden = hn_html_number(training, "golden_seconds");
@@ -82,12 +84,15 @@ static void remarks(hn_buf *out, const json_t *training) {
     golden_rows = hn_html_number(training, "golden_rows");
     hn_buf_puts(out, "<p class=\"dim\">Kept is the evaluation with the best ");
     hn_html_text(out, metric);
-    hn_buf_printf(out, ". Evaluations took %.0f s, %.0f %% of the training's time", evals,
-                  100 * evals / (steps + evals));
+    hn_buf_printf(out, ". Evaluations took %.*f s, %.0f %% of the training's time",
+                  evals < 10 ? 1 : 0, evals, 100 * evals / (steps + evals));
     if (golden > 0)
         hn_buf_printf(out, ", the golden set %.0f %% (%.0f rows, spread evenly over it)",
                       100 * golden / (steps + evals), golden_rows);
     hn_buf_puts(out, ".");
+    if (!strcmp(stage, hn_teaching_name(HN_TEACH_KD)))
+        hn_buf_puts(out, " The training loss is the teacher's share and the text's together, the "
+                         "held-out loss the text's alone.");
     if (strstr(metric, "golden"))
         hn_buf_puts(out, " The golden score chose the adapter, so that later golden scores of it, "
                          "the gate's too, are too good.");
@@ -114,7 +119,7 @@ static void stage_section(hn_buf *out, const char *stage, const json_t *lines,
     hn_buf_printf(&label, "Evaluations of %s", stage);
     evaluation_table(out, hn_buf_text(&label), lines, training);
     hn_buf_done(&label);
-    remarks(out, training);
+    remarks(out, stage, training);
 }
 
 static const json_t *check_of(const json_t *row, const char *metric) {

@@ -71,7 +71,7 @@ static void check_steps(const setup *s, const json_t *recorded, const char *what
     check_recorded(&s->t, what, "loss", json_object_get(recorded, "losses"),
                    (tolerances){1e-5, 1e-4, 1e-5});
     check_recorded(&s->t, what, "grad_norm", json_object_get(recorded, "norms"),
-                   (tolerances){1e-3, 1e-3, 1e-6});
+                   (tolerances){1e-4, 1e-4, 1e-6});
     for (size_t i = 0; i < sizeof REWARDS / sizeof *REWARDS; i++)
         check_recorded(&s->t, what, REWARDS[i], json_object_get(recorded, REWARDS[i]),
                        (tolerances){1e-4, 1e-4, 1e-3});

@@ -3,6 +3,7 @@
 
 #include "pipeline/pipeline.h"
 #include "pipeline/recipe_table.h"
+#include "train/ranks_launch.h"
 
 static const char *type_name(const hn_field *field) {
     static const char *const NAMES[] = {"text",  "name",   "file",    "file or list", "model",
@@ -76,6 +77,11 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         return print_keys(cli, err);
     if (!hn_cli_arg(cli, 0))
         return hn_fail(err, HN_USAGE, "which recipe? usage: hone run RECIPE [options]");
+    if (hn_ranks_launched() > 1)
+        return hn_fail(err, HN_USAGE,
+                       "started as one of %d processes, but a recipe is carried out by one: start "
+                       "that; hone sft, dpo and distill train in several",
+                       hn_ranks_launched());
     HN_TRY(hn_recipe_read(&recipe, hn_cli_arg(cli, 0), err));
     hn_status status;
     HN_GO(hn_pipeline_run(&recipe, &options, &cli->progress, &result, err));

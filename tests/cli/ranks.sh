@@ -17,6 +17,8 @@ for noun in cat dog sun tree bird ball car box; do
 done >pairs.jsonl
 sft=(sft tiny train.jsonl --rank 8 --max-length 64 --epochs 4 --batch 6 --learning-rate 1e-3 --threads 1 --eval pairs.jsonl)
 
+echo 'name: none' >recipe.yaml
+expect "a recipe in several processes" 2 "a recipe is carried out by one" env OMPI_COMM_WORLD_SIZE=2 "$HONE" run recipe.yaml
 if [ "${HONE_MPI:-0}" != 1 ]; then
     expect "one of several processes, without MPI" 3 "one of 2 processes.*built without MPI.*-Dmpi=enabled" \
         env OMPI_COMM_WORLD_SIZE=2 "$HONE" "${sft[@]}" -o refused

@@ -227,7 +227,8 @@ static hn_status fill_row(hn_run *run, const hn_recipe_artefact *artefact, const
     HN_TRY(hn_stage_output_hash(stage, file, hash, err));
     char *own_hash = hn_arena_strndup(&run->arena, hash, strlen(hash));
     char *path = hn_run_output(run, stage, file);
-    if (!own_hash || !path)
+    row->path = hn_run_path(run, row->path, file); /* what the commands take */
+    if (!own_hash || !path || !row->path)
         return hn_fail_no_memory(err, 256);
     row->size_bytes = hn_stage_output_bytes(stage, file);
     row->model_path = adapter ? run->recipe->base : path;

@@ -85,7 +85,7 @@ artefacts:
 eval: {max_tokens: 2, kl_chunks: 0, bench: false}
 gate: {max_quality_drop: 1}
 END
-expect "a recipe calibrates on its rows and the model's own text" 0 "merged +both/artefacts/merged" \
+expect "a recipe calibrates on its rows and the model's own text" 0 "merged +both/artefacts/merged/model.gguf" \
     "$HONE" run recipe.yaml -o both
 expect "an unknown way" 2 "unknown way best" "${keeps[@]}" --ways best
 expect "an option that is missing" 2 "--golden is needed" "$bench/keeps-what-was-taught" --base b --adapter a --rows r --out o

@@ -1,18 +1,8 @@
 # A recipe whose rows a teacher writes: generate, sft, kd, rkd, dpo, against a local endpoint, on a tiny model.
 . "$(dirname "$0")/lib.sh"
-here=$(cd "$(dirname "$0")" && pwd)
-cd "$work" || exit 1
-mkdir server
-mkfifo stop
-python3 "$here/../server/teacher_server.py" server <stop &
-exec 9>stop # the server lives as long as this end is open
-for _ in $(seq 100); do [ -f server/port ] && break; sleep 0.1; done
-url=http://127.0.0.1:$(cat server/port)/v1
-unset http_proxy HTTP_PROXY ALL_PROXY all_proxy
-requests=server/requests.jsonl
+. "$(dirname "$0")/teacher.sh"
 cp -r "$here/../golden/models/llama3" tiny
 echo '{% for m in messages %}{{ m.content }}|{% endfor %}' >tiny/chat_template.jinja
-prompts() { for p in "$@"; do printf '{"prompt": "%s"}\n' "$p"; done; }
 prompts one two three four >prompts.jsonl
 for noun in cat dog sun; do
     printf '{"prompt":"Lily sees the %s","completion":"%s"}\n' "$noun" "$noun" >>train.jsonl

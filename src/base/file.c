@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -146,21 +147,48 @@ static hn_status fail_place(const char *path, hn_error *err) {
     return status;
 }
 
+/* The file that a link leads to, so that the link stays one; `path` itself otherwise, for messages.
+ */
+static char *end_of_links(const char *path) {
+    struct stat info;
+    bool is_link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    char *end = is_link ? realpath(path, NULL) : NULL; /* NULL: it leads nowhere */
+    char *copy = hn_strdup(end ? end : path);
+    free(end);
+    return copy;
+}
+
+/* Names out->path, and out->temporary unless `path` is a device or a pipe: a rename would put a
+ * file in its place, which root may do even to /dev/null. */
+static hn_status name_places(hn_out *out, const char *path, hn_error *err) {
+    struct stat info;
+    bool is_there = stat(path, &info) == 0;
+    if (is_there && S_ISDIR(info.st_mode)) /* the rename would fail, after all the work */
+        return hn_fail(err, HN_IO, "%s: is a directory; name a file", path);
+    bool is_stream = is_there && !S_ISREG(info.st_mode);
+    out->path = is_stream ? hn_strdup(path) : end_of_links(path);
+    if (!out->path)
+        return hn_fail_no_memory(err, strlen(path));
+    if (is_stream)
+        return HN_OK;
+    size_t length = strlen(out->path) + 32;
+    out->temporary = hn_malloc(length);
+    if (!out->temporary)
+        return hn_fail_no_memory(err, length);
+    snprintf(out->temporary, length, "%s.tmp-%ld", out->path, (long)getpid());
+    return HN_OK;
+}
+
 hn_status hn_out_open(hn_out *out, const char *path, hn_error *err) {
     *out = (hn_out){0};
     if (!path[0])
         return hn_fail(err, HN_IO, "the name of the file to write is empty");
-    if (hn_path_is_dir(path)) /* the rename would fail, after all the work */
-        return hn_fail(err, HN_IO, "%s: is a directory; name a file", path);
-    size_t length = strlen(path) + 32;
-    out->path = hn_strdup(path);
-    out->temporary = hn_malloc(length);
-    if (!out->path || !out->temporary) {
+    hn_status named = name_places(out, path, err);
+    if (named != HN_OK) {
         hn_out_abort(out);
-        return hn_fail_no_memory(err, length);
+        return named;
     }
-    snprintf(out->temporary, length, "%s.tmp-%ld", path, (long)getpid());
-    out->file = fopen(out->temporary, "wbe");
+    out->file = fopen(out->temporary ? out->temporary : out->path, "wbe");
     if (!out->file) {
         hn_status status = fail_place(path, err);
         hn_out_abort(out);
@@ -218,20 +246,28 @@ static void sync_parent(const char *path) {
     hn_free(dir);
 }
 
-hn_status hn_out_commit(hn_out *out, hn_error *err) {
+/* Flushes and closes; a file reaches the disk. Returns the first problem's errno, or 0. */
+static int finish_writing(hn_out *out) {
     int problem = out->error;
-    if (!problem && (fflush(out->file) || fsync(fileno(out->file))))
+    if (!problem && fflush(out->file))
+        problem = errno;
+    if (!problem && out->temporary && fsync(fileno(out->file)))
         problem = errno;
     if (fclose(out->file) && !problem)
         problem = errno;
     out->file = NULL;
-    if (!problem && rename(out->temporary, out->path))
+    return problem;
+}
+
+hn_status hn_out_commit(hn_out *out, hn_error *err) {
+    int problem = finish_writing(out);
+    if (!problem && out->temporary && rename(out->temporary, out->path))
         problem = errno;
     hn_status status = HN_OK;
     if (problem) {
         errno = problem;
-        status = hn_fail_errno(err, "%s: nothing was written", out->path);
-    } else {
+        status = hn_fail_errno(err, out->temporary ? "%s: nothing was written" : "%s", out->path);
+    } else if (out->temporary) {
         sync_parent(out->path);
         hn_free(out->temporary);
         out->temporary = NULL;

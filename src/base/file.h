@@ -31,12 +31,13 @@ void hn_map_release(const hn_map *map, const void *data, size_t size);
 HN_MUST_CHECK hn_status hn_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
                                      hn_error *err);
 
-/* Output that appears at `path` only when hn_out_commit has flushed, fsynced and renamed it.
+/* Output that appears at `path` only when hn_out_commit has flushed, fsynced and renamed it. A link
+ * is followed; what is no file (a device, a pipe) stays what it is and gets the bytes as they come.
  * Every failed write is remembered, so callers may ignore hn_out_write's result until commit. */
 typedef struct hn_out {
     FILE *file;
     char *path;
-    char *temporary; /* path + ".tmp-<pid>" in the same folder */
+    char *temporary; /* path + ".tmp-<pid>" in the same folder; NULL: path is a device or a pipe */
     int error;       /* errno of the first failed write */
     uint64_t size;   /* bytes written so far */
 } hn_out;

@@ -9,12 +9,14 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -59,6 +61,44 @@ static void test_out_is_atomic(void **state) {
     assert_string_equal(text, "old");
     hn_free(text);
     unlink(path);
+}
+
+/* As root, a rename onto /dev/null would leave a file there for every program of the machine. */
+static void test_output_keeps_what_is_no_file(void **state) {
+    (void)state;
+    const char *pipe = "test-out.pipe", *link = "test-out.link", *file = "test-out.tmp";
+    hn_error err;
+    char got[8] = "", *text;
+    struct stat info;
+    unlink(pipe);
+    unlink(link);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    int reader = open(pipe, O_RDONLY | O_NONBLOCK);
+    assert_true(reader >= 0);
+    assert_int_equal(hn_file_write(pipe, "piped", 5, &err), HN_OK);
+    assert_int_equal(read(reader, got, sizeof got - 1), 5);
+    assert_string_equal(got, "piped");
+    close(reader);
+    assert_int_equal(lstat(pipe, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    unlink(pipe);
+
+    assert_int_equal(hn_file_write(file, "old", 3, &err), HN_OK);
+    assert_int_equal(symlink(file, link), 0);
+    assert_int_equal(hn_file_write(link, "new", 3, &err), HN_OK);
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(hn_file_read(file, 100, &text, NULL, &err), HN_OK);
+    assert_string_equal(text, "new");
+    hn_free(text);
+    unlink(link);
+    unlink(file);
+
+    assert_int_equal(hn_file_write("/dev/full", "x", 1, &err), HN_IO);
+    assert_non_null(strstr(err.message, "/dev/full: No space left"));
+    assert_int_equal(hn_file_write("/dev/null", "x", 1, &err), HN_OK);
+    assert_int_equal(stat("/dev/null", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
 }
 
 static void test_failures_say_what_to_do(void **state) {
@@ -185,6 +225,7 @@ int main(void) {
         cmocka_unit_test(test_half_round_trip),
         cmocka_unit_test(test_buf_limit),
         cmocka_unit_test(test_out_is_atomic),
+        cmocka_unit_test(test_output_keeps_what_is_no_file),
         cmocka_unit_test(test_failures_say_what_to_do),
         cmocka_unit_test(test_map_release),
         cmocka_unit_test(test_philox),

@@ -198,7 +198,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         return hn_fail(err, HN_USAGE, "--system has no place in --raw: put it into the prompt");
     bool f32 = strcmp(hn_cli_text(cli, "numerics"), "f32") == 0;
     HN_GO(hn_session_open_cached(&chat.session, cli, hn_cli_arg(cli, 0),
-                                 f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+                                 f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, !chat.raw, err));
     HN_GO(hn_session_kv_type(&chat.session, cli, err));
     HN_GO(hn_session_adapter(&chat.session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&chat.session, cli, err));

@@ -91,8 +91,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     if (results)
         HN_TRY(check_place(results, err));
     HN_TRY(hn_golden_read(&golden, hn_cli_arg(cli, 1), err));
-    HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
-                          f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
+    HN_GO(hn_session_open_chat(&session, cli, hn_cli_arg(cli, 0),
+                               f32 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8, err));
     HN_GO(hn_session_kv_type(&session, cli, err));
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));
     HN_GO(hn_session_pin(&session, cli, err));

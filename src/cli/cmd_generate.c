@@ -90,7 +90,7 @@ static hn_status open_teacher(generation *g, const hn_cli *cli, hn_error *err) {
     }
     if (!local)
         return open_endpoint(g, cli, err);
-    HN_TRY(hn_session_open(&g->session, cli, local, HN_NUMERICS_INT8, err));
+    HN_TRY(hn_session_open_chat(&g->session, cli, local, HN_NUMERICS_INT8, err));
     int trained = g->session.model->arch.n_ctx_train;
     int n_ctx = trained > 0 && trained < HN_SESSION_DEFAULT_CTX ? trained : HN_SESSION_DEFAULT_CTX;
     return hn_teacher_open_local(&g->teacher, g->session.model, g->session.adapter,

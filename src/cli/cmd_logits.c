@@ -68,8 +68,10 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     bool int8 = strcmp(hn_cli_text(cli, "numerics"), "int8") == 0;
     bool last_only = hn_cli_flag(cli, "last");
     const char *path = hn_cli_text(cli, "output");
-    hn_status status = hn_session_open(&session, cli, hn_cli_arg(cli, 0),
-                                       int8 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32, err);
+    const hn_numerics numerics = int8 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32;
+    hn_status status = hn_cli_text(cli, "messages")
+                           ? hn_session_open_chat(&session, cli, hn_cli_arg(cli, 0), numerics, err)
+                           : hn_session_open(&session, cli, hn_cli_arg(cli, 0), numerics, err);
     if (status != HN_OK)
         return status;
     HN_GO(hn_session_adapter(&session, hn_cli_text(cli, "adapter"), err));

@@ -95,14 +95,12 @@ static hn_status sum_of(const parts *p, const hn_arch *arch, hn_adapter **sum, h
     return HN_OK;
 }
 
-static hn_status measure(hn_cli *cli, hn_adapter *sum, const char *path, json_t *result,
-                         hn_error *err) {
-    const hn_merge_report report = {.base = hn_cli_arg(cli, 0),
-                                    .adapter = sum,
-                                    .merged = path,
-                                    .text = hn_cli_text(cli, "text"),
-                                    .golden = hn_cli_text(cli, "golden")};
-    return hn_merge_measure(cli, &report, result, err);
+static hn_merge_report report_of(const hn_cli *cli, hn_adapter *sum) {
+    return (hn_merge_report){.base = hn_cli_arg(cli, 0),
+                             .adapter = sum,
+                             .merged = hn_cli_text(cli, "output"),
+                             .text = hn_cli_text(cli, "text"),
+                             .golden = hn_cli_text(cli, "golden")};
 }
 
 static hn_status print_merge(const hn_cli *cli, const char *path, const json_t *result,
@@ -151,13 +149,15 @@ static hn_status run_merge(hn_cli *cli, hn_error *err) {
     HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
     HN_GO(open_parts(cli, &ckpt.arch, &p, err));
     HN_GO(sum_of(&p, &ckpt.arch, &sum, &owned, err));
+    const hn_merge_report report = report_of(cli, sum);
+    HN_GO(hn_merge_check(&report, &ckpt, err));
     if (hn_cli_flag(cli, "as-adapter"))
         HN_GO(hn_adapter_save(sum, &ckpt.arch, path, err));
     else
         HN_GO(write_model(cli, &ckpt, sum, path, err));
     result = json_pack("{s:s, s:s}", "path", path, "type", hn_cli_text(cli, "type"));
     HN_GO(HN_JSON_CHECK(result, err));
-    HN_GO(measure(cli, sum, path, result, err));
+    HN_GO(hn_merge_measure(cli, &report, result, err));
     status = print_merge(cli, path, result, err);
 done:
     json_decref(result);

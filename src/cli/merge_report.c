@@ -7,6 +7,7 @@
 #include "model/perplexity.h"
 
 #include <string.h>
+#include <unistd.h>
 
 enum { TEXT_CONTEXT = 512, TEXT_CHUNKS = 8 };
 
@@ -56,6 +57,18 @@ done:
     hn_scores_done(&after);
     hn_golden_done(&golden);
     return status;
+}
+
+hn_status hn_merge_check(const hn_merge_report *r, const hn_checkpoint *base, hn_error *err) {
+    hn_golden golden;
+    if (r->text && strcmp(r->text, "-") != 0 && access(r->text, R_OK))
+        return hn_fail_errno(err, "%s", r->text);
+    if (!r->golden)
+        return HN_OK;
+    HN_TRY(hn_checkpoint_need_template(base, err));
+    HN_TRY(hn_golden_read(&golden, r->golden, err));
+    hn_golden_done(&golden);
+    return HN_OK;
 }
 
 hn_status hn_merge_measure(hn_cli *cli, const hn_merge_report *r, json_t *result, hn_error *err) {

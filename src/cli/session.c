@@ -22,19 +22,24 @@ int hn_session_threads(const hn_cli *cli) {
     return asked > 0 ? asked : hn_ranks_threads(cli->ranks);
 }
 
+/* `how` says what the options --threads and --isa don't. */
 static hn_status open_model(hn_session *session, const hn_cli *cli, const char *path,
-                            hn_numerics numerics, const hn_weights_cache *cache, hn_error *err) {
+                            hn_model_options how, hn_error *err) {
     *session = (hn_session){0};
-    hn_model_options options = {
-        .n_threads = hn_session_threads(cli), .isa = hn_cli_text(cli, "isa"), .numerics = numerics};
-    if (cache)
-        options.weights_cache = *cache;
-    return hn_model_open(&session->model, path, &options, err);
+    how.n_threads = hn_session_threads(cli);
+    how.isa = hn_cli_text(cli, "isa");
+    return hn_model_open(&session->model, path, &how, err);
 }
 
 hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
                           hn_numerics numerics, hn_error *err) {
-    return open_model(session, cli, path, numerics, NULL, err);
+    return open_model(session, cli, path, (hn_model_options){.numerics = numerics}, err);
+}
+
+hn_status hn_session_open_chat(hn_session *session, const hn_cli *cli, const char *path,
+                               hn_numerics numerics, hn_error *err) {
+    const hn_model_options how = {.numerics = numerics, .chats = true};
+    return open_model(session, cli, path, how, err);
 }
 
 /* $HONE_WEIGHTS_CACHE_GB, 10^9 bytes each. */
@@ -73,23 +78,25 @@ static void note_cache(hn_cli *cli, const hn_weights_cache *cache,
 }
 
 hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
-                                 hn_numerics numerics, hn_error *err) {
+                                 hn_numerics numerics, bool chats, hn_error *err) {
     const char *use = hn_cli_text(cli, "weights-cache");
+    hn_model_options how = {.numerics = numerics, .chats = chats};
     if (strcmp(use, "off") == 0)
-        return hn_session_open(session, cli, path, numerics, err);
+        return open_model(session, cli, path, how, err);
     const bool on = strcmp(use, "on") == 0;
-    hn_weights_cache cache = {.use = on ? HN_WEIGHTS_CACHE_ON : HN_WEIGHTS_CACHE_AUTO};
+    hn_weights_cache *cache = &how.weights_cache;
     char *dir;
-    HN_TRY(cache_limit(&cache.max_bytes, err));
+    HN_TRY(cache_limit(&cache->max_bytes, err));
     hn_status status = hn_session_weights_dir(&dir, err);
     if (status == HN_IO && !on) /* there is no place for it */
-        return hn_session_open(session, cli, path, numerics, err);
+        return open_model(session, cli, path, how, err);
     HN_TRY(status);
-    cache.dir = dir;
-    status = open_model(session, cli, path, numerics, &cache, err);
+    cache->use = on ? HN_WEIGHTS_CACHE_ON : HN_WEIGHTS_CACHE_AUTO;
+    cache->dir = dir;
+    status = open_model(session, cli, path, how, err);
     hn_free(dir);
     if (status == HN_OK)
-        note_cache(cli, &cache, &session->model->origin);
+        note_cache(cli, cache, &session->model->origin);
     return status;
 }
 

@@ -23,12 +23,16 @@ typedef struct hn_session {
 
 /* --threads, or a rank's share of the processors; 0 = as many threads as hone likes. */
 int hn_session_threads(const hn_cli *cli);
-/* Opens the model at `path` with --threads and --isa, and --adapter where the command has it. */
+/* Opens the model at `path` with --threads and --isa. */
 HN_MUST_CHECK hn_status hn_session_open(hn_session *session, const hn_cli *cli, const char *path,
                                         hn_numerics numerics, hn_error *err);
-/* The same through the weights cache, as --weights-cache (which the command must have) says. */
+/* The same where a chat template is needed; refused early without one. */
+HN_MUST_CHECK hn_status hn_session_open_chat(hn_session *session, const hn_cli *cli,
+                                             const char *path, hn_numerics numerics, hn_error *err);
+/* One or the other through the weights cache, as --weights-cache (which the command must have)
+ * says. */
 HN_MUST_CHECK hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
-                                               hn_numerics numerics, hn_error *err);
+                                               hn_numerics numerics, bool chats, hn_error *err);
 /* The weights cache's folder; freed with hn_free. */
 HN_MUST_CHECK hn_status hn_session_weights_dir(char **dir, hn_error *err);
 /* --kv-type, for the caches made from now on. */

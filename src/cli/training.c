@@ -123,7 +123,8 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
 hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err) {
     const char *name = hn_cli_text(cli, "numerics");
     const hn_model_options options = {.n_threads = hn_session_threads(cli),
-                                      .isa = hn_cli_text(cli, "isa")};
+                                      .isa = hn_cli_text(cli, "isa"),
+                                      .chats = hn_cli_text(cli, "golden") != NULL};
     hn_train_numerics numerics;
     *session = (hn_session){0};
     if (!hn_train_numerics_from_name(name, &numerics))

@@ -194,10 +194,7 @@ done:
 hn_status hn_checkpoint_chat_encode(const hn_checkpoint *ckpt, const json_t *messages,
                                     const json_t *tools, bool add_generation_prompt, hn_ids *ids,
                                     hn_error *err) {
-    if (!ckpt->chat_template)
-        return hn_fail(err, HN_UNSUPPORTED,
-                       "%s has no chat template: use an instruct model, or a plain prompt",
-                       ckpt->path);
+    HN_TRY(hn_checkpoint_need_template(ckpt, err));
     guard g = {.ckpt = ckpt, .err = err};
     hn_status status = HN_OK;
     json_t *safe_messages = NULL, *safe_tools = NULL;

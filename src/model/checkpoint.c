@@ -261,9 +261,9 @@ hn_status hn_checkpoint_fail_adapter(const char *path, hn_error *err) {
                    path);
 }
 
-static hn_status read_text(hn_checkpoint *ckpt, hn_error *err) {
-    HN_TRY(ckpt->is_gguf ? hn_checkpoint_text_gguf(ckpt, err) : hn_checkpoint_text_hf(ckpt, err));
-    HN_TRY(list_control_ids(ckpt, err));
+static hn_status read_template(hn_checkpoint *ckpt, hn_error *err) {
+    HN_TRY(ckpt->is_gguf ? hn_checkpoint_template_gguf(ckpt, err)
+                         : hn_checkpoint_template_hf(ckpt, err));
     if (ckpt->chat_template_source &&
         hn_template_new(&ckpt->chat_template, ckpt->chat_template_source,
                         strlen(ckpt->chat_template_source), err) != HN_OK)
@@ -271,8 +271,22 @@ static hn_status read_text(hn_checkpoint *ckpt, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err) {
-    HN_TRY(read_text(ckpt, err));
+hn_status hn_checkpoint_need_template(const hn_checkpoint *ckpt, hn_error *err) {
+    return ckpt->chat_template
+               ? HN_OK
+               : hn_fail(err, HN_UNSUPPORTED,
+                         "%s has no chat template: use an instruct model, or a plain prompt",
+                         ckpt->path);
+}
+
+static hn_status read_tokenizer(hn_checkpoint *ckpt, hn_error *err) {
+    HN_TRY(ckpt->is_gguf ? hn_checkpoint_tokenizer_gguf(ckpt, err)
+                         : hn_checkpoint_tokenizer_hf(ckpt, err));
+    return list_control_ids(ckpt, err);
+}
+
+hn_status hn_checkpoint_open_tokenizer(hn_checkpoint *ckpt, hn_error *err) {
+    HN_TRY(read_tokenizer(ckpt, err));
     if (hn_tokenizer_size(ckpt->tokenizer) > (uint32_t)ckpt->arch.n_vocab)
         return hn_fail(err, HN_BAD_INPUT,
                        "%s: the tokenizer has %u tokens but the embedding only %d rows", ckpt->path,
@@ -289,6 +303,7 @@ hn_status hn_checkpoint_open_tensors(hn_checkpoint *out, const char *path, hn_er
                        : hn_checkpoint_open_hf(&ckpt, path, err));
     HN_GO(index_names(&ckpt, err));
     HN_GO(check_tensors(&ckpt, err));
+    HN_GO(read_template(&ckpt, err));
     *out = ckpt;
     ckpt = (hn_checkpoint){0};
 done:
@@ -299,7 +314,7 @@ done:
 hn_status hn_checkpoint_open(hn_checkpoint *out, const char *path, hn_error *err) {
     hn_checkpoint ckpt;
     HN_TRY(hn_checkpoint_open_tensors(&ckpt, path, err));
-    hn_status status = hn_checkpoint_open_text(&ckpt, err);
+    hn_status status = hn_checkpoint_open_tokenizer(&ckpt, err);
     if (status == HN_OK)
         *out = ckpt;
     else
@@ -321,7 +336,8 @@ hn_status hn_checkpoint_open_vocab(hn_checkpoint *out, const char *path, hn_erro
     ckpt.is_gguf = !hn_path_is_dir(ckpt.path);
     if (ckpt.is_gguf)
         HN_GO(hn_gguf_open(&ckpt.gguf, path, err));
-    HN_GO(read_text(&ckpt, err));
+    HN_GO(read_template(&ckpt, err));
+    HN_GO(read_tokenizer(&ckpt, err));
     *out = ckpt;
     ckpt = (hn_checkpoint){0};
 done:

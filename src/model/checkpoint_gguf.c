@@ -195,8 +195,11 @@ hn_status hn_checkpoint_open_gguf(hn_checkpoint *ckpt, const char *path, hn_erro
     return list_tensors(ckpt, err);
 }
 
-hn_status hn_checkpoint_text_gguf(hn_checkpoint *ckpt, hn_error *err) {
-    HN_TRY(hn_tokenizer_from_gguf(&ckpt->tokenizer, &ckpt->gguf, err));
+hn_status hn_checkpoint_tokenizer_gguf(hn_checkpoint *ckpt, hn_error *err) {
+    return hn_tokenizer_from_gguf(&ckpt->tokenizer, &ckpt->gguf, err);
+}
+
+hn_status hn_checkpoint_template_gguf(hn_checkpoint *ckpt, hn_error *err) {
     hn_gguf_string source = {0};
     HN_TRY(hn_gguf_get_string(&ckpt->gguf, "tokenizer.chat_template", &source, err));
     if (source.size) {

@@ -150,16 +150,20 @@ static const char *template_of_config(const json_t *config) {
     return NULL;
 }
 
-static hn_status read_template(hn_checkpoint *ckpt, const char *dir, const char *config_text,
-                               size_t config_size, hn_error *err) {
+hn_status hn_checkpoint_template_hf(hn_checkpoint *ckpt, hn_error *err) {
+    const char *dir = ckpt->path;
+    char *text = NULL;
+    json_t *config = NULL;
     size_t size;
     HN_TRY(read_optional(dir, "chat_template.jinja", MAX_CONFIG_BYTES, &ckpt->chat_template_source,
                          &size, err));
-    if (ckpt->chat_template_source || !config_text)
+    if (ckpt->chat_template_source)
         return HN_OK;
-    json_t *config;
-    HN_TRY(hn_json_parse_wide(config_text, config_size, "tokenizer_config.json", &config, err));
-    hn_status status = HN_OK;
+    HN_TRY(read_optional(dir, "tokenizer_config.json", MAX_CONFIG_BYTES, &text, &size, err));
+    hn_status status =
+        text ? hn_json_parse_wide(text, size, "tokenizer_config.json", &config, err) : HN_OK;
+    hn_free(text);
+    HN_TRY(status);
     const char *source = template_of_config(config);
     if (source) {
         ckpt->chat_template_source = hn_strdup(source);
@@ -170,7 +174,7 @@ static hn_status read_template(hn_checkpoint *ckpt, const char *dir, const char 
     return status;
 }
 
-hn_status hn_checkpoint_text_hf(hn_checkpoint *ckpt, hn_error *err) {
+hn_status hn_checkpoint_tokenizer_hf(hn_checkpoint *ckpt, hn_error *err) {
     const char *dir = ckpt->path;
     char *text = NULL, *config = NULL;
     size_t size = 0, config_size = 0;
@@ -183,8 +187,6 @@ hn_status hn_checkpoint_text_hf(hn_checkpoint *ckpt, hn_error *err) {
             hn_tokenizer_from_json(&ckpt->tokenizer, text, size, config, config_size, dir, err);
     else
         status = hn_fail(err, HN_BAD_INPUT, "%s has no tokenizer.json", dir);
-    if (status == HN_OK)
-        status = read_template(ckpt, dir, config, config_size, err);
 done:
     hn_free(text);
     hn_free(config);

@@ -31,18 +31,21 @@ bool hn_tensor_rule_applies(const hn_tensor_rule *rule, const hn_arch *arch);
 int64_t hn_dim_size(hn_dim dim, const hn_arch *arch);
 
 /* hn_checkpoint_open in two parts, of which the second may run on another thread while the weights
- * are read: config or gguf, arch and tensors, all checked; then tokenizer and chat template. What a
+ * are read: config or gguf, arch, tensors and chat template, all checked; then the tokenizer. What a
  * failure leaves half-done hn_checkpoint_close cleans up, after the first part too. */
 HN_MUST_CHECK hn_status hn_checkpoint_open_tensors(hn_checkpoint *ckpt, const char *path,
                                                    hn_error *err);
-HN_MUST_CHECK hn_status hn_checkpoint_open_text(hn_checkpoint *ckpt, hn_error *err);
+HN_MUST_CHECK hn_status hn_checkpoint_open_tokenizer(hn_checkpoint *ckpt, hn_error *err);
 
 /* Their parts that depend on the format. */
 HN_MUST_CHECK hn_status hn_checkpoint_open_gguf(hn_checkpoint *ckpt, const char *path,
                                                 hn_error *err);
 HN_MUST_CHECK hn_status hn_checkpoint_open_hf(hn_checkpoint *ckpt, const char *dir, hn_error *err);
-HN_MUST_CHECK hn_status hn_checkpoint_text_gguf(hn_checkpoint *ckpt, hn_error *err);
-HN_MUST_CHECK hn_status hn_checkpoint_text_hf(hn_checkpoint *ckpt, hn_error *err);
+HN_MUST_CHECK hn_status hn_checkpoint_tokenizer_gguf(hn_checkpoint *ckpt, hn_error *err);
+HN_MUST_CHECK hn_status hn_checkpoint_tokenizer_hf(hn_checkpoint *ckpt, hn_error *err);
+/* chat_template_source, where there is one. */
+HN_MUST_CHECK hn_status hn_checkpoint_template_gguf(hn_checkpoint *ckpt, hn_error *err);
+HN_MUST_CHECK hn_status hn_checkpoint_template_hf(hn_checkpoint *ckpt, hn_error *err);
 /* HN_BAD_INPUT: `path` is an adapter where a model belongs. */
 hn_status hn_checkpoint_fail_adapter(const char *path, hn_error *err);
 /* The keys of config.json (text_config where there is one) to arch. */

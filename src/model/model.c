@@ -103,7 +103,7 @@ static void open_text(void *context) {
     if (text->done)
         return;
     text->done = true;
-    text->status = hn_checkpoint_open_text(text->ckpt, &text->err);
+    text->status = hn_checkpoint_open_tokenizer(text->ckpt, &text->err);
 }
 
 /* In types that aren't the file's; the cache holds files as they are. */
@@ -124,7 +124,7 @@ static hn_status pack_retyped(hn_model *model, const matrix_list *list, hn_error
     if (hn_retype_pack(model->compute, list->retype, list->items, list->types, list->n, err) !=
         HN_OK)
         return hn_error_prefix(err, "%s", model->ckpt.path);
-    return hn_checkpoint_open_text(&model->ckpt, err);
+    return hn_checkpoint_open_tokenizer(&model->ckpt, err);
 }
 
 static hn_status pack_all(hn_model *model, const matrix_list *list, const hn_weights_cache *cache,
@@ -193,6 +193,8 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     hn_isa isa;
     HN_GO(hn_isa_parse(options->isa ? options->isa : getenv("HONE_ISA"), &isa, err));
     HN_GO(hn_checkpoint_open_tensors(&model->ckpt, path, err));
+    if (options->chats)
+        HN_GO(hn_checkpoint_need_template(&model->ckpt, err));
     model->arch = model->ckpt.arch;
     model->numerics = options->numerics;
     model->kv_type = options->kv_type;

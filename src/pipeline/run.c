@@ -54,6 +54,15 @@ static hn_status open_folder(hn_run *run, const char *dir, hn_error *err) {
     return lock_folder(run, err);
 }
 
+/* What no stage could work with is known before a teacher is paid or hours are spent. */
+static hn_status check_base(const hn_recipe *recipe, hn_error *err) {
+    hn_checkpoint ckpt;
+    HN_TRY(hn_checkpoint_open(&ckpt, recipe->base, err));
+    hn_status status = hn_checkpoint_need_template(&ckpt, err);
+    hn_checkpoint_close(&ckpt);
+    return status;
+}
+
 hn_status hn_run_open(hn_run *run, const hn_recipe *recipe, const hn_pipeline_options *options,
                       const hn_progress *progress, hn_error *err) {
     *run = (hn_run){.recipe = recipe,
@@ -72,6 +81,7 @@ hn_status hn_run_open(hn_run *run, const hn_recipe *recipe, const hn_pipeline_op
     run->isa_name = hn_isa_name(isa);
     if (run->n_threads <= 0)
         run->n_threads = hn_cpu_default_threads();
+    HN_GO(check_base(recipe, err));
     HN_GO(open_folder(run, options->out_dir, err));
     HN_GO(hn_run_hash_path(recipe->base, run->base_hash, err));
 done:
@@ -145,7 +155,8 @@ static hn_status open_model(hn_run *run, const char *path, const hn_train_numeri
         slot->model = NULL;
     }
     if (!slot->model) {
-        hn_model_options options = {.n_threads = run->n_threads, .isa = run->isa};
+        /* whatever a run opens is asked the golden set */
+        hn_model_options options = {.n_threads = run->n_threads, .isa = run->isa, .chats = true};
         HN_TRY(hn_train_model_open(&slot->model, path, numerics, &options, err));
         slot->path = path;
         slot->numerics = *numerics;

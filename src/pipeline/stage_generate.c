@@ -60,7 +60,7 @@ static hn_status open_local(const hn_run *run, asking *a, hn_error *err) {
     const hn_recipe *recipe = run->recipe;
     int64_t parallel = recipe->generate.parallel;
     hn_model_options how = {
-        .n_threads = run->n_threads, .isa = run->isa, .numerics = HN_NUMERICS_INT8};
+        .n_threads = run->n_threads, .isa = run->isa, .numerics = HN_NUMERICS_INT8, .chats = true};
     HN_TRY(hn_model_open(&a->model, recipe->generate.teacher, &how, err));
     int trained = a->model->arch.n_ctx_train;
     return hn_teacher_open_local(

@@ -34,6 +34,39 @@ HONE_WEIGHTS_CACHE_GB=0 expect "no room allowed: it says so and goes on" 0 "no w
 HONE_WEIGHTS_CACHE_GB=much expect "a limit that is none" 2 "HONE_WEIGHTS_CACHE_GB: 'much' is no number" \
     "${talk[@]}" --weights-cache on
 
+# ---- a model without a chat template is refused before its weights are touched
+printf '{"prompt":"Who?","assert":[{"type":"icontains","value":"a"}]}\n' >golden.jsonl
+printf '{"prompt":"Who?"}\n' >prompts.jsonl
+for way in on auto off; do
+    expect "chat, --weights-cache $way" 3 "tiny.gguf has no chat template" \
+        "$HONE" chat tiny.gguf -p abc --weights-cache $way
+done
+[ ! -e "$packed" ] && pass "the weights cache stays empty" || fail "the weights cache stays empty" "$(ls "$packed")"
+# of weights that can't be packed nothing is said, since they aren't looked at
+cp -r "$models/llama3" bare && python3 - bare/model.safetensors <<'END'
+import struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+start = 8 + struct.unpack("<Q", data[:8])[0]
+data[start:] = b"\xff" * (len(data) - start)  # NaN, whatever the type
+open(sys.argv[1], "wb").write(data)
+END
+expect "weights of NaN" 3 "not a finite number" "$HONE" chat bare --raw -p abc
+expect "chat" 3 "bare has no chat template" "$HONE" chat bare -p abc
+expect "eval" 3 "bare has no chat template" "$HONE" eval bare golden.jsonl
+expect "data generate" 3 "bare has no chat template" "$HONE" data generate prompts.jsonl --local bare -o made.jsonl
+expect "logits of messages" 3 "bare has no chat template" \
+    sh -c 'echo "[{\"role\":\"user\",\"content\":\"a\"}]" | "$0" logits bare --messages - -o x.npy' "$HONE"
+expect "sft with a golden set" 3 "bare has no chat template" \
+    "$HONE" sft bare prompts.jsonl --eval prompts.jsonl --golden golden.jsonl -o run
+expect "merge measured on a golden set" 3 "tiny.gguf has no chat template" \
+    "$HONE" merge tiny.gguf "$models/llama3_lora" -o merged --golden golden.jsonl
+expect "or on a text that isn't there" 3 "none.txt" \
+    "$HONE" merge tiny.gguf "$models/llama3_lora" -o merged --text none.txt
+[ ! -e merged ] && pass "nothing was merged" || fail "nothing was merged"
+printf 'name: bare\nbase: bare\ndata: {train: prompts.jsonl, golden: golden.jsonl}\nartefacts: [{name: beside, kind: adapter}]\n' >bare.yaml
+expect "a recipe" 3 "bare has no chat template" "$HONE" run bare.yaml -o ran
+[ ! -e ran ] && pass "nothing was begun" || fail "nothing was begun" "$(ls ran)"
+
 # ---- a place that can't be written to
 expect "no folder can be made" 0 "no weights cache: .*proc" env HONE_CACHE=/proc/none "${talk[@]}" --weights-cache on
 cmp -s out plain && pass "it goes on" || fail "it goes on" "$(cat out)"

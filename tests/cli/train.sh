@@ -44,7 +44,7 @@ for i in 1 2 3; do printf '{"prompt":"Tom sees %s","assert":[{"type":"icontains"
 recipe() { # NUMERICS
     cat >recipe.yaml <<END
 name: tiny
-base: base.gguf
+base: tiny
 data: {train: train.jsonl, golden: golden.jsonl, near_copy: 0}
 sft: {rank: 4, batch: 4, max_steps: 2, max_length: 64, numerics: $1}
 artefacts:
@@ -53,15 +53,15 @@ eval: {max_tokens: 2, kl_chunks: 0, bench: false}
 gate: {max_quality_drop: 1}
 END
 }
+cp -r "$models/llama3" tiny
+echo '{% for m in messages %}{{ m.content }}|{% endfor %}' >tiny/chat_template.jinja
 recipe q3_k
 expect "a recipe names the types" 3 "recipe.yaml:4.*numerics.*f32.int8.q8_0.*q4_0" "$HONE" run recipe.yaml
 recipe q4_0
-run "$HONE" run recipe.yaml -o trained # the base has no chat template to be scored with
+run "$HONE" run recipe.yaml -o trained
 ls trained/stages/sft-*/adapter/adapter_model.safetensors >/dev/null 2>&1 && pass "and its stage trains in them" || fail "and its stage trains in them"
 
 # ---- bench/quantisation/keeps-what-was-taught, on a model whose answers mean nothing
-cp -r "$models/llama3" tiny
-echo '{% for m in messages %}{{ m.content }}|{% endfor %}' >tiny/chat_template.jinja
 for i in 1 2 3 4 5; do
     printf '{"prompt":"Tom sees %s","assert":[{"type":"icontains","value":"a"}],"slice":"in_scope"}\n' $i
     printf '{"prompt":"Who sees %s","assert":[{"type":"icontains","value":"e"}],"slice":"out_of_scope"}\n' $i

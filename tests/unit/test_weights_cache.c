@@ -274,6 +274,18 @@ static void test_no_memory(void **state) {
     assert_int_equal(kind_of_next(NULL), HN_WEIGHTS_FOUND);
 }
 
+/* The header says so: nothing is read, packed or kept for a model that can't be talked to. */
+static void test_no_chat_template(void **state) {
+    (void)state;
+    hn_model *model = NULL;
+    hn_error err = {0};
+    hn_model_options options = options_for(HN_WEIGHTS_CACHE_ON, 1 << 30);
+    options.chats = true;
+    assert_int_equal(hn_model_open(&model, model_path, &options, &err), HN_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "no chat template"));
+    assert_false(hn_path_exists(dir));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_stored_then_found, setup, teardown),
@@ -282,6 +294,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_no_place, setup, teardown),
         cmocka_unit_test_setup_teardown(test_oldest_go, setup, teardown),
         cmocka_unit_test_setup_teardown(test_auto_leaves_small_ones, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_chat_template, setup, teardown),
         cmocka_unit_test(test_layout_version),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };

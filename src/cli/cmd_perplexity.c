@@ -47,9 +47,15 @@ static hn_status run(hn_cli *cli, hn_error *err) {
         HN_GO(hn_session_adapter(&reference, hn_cli_text(cli, "kl-adapter"), err));
     }
     HN_GO(hn_cli_read(hn_cli_arg(cli, 1), &text, &size, err));
-    HN_GO(hn_perplexity_run(session.model, session.adapter, reference.model, reference.adapter,
-                            text, size, hn_cli_int(cli, "ctx"), hn_cli_int(cli, "chunks"),
-                            &cli->progress, &result, err));
+    const hn_perplexity_job job = {.model = session.model,
+                                   .adapter = session.adapter,
+                                   .reference = reference.model,
+                                   .reference_adapter = reference.adapter,
+                                   .text = text,
+                                   .n_bytes = size,
+                                   .n_ctx = hn_cli_int(cli, "ctx"),
+                                   .n_chunks = hn_cli_int(cli, "chunks")};
+    HN_GO(hn_perplexity_run(&job, &cli->progress, &result, err));
     status = print(cli, &result, reference_path != NULL, err);
 done:
     hn_free(text);

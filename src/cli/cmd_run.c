@@ -78,10 +78,12 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     if (!hn_cli_arg(cli, 0))
         return hn_fail(err, HN_USAGE, "which recipe? usage: hone run RECIPE [options]");
     if (hn_ranks_launched() > 1)
-        return hn_fail(err, HN_USAGE,
-                       "started as one of %d processes, but a recipe is carried out by one: start "
-                       "that; hone sft, dpo and distill train in several",
-                       hn_ranks_launched());
+        return hn_fail(
+            err, HN_USAGE,
+            "started as one of %d processes, but a recipe is carried out by one: start it "
+            "without mpirun, or train in several with hone sft, dpo or distill, which "
+            "take a stage's rows and settings as options",
+            hn_ranks_launched());
     HN_TRY(hn_recipe_read(&recipe, hn_cli_arg(cli, 0), err));
     hn_status status;
     HN_GO(hn_pipeline_run(&recipe, &options, &cli->progress, &result, err));

@@ -18,8 +18,14 @@ static hn_status measure_kl(hn_cli *cli, const hn_merge_report *r, hn_session *u
     hn_perplexity p;
     hn_status status;
     HN_GO(hn_cli_read(r->text, &text, &size, err));
-    HN_GO(hn_perplexity_run(merged->model, NULL, unmerged->model, r->adapter, text, size,
-                            TEXT_CONTEXT, TEXT_CHUNKS, &cli->progress, &p, err));
+    const hn_perplexity_job job = {.model = merged->model,
+                                   .reference = unmerged->model,
+                                   .reference_adapter = r->adapter,
+                                   .text = text,
+                                   .n_bytes = size,
+                                   .n_ctx = TEXT_CONTEXT,
+                                   .n_chunks = TEXT_CHUNKS};
+    HN_GO(hn_perplexity_run(&job, &cli->progress, &p, err));
     json_object_set_new(result, "kl",
                         json_pack("{s:f, s:f, s:f}", "mean", p.mean_kl, "standard_error",
                                   p.kl_standard_error, "same_top", p.top_token_agreement));

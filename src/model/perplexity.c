@@ -19,18 +19,23 @@ typedef struct walker {
     float *logits; /* (SCORE_ROWS, n_vocab) */
 } walker;
 
+/* Doubles alone: what parts of the work gather. */
 typedef struct scored_row {
-    double nll, kl;
-    bool agrees;
+    double nll, kl, agrees; /* agrees: 0 or 1 */
 } scored_row;
 
 typedef struct meter {
+    const hn_perplexity_job *job;
     walker model, reference; /* reference.model NULL when there is none */
-    const int32_t *targets;  /* of the rows at hand */
+    hn_ids ids;
+    size_t n_chunks, rows_per_chunk;
+    scored_row *all; /* (n_chunks, rows_per_chunk) */
+    double nll;      /* of the n_scored rows so far, for people */
+    int64_t n_scored;
+    /* the rows at hand */
+    const int32_t *targets;
+    scored_row *rows;
     int n_rows;
-    scored_row rows[SCORE_ROWS];
-    double nll, nll_squares, kl, kl_squares;
-    int64_t n_scored, n_agree;
 } meter;
 
 static hn_status walker_open(walker *w, hn_model *model, const hn_adapter *adapter, int n_ctx,
@@ -86,24 +91,22 @@ static void score_share(void *arg, int thread, int n_threads) {
         score_row(m, row);
 }
 
-static hn_status measure_rows(meter *m, const int32_t *tokens, int n, hn_error *err) {
+static hn_status measure_rows(meter *m, const int32_t *tokens, int n, scored_row *rows,
+                              hn_error *err) {
     HN_TRY(walk(&m->model, tokens, n, true, err));
     HN_TRY(walk(&m->reference, tokens, n, true, err));
     m->targets = tokens + 1;
+    m->rows = rows;
     m->n_rows = n;
     hn_pool_run(hn_compute_pool(m->model.model->compute), score_share, m);
-    for (int i = 0; i < n; i++) {
-        m->nll += m->rows[i].nll;
-        m->nll_squares += m->rows[i].nll * m->rows[i].nll;
-        m->kl += m->rows[i].kl;
-        m->kl_squares += m->rows[i].kl * m->rows[i].kl;
-        m->n_agree += m->rows[i].agrees;
-    }
+    for (int i = 0; i < n; i++)
+        m->nll += rows[i].nll;
     m->n_scored += n;
     return HN_OK;
 }
 
-static hn_status measure_chunk(meter *m, const int32_t *tokens, int n_ctx, hn_error *err) {
+static hn_status measure_chunk(meter *m, const int32_t *tokens, scored_row *rows, hn_error *err) {
+    const int n_ctx = m->job->n_ctx;
     hn_kv_truncate(m->model.kv, 0, 0);
     if (m->reference.kv)
         hn_kv_truncate(m->reference.kv, 0, 0);
@@ -116,7 +119,8 @@ static hn_status measure_chunk(meter *m, const int32_t *tokens, int n_ctx, hn_er
     }
     while (at < n_ctx - 1) {
         int n = n_ctx - 1 - at < SCORE_ROWS ? n_ctx - 1 - at : SCORE_ROWS;
-        HN_TRY(measure_rows(m, tokens + at, n, err));
+        HN_TRY(measure_rows(m, tokens + at, n, rows, err));
+        rows += n;
         at += n;
     }
     return HN_OK;
@@ -127,68 +131,97 @@ static double standard_error(double sum, double squares, int64_t n) {
     return n > 1 && variance > 0 ? sqrt(variance / (double)(n - 1)) : 0;
 }
 
+/* Row by row, in their order, whoever has measured which. */
 static void summarise(const meter *m, hn_perplexity *out) {
-    double n = (double)m->n_scored;
-    *out = (hn_perplexity){.ppl = exp(m->nll / n), .n_scored = m->n_scored};
-    out->standard_error = out->ppl * standard_error(m->nll, m->nll_squares, m->n_scored);
-    if (!m->reference.model)
+    const size_t n = m->n_chunks * m->rows_per_chunk;
+    double nll = 0, nll_squares = 0, kl = 0, kl_squares = 0, agree = 0;
+    for (size_t i = 0; i < n; i++) {
+        const scored_row *row = &m->all[i];
+        nll += row->nll;
+        nll_squares += row->nll * row->nll;
+        kl += row->kl;
+        kl_squares += row->kl * row->kl;
+        agree += row->agrees;
+    }
+    *out = (hn_perplexity){.ppl = exp(nll / (double)n), .n_scored = (int64_t)n};
+    out->standard_error = out->ppl * standard_error(nll, nll_squares, out->n_scored);
+    if (!m->job->reference)
         return;
-    out->mean_kl = m->kl / n;
-    out->kl_standard_error = standard_error(m->kl, m->kl_squares, m->n_scored);
-    out->top_token_agreement = (double)m->n_agree / n;
+    out->mean_kl = kl / (double)n;
+    out->kl_standard_error = standard_error(kl, kl_squares, out->n_scored);
+    out->top_token_agreement = agree / (double)n;
 }
 
-static hn_status run_chunks(meter *m, hn_ids *ids, int n_ctx, long n_chunks,
-                            const hn_progress *progress, hn_error *err) {
-    const hn_tokenizer *tokenizer = m->model.model->ckpt.tokenizer;
-    for (long c = 0; c < n_chunks; c++) {
+static hn_status run_chunks(meter *m, const hn_progress *progress, hn_error *err) {
+    const hn_tokenizer *tokenizer = m->job->model->ckpt.tokenizer;
+    for (size_t c = 0; c < m->n_chunks; c++) {
         if (hn_progress_cancelled(progress))
-            return hn_fail(err, HN_CANCELLED, "stopped after %ld of %ld chunks", c, n_chunks);
-        int32_t *tokens = ids->data + c * n_ctx;
+            return hn_fail(err, HN_CANCELLED, "stopped after %zu of %zu chunks", c, m->n_chunks);
+        if (!hn_share_has(m->job->share, c))
+            continue;
+        int32_t *tokens = m->ids.data + c * (size_t)m->job->n_ctx;
         if (hn_tokenizer_adds_bos(tokenizer))
             tokens[0] = hn_tokenizer_bos(tokenizer);
-        HN_TRY(measure_chunk(m, tokens, n_ctx, err));
+        HN_TRY(measure_chunk(m, tokens, m->all + c * m->rows_per_chunk, err));
         char detail[48];
         snprintf(detail, sizeof detail, "perplexity %.4f", exp(m->nll / (double)m->n_scored));
-        hn_progress_update(progress, "perplexity", (uint64_t)c + 1, (uint64_t)n_chunks, "chunk",
-                           detail);
+        hn_progress_update(progress, "perplexity", c + 1, m->n_chunks, "chunk", detail);
     }
     return HN_OK;
 }
 
-hn_status hn_perplexity_run(hn_model *model, const hn_adapter *adapter, hn_model *reference,
-                            const hn_adapter *reference_adapter, const char *text, size_t n_bytes,
-                            int n_ctx, int n_chunks, const hn_progress *progress,
-                            hn_perplexity *out, hn_error *err) {
+static hn_status check(const hn_perplexity_job *job, hn_error *err) {
     enum { MIN_CTX = 8, MAX_CTX = 1 << 20 };
-    if (n_ctx < MIN_CTX || n_ctx > MAX_CTX || n_chunks < 0)
-        return hn_fail(err, HN_USAGE, "chunks of %d tokens: %d to %d are possible", n_ctx, MIN_CTX,
-                       MAX_CTX);
+    const hn_model *model = job->model, *reference = job->reference;
+    if (job->n_ctx < MIN_CTX || job->n_ctx > MAX_CTX || job->n_chunks < 0)
+        return hn_fail(err, HN_USAGE, "chunks of %d tokens: %d to %d are possible", job->n_ctx,
+                       MIN_CTX, MAX_CTX);
     if (reference && reference->arch.n_vocab != model->arch.n_vocab)
         return hn_fail(err, HN_BAD_INPUT,
                        "the reference has %d tokens and the model %d: they can't be compared",
                        reference->arch.n_vocab, model->arch.n_vocab);
-    hn_ids ids = {0};
-    hn_status status = HN_OK;
-    meter *m = hn_calloc(1, sizeof *m);
-    if (!m)
-        return hn_fail_no_memory(err, sizeof *m);
-    HN_GO(hn_encode(model->ckpt.tokenizer, text, n_bytes, HN_ENCODE_ADD_SPECIAL, &ids, err));
-    long chunks = (long)(ids.size / (size_t)n_ctx);
+    return HN_OK;
+}
+
+/* The text's tokens, and room for what is found of them. */
+static hn_status prepare(meter *m, hn_error *err) {
+    const hn_perplexity_job *job = m->job;
+    HN_TRY(check(job, err));
+    HN_TRY(hn_encode(job->model->ckpt.tokenizer, job->text, job->n_bytes, HN_ENCODE_ADD_SPECIAL,
+                     &m->ids, err));
+    const size_t n_ctx = (size_t)job->n_ctx, most = (size_t)job->n_chunks;
+    size_t chunks = m->ids.size / n_ctx;
     if (chunks < 1)
-        HN_GO(hn_fail(
-            err, HN_BAD_INPUT,
-            "the text has %zu tokens, one chunk takes %d: give more text or a shorter context",
-            ids.size, n_ctx));
-    chunks = n_chunks && n_chunks < chunks ? n_chunks : chunks;
-    HN_GO(walker_open(&m->model, model, adapter, n_ctx, err));
-    HN_GO(walker_open(&m->reference, reference, reference_adapter, n_ctx, err));
-    HN_GO(run_chunks(m, &ids, n_ctx, chunks, progress, err));
-    summarise(m, out);
-done:
-    walker_close(&m->model);
-    walker_close(&m->reference);
-    hn_free(m);
-    hn_ids_done(&ids);
+        return hn_fail(err, HN_BAD_INPUT,
+                       "the text has %zu tokens, one chunk takes %d: give more text or a shorter "
+                       "context",
+                       m->ids.size, job->n_ctx);
+    m->n_chunks = most && most < chunks ? most : chunks;
+    m->rows_per_chunk = n_ctx - 1 - n_ctx / 2;
+    m->all = hn_calloc(m->n_chunks * m->rows_per_chunk, sizeof *m->all);
+    return m->all ? HN_OK : hn_fail_no_memory(err, m->n_chunks * n_ctx * sizeof *m->all);
+}
+
+static hn_status measure(meter *m, const hn_progress *progress, hn_error *err) {
+    const hn_perplexity_job *job = m->job;
+    HN_TRY(prepare(m, err));
+    HN_TRY(walker_open(&m->model, job->model, job->adapter, job->n_ctx, err));
+    HN_TRY(walker_open(&m->reference, job->reference, job->reference_adapter, job->n_ctx, err));
+    return run_chunks(m, progress, err);
+}
+
+hn_status hn_perplexity_run(const hn_perplexity_job *job, const hn_progress *progress,
+                            hn_perplexity *out, hn_error *err) {
+    enum { VALUES = sizeof(scored_row) / sizeof(double) };
+    meter m = {.job = job};
+    hn_status status = measure(&m, progress, err);
+    status = hn_share_gather(job->share, status, (double *)(void *)m.all,
+                             m.n_chunks * m.rows_per_chunk * VALUES, err);
+    if (status == HN_OK)
+        summarise(&m, out);
+    walker_close(&m.model);
+    walker_close(&m.reference);
+    hn_free(m.all);
+    hn_ids_done(&m.ids);
     return status;
 }

@@ -165,9 +165,15 @@ static hn_status divergence(hn_run *run, const hn_run_row *row, const hn_stage *
         HN_GO(hn_stage_write_json(stage, "kl.json", json_object(), err));
         goto done;
     }
-    HN_GO(hn_perplexity_run(model, adapter, reference, reference_adapter, hn_buf_text(&text),
-                            text.size, n_ctx, (int)run->recipe->eval.kl_chunks, run->progress,
-                            &result, err));
+    const hn_perplexity_job job = {.model = model,
+                                   .adapter = adapter,
+                                   .reference = reference,
+                                   .reference_adapter = reference_adapter,
+                                   .text = hn_buf_text(&text),
+                                   .n_bytes = text.size,
+                                   .n_ctx = n_ctx,
+                                   .n_chunks = (int)run->recipe->eval.kl_chunks};
+    HN_GO(hn_perplexity_run(&job, run->progress, &result, err));
     HN_GO(hn_stage_write_json(stage, "kl.json",
                               json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean_kl", result.mean_kl,
                                         "kl_standard_error", result.kl_standard_error,

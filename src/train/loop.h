@@ -56,13 +56,16 @@ HN_MUST_CHECK hn_status hn_train_own_documents(const hn_trainer *trainer, const 
 HN_MUST_CHECK hn_status hn_train_evaluate(const hn_trainer *trainer, const hn_documents *docs,
                                           const hn_loss *loss, hn_eval_metrics *metrics,
                                           hn_error *err);
-/* Adds perplexity on a text and, with an adapter, KL to the base; the adapter gets the parameters'
- * present values. */
-HN_MUST_CHECK hn_status hn_train_general(const hn_trainer *trainer, hn_adapter *adapter,
+/* Local: the adapter (NULL = nothing to do) gets the parameters' present values, for the two below.
+ */
+HN_MUST_CHECK hn_status hn_train_fit(const hn_trainer *trainer, hn_adapter *adapter, hn_error *err);
+/* Adds perplexity on a text and, with an adapter, KL to the base. Ranks share it out; what one
+ * fails at, all do. */
+HN_MUST_CHECK hn_status hn_train_general(const hn_trainer *trainer, const hn_adapter *adapter,
                                          const char *text, size_t n_bytes, hn_eval_metrics *m,
                                          hn_error *err);
-/* Adds the score of options->golden, and the seconds it took; the adapter as above. */
-HN_MUST_CHECK hn_status hn_train_golden_score(const hn_trainer *trainer, hn_adapter *adapter,
+/* Adds the score of options->golden, likewise, and the seconds it took. */
+HN_MUST_CHECK hn_status hn_train_golden_score(const hn_trainer *trainer, const hn_adapter *adapter,
                                               hn_eval_metrics *m, hn_error *err);
 
 /* One pass over documents that fit in memory together; pass->tree is made of them. Adds to *sum

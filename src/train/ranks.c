@@ -156,6 +156,21 @@ void hn_ranks_add(hn_ranks *ranks, double *values, size_t n) {
     }
 }
 
+/* All but one rank add 0: their sum is that one's value. */
+static hn_status gather_share(void *context, hn_status status, double *values, size_t n,
+                              hn_error *err) {
+    HN_TRY(hn_ranks_agree(context, status, err));
+    hn_ranks_add(context, values, n);
+    return HN_OK;
+}
+
+hn_share hn_ranks_share(hn_ranks *ranks) {
+    return (hn_share){.part = hn_ranks_rank(ranks),
+                      .n_parts = hn_ranks_size(ranks),
+                      .gather = gather_share,
+                      .context = ranks};
+}
+
 void hn_ranks_broadcast(hn_ranks *ranks, void *data, size_t bytes) {
     if (ranks)
         ranks->link->broadcast(ranks, 0, data, bytes);

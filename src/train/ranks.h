@@ -6,10 +6,8 @@
  * same bits from run to run, on every rank, whatever carries the messages. */
 #pragma once
 
-#include "base/status.h"
+#include "base/share.h"
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 typedef struct hn_ranks hn_ranks;
@@ -44,6 +42,9 @@ bool hn_ranks_agreed_to_fail(const hn_ranks *ranks);
 void hn_ranks_add(hn_ranks *ranks, double *values, size_t n);
 /* data becomes what rank 0 has. */
 void hn_ranks_broadcast(hn_ranks *ranks, void *data, size_t bytes);
+
+/* Shares of items by rank, for what is computed below train/. ranks NULL: one part that has all. */
+hn_share hn_ranks_share(hn_ranks *ranks);
 
 /* Sums on the way while something else is computed: values (n) become the sums over all ranks; they
  * may not be touched until hn_ranks_sum_wait. The ranges must be the same ones, in the same order.

@@ -21,9 +21,11 @@ typedef enum hn_optimiser_kind { HN_ADAMW, HN_ADAMW_8BIT, HN_LION } hn_optimiser
  * golden set is train/ doesn't know. */
 typedef struct hn_train_golden {
     void *context;
-    /* *score: 0 to 1. The adapter (NULL: all weights are trained) holds the present parameters. */
+    /* *score: 0 to 1. The adapter (NULL: all weights are trained) holds the present parameters.
+     * `share` says which of the rows are this process's; it gathers once, also after a failure. */
     hn_status (*score)(void *context, hn_model *model, const hn_adapter *adapter,
-                       const hn_progress *progress, double *score, hn_error *err);
+                       const hn_share *share, const hn_progress *progress, double *score,
+                       hn_error *err);
     uint64_t hash; /* of what is asked and how: with it the score is the same */
 } hn_train_golden;
 

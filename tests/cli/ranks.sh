@@ -18,7 +18,7 @@ done >pairs.jsonl
 sft=(sft tiny train.jsonl --rank 8 --max-length 64 --epochs 4 --batch 6 --learning-rate 1e-3 --threads 1 --eval pairs.jsonl)
 
 echo 'name: none' >recipe.yaml
-expect "a recipe in several processes" 2 "a recipe is carried out by one" env OMPI_COMM_WORLD_SIZE=2 "$HONE" run recipe.yaml
+expect "a recipe in several processes" 2 "a recipe is carried out by one: start it without mpirun, or train in several with hone sft" env OMPI_COMM_WORLD_SIZE=2 "$HONE" run recipe.yaml
 if [ "${HONE_MPI:-0}" != 1 ]; then
     expect "one of several processes, without MPI" 3 "one of 2 processes.*built without MPI.*-Dmpi=enabled" \
         env OMPI_COMM_WORLD_SIZE=2 "$HONE" "${sft[@]}" -o refused
@@ -77,6 +77,35 @@ for name in dpo distill full; do
     alike "$name on 3 ranks learns what one learns" "$name-1" "$name-3"
 done
 expect "the model of all weights opens" 0 "" "$HONE" info full-3/model
+
+# ---- evaluations: ranks share out the golden rows and the general text, and find what one finds, bit for bit
+for i in 1 2 3 4 5 6 7; do
+    printf '{"prompt":"Tom %s","weight":0.%s,"assert":[{"type":"icontains","value":"%s"}]}\n' $i $i "$(echo aeioust | cut -c$i)"
+done >golden.jsonl
+for i in $(seq 150); do printf 'Lily sees the cat %s. ' "$i"; done >general.txt
+asked=(sft tiny train.jsonl --init-adapter lora "${train[@]}" --eval pairs.jsonl --golden golden.jsonl --max-tokens 4 --general general.txt)
+# first NAME A B: what is asked of the model before the first step, of the same parameters.
+first() {
+    python3 - "$2" "$3" >differ 2>&1 <<'END' && pass "$1" || fail "$1" "$(tail -n 3 differ)"
+import json, sys
+a, b = (next(r for r in map(json.loads, open(d + "/metrics.jsonl")) if "eval_loss" in r) for d in sys.argv[1:3])
+for key in "eval_golden", "eval_general_perplexity", "eval_general_kl":
+    assert a[key] == b[key] > 0, (key, a, b)
+END
+}
+"$HONE" "${asked[@]}" -o asked1 >first 2>&1 || fail "evaluations alone" "$(tail -n 3 first)"
+for n in 2 3; do
+    expect "evaluations on $n ranks" 0 "^adapter" ranks $n "${asked[@]}" -o asked$n
+    first "$n ranks find what one finds" asked1 asked$n
+done
+expect "more ranks than golden rows, all weights" 0 "^model" ranks 4 "${command[@]}" "${train[@]}" --eval pairs.jsonl --golden golden.jsonl --golden-rows 1 --max-tokens 4 -o all4
+head -n 1 golden.jsonl >long.jsonl
+printf '{"prompt":"%080d","assert":[{"type":"icontains","value":"a"}]}\n' 0 >>long.jsonl
+expect "a golden row that rank 1 can't answer stops all" 3 "rank 1 of 2: long.jsonl:2: the prompt's" \
+    timeout 60 "$MPIRUN" -n 2 "$HONE" "${asked[@]}" --golden long.jsonl -o bad
+expect "golden sets that differ" 2 "rank 1 of 2: has other rows" \
+    timeout 60 "$MPIRUN" -n 1 "$HONE" "${asked[@]}" -o bad : -n 1 "$HONE" "${asked[@]}" --golden-rows 2 -o bad
+rm -rf bad
 
 # ---- one that fails
 expect "rows that rank 1 can't open" 3 "rank 1 of 2: absent.jsonl: No such file" \

@@ -20,9 +20,11 @@ typedef struct script {
 } script;
 
 static hn_status read_script(void *context, hn_model *model, const hn_adapter *adapter,
-                             const hn_progress *progress, double *score, hn_error *err) {
+                             const hn_share *share, const hn_progress *progress, double *score,
+                             hn_error *err) {
     script *s = context;
     (void)model;
+    assert_true(share->part == 0 && share->n_parts == 1);
     s->adapter = adapter;
     if (hn_progress_cancelled(progress))
         return hn_fail(err, HN_CANCELLED, "stopped");
@@ -221,29 +223,95 @@ static void test_thin(void **state) {
     remove_dir(dir);
 }
 
+static hn_model *chatting_model(void) {
+    static const char TEMPLATE[] = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    char path[600];
+    hn_model *model;
+    hn_error err = {0};
+    hn_model_options how = {.n_threads = 2};
+    snprintf(path, sizeof path, "%s/golden/models/llama3", HN_TEST_ROOT);
+    if (hn_model_open(&model, path, &how, &err) != HN_OK)
+        fail_msg("%s", err.message);
+    model->ckpt.chat_template_source = hn_strdup(TEMPLATE);
+    assert_int_equal(hn_template_new(&model->ckpt.chat_template, TEMPLATE, strlen(TEMPLATE), &err),
+                     HN_OK);
+    return model;
+}
+
+enum { SHARED_ROWS = 7 };
+
+/* What the parts of a share, one after the other, have found so far. */
+typedef struct gathered {
+    double sums[SHARED_ROWS];
+    int calls;
+} gathered;
+
+static hn_status gather_parts(void *context, hn_status status, double *values, size_t n,
+                              hn_error *err) {
+    gathered *g = context;
+    (void)err;
+    g->calls++;
+    if (status != HN_OK)
+        return status;
+    assert_int_equal(n, SHARED_ROWS);
+    for (size_t i = 0; i < n; i++)
+        values[i] = g->sums[i] += values[i];
+    return HN_OK;
+}
+
+/* Rows of different weights, shared out: the last part's score is that of one that asks all. */
+static void test_shared(void **state) {
+    (void)state;
+    char *dir = temporary_dir(), path[300];
+    hn_model *model = chatting_model();
+    hn_golden_probe probe;
+    hn_eval_options asked = {.max_tokens = 6};
+    hn_error err = {0};
+    hn_buf rows = {0};
+    double whole, shared;
+    for (int i = 0; i < SHARED_ROWS; i++)
+        hn_buf_printf(&rows,
+                      "{\"prompt\": \"question %d\", \"weight\": 0.%d, \"assert\": [{\"type\": "
+                      "\"icontains\", \"value\": \"%c\"}]}\n",
+                      i, i + 1, "aeioust"[i]);
+    snprintf(path, sizeof path, "%s/golden.jsonl", dir);
+    assert_int_equal(hn_file_write(path, hn_buf_text(&rows), rows.size, &err), HN_OK);
+    hn_buf_done(&rows);
+    assert_int_equal(hn_golden_probe_open(&probe, path, 0, &asked, 0, &err), HN_OK);
+    assert_int_equal(probe.call.score(&probe, model, NULL, NULL, NULL, &whole, &err), HN_OK);
+    assert_true(whole > 0 && whole < 1);
+    for (int n_parts = 2; n_parts < 11; n_parts += 4) { /* of more parts than rows, too */
+        gathered g = {0};
+        for (int part = 0; part < n_parts; part++) {
+            const hn_share share = {part, n_parts, gather_parts, &g};
+            assert_int_equal(probe.call.score(&probe, model, NULL, &share, NULL, &shared, &err),
+                             HN_OK);
+        }
+        assert_true(shared == whole && g.calls == n_parts);
+    }
+    gathered g = {0}; /* also of a failure the others are told */
+    const hn_share share = {0, 2, gather_parts, &g};
+    probe.options.max_tokens = model->arch.n_ctx_train;
+    assert_int_equal(probe.call.score(&probe, model, NULL, &share, NULL, &shared, &err),
+                     HN_BAD_INPUT);
+    assert_int_equal(g.calls, 1);
+    hn_golden_probe_done(&probe);
+    hn_model_free(model);
+    remove_dir(dir);
+}
+
 /* Real answers of a small model: LoRA, DoRA, and all weights, whose answers are to change. */
 static void test_answers(void **state) {
     (void)state;
     for (int variant = 0; variant < 3; variant++) {
-        char *dir = temporary_dir(), path[600], rows[300];
+        char *dir = temporary_dir(), rows[300];
         double values[8];
-        hn_model *model;
+        hn_model *model = chatting_model();
         hn_error err = {0};
-        hn_model_options how = {.n_threads = 2};
         hn_golden_probe probe;
         hn_eval_options asked = {.max_tokens = 4};
-        snprintf(path, sizeof path, "%s/golden/models/llama3", HN_TEST_ROOT);
         snprintf(rows, sizeof rows, "%s/golden.jsonl", dir);
         write_golden(rows, 6);
-        if (hn_model_open(&model, path, &how, &err) != HN_OK)
-            fail_msg("%s", err.message);
-        static const char TEMPLATE[] = "{% for m in messages %}{{ m.content }}{% endfor %}";
-        hn_template_free(model->ckpt.chat_template);
-        model->ckpt.chat_template = NULL;
-        hn_free(model->ckpt.chat_template_source);
-        model->ckpt.chat_template_source = hn_strdup(TEMPLATE);
-        assert_int_equal(
-            hn_template_new(&model->ckpt.chat_template, TEMPLATE, strlen(TEMPLATE), &err), HN_OK);
         assert_int_equal(hn_golden_probe_open(&probe, rows, 0, &asked, 0, &err), HN_OK);
         hn_documents docs = make_docs(1), eval = make_docs(2);
         hn_train_options o = make_options(dir);
@@ -270,7 +338,7 @@ int main(void) {
         cmocka_unit_test(test_best),       cmocka_unit_test(test_only_looked_at),
         cmocka_unit_test(test_early_stop), cmocka_unit_test(test_resume),
         cmocka_unit_test(test_failures),   cmocka_unit_test(test_thin),
-        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_shared),     cmocka_unit_test(test_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -471,8 +471,9 @@ static void test_perplexity(void **state) {
     char *story = expected_story();
     enum { CTX = 48 };
     hn_perplexity out;
-    ASSERT_OK(hn_perplexity_run(model, NULL, model, NULL, story, strlen(story), CTX, 0, NULL, &out,
-                                errp));
+    hn_perplexity_job job = {
+        .model = model, .reference = model, .text = story, .n_bytes = strlen(story), .n_ctx = CTX};
+    ASSERT_OK(hn_perplexity_run(&job, NULL, &out, errp));
     assert_true(fabs(out.mean_kl) < 1e-9);
     assert_float_equal(out.top_token_agreement, 1, 0);
     hn_ids ids = {0};
@@ -489,9 +490,61 @@ static void test_perplexity(void **state) {
     assert_int_equal(out.n_scored, scored);
     assert_true(fabs(out.ppl - exp(nll / scored)) < 1e-3 * out.ppl);
     hn_error err;
-    assert_int_equal(hn_perplexity_run(model, NULL, NULL, NULL, "hi", 2, CTX, 0, NULL, &out, &err),
-                     HN_BAD_INPUT);
+    job.n_bytes = 2;
+    assert_int_equal(hn_perplexity_run(&job, NULL, &out, &err), HN_BAD_INPUT);
     hn_ids_done(&ids);
+    free(story);
+}
+
+enum { PARTS_VALUES = 4096 };
+
+/* What the parts of a share, one after the other, have found so far. */
+typedef struct gathered {
+    double sums[PARTS_VALUES];
+    size_t n;
+    int calls;
+} gathered;
+
+static hn_status gather_parts(void *context, hn_status status, double *values, size_t n,
+                              hn_error *err) {
+    gathered *g = context;
+    (void)err;
+    g->calls++;
+    if (status != HN_OK)
+        return status;
+    assert_true(n <= PARTS_VALUES && (g->n == 0 || g->n == n));
+    g->n = n;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(g->sums[i] == 0 || values[i] == 0);
+        values[i] = g->sums[i] += values[i];
+    }
+    return HN_OK;
+}
+
+/* The last part's result is that of one that does all, in every bit. */
+static void test_shared_perplexity(void **state) {
+    (void)state;
+    hn_kv_free(need_model(1, 1));
+    char *story = expected_story();
+    hn_perplexity whole, shared;
+    hn_error err;
+    hn_perplexity_job job = {
+        .model = model, .reference = model, .text = story, .n_bytes = strlen(story), .n_ctx = 12};
+    ASSERT_OK(hn_perplexity_run(&job, NULL, &whole, errp));
+    for (int n_parts = 1; n_parts < 60; n_parts += 29) { /* of more parts than chunks, too */
+        gathered g = {0};
+        for (int part = 0; part < n_parts; part++) {
+            const hn_share share = {part, n_parts, gather_parts, &g};
+            job.share = &share;
+            ASSERT_OK(hn_perplexity_run(&job, NULL, &shared, errp));
+        }
+        assert_memory_equal(&shared, &whole, sizeof whole);
+        assert_int_equal(g.calls, n_parts);
+        job.n_ctx = 1; /* also of a failure the others are told */
+        assert_int_equal(hn_perplexity_run(&job, NULL, &shared, &err), HN_USAGE);
+        assert_int_equal(g.calls, n_parts + 1);
+        job.n_ctx = 12;
+    }
     free(story);
 }
 
@@ -546,13 +599,21 @@ static void test_no_chat_template(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy_story),     cmocka_unit_test(test_stop_strings),
-        cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_context_end),
-        cmocka_unit_test(test_seed_decides),     cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_top_k_of_many),    cmocka_unit_test(test_draws_plainly),
-        cmocka_unit_test(test_argmax),           cmocka_unit_test(test_penalties_and_bias),
-        cmocka_unit_test(test_score_choices),    cmocka_unit_test(test_perplexity),
-        cmocka_unit_test(test_no_chat_template), cmocka_unit_test(test_every_allocation_fails),
+        cmocka_unit_test(test_greedy_story),
+        cmocka_unit_test(test_stop_strings),
+        cmocka_unit_test(test_prefix_is_reused),
+        cmocka_unit_test(test_context_end),
+        cmocka_unit_test(test_seed_decides),
+        cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_top_k_of_many),
+        cmocka_unit_test(test_draws_plainly),
+        cmocka_unit_test(test_argmax),
+        cmocka_unit_test(test_penalties_and_bias),
+        cmocka_unit_test(test_score_choices),
+        cmocka_unit_test(test_perplexity),
+        cmocka_unit_test(test_shared_perplexity),
+        cmocka_unit_test(test_no_chat_template),
+        cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests_name("generate", tests, open_story, close_story);
 }

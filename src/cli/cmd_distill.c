@@ -4,32 +4,7 @@
 #include "cli/session.h"
 #include "cli/training.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-/* "2:4,6:12" */
-static hn_status parse_layers(const char *text, hn_layer_pair **layers, int *n, hn_error *err) {
-    const char *rest = text ? text : "";
-    *n = 0;
-    *layers = hn_calloc(strlen(rest) / 2 + 1, sizeof **layers);
-    if (!*layers)
-        return hn_fail_no_memory(err, strlen(rest));
-    while (*rest) {
-        char *colon, *end;
-        long student = strtol(rest, &colon, 10);
-        long teacher = *colon == ':' ? strtol(colon + 1, &end, 10) : 0;
-        if (*colon != ':' || end == colon + 1 || (*end && *end != ',') || student < 1 ||
-            teacher < 1 || student > HN_ARCH_MAX_LAYERS || teacher > HN_ARCH_MAX_LAYERS)
-            return hn_fail(
-                err, HN_USAGE,
-                "--hidden-layers: '%s' is no list of a student's layer and its teacher's, "
-                "such as 2:4,6:12",
-                text);
-        (*layers)[(*n)++] = (hn_layer_pair){(int)student, (int)teacher};
-        rest = end + (*end == ',');
-    }
-    return HN_OK;
-}
 
 static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_layer_pair **layers,
                                  hn_error *err) {
@@ -44,7 +19,11 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     o->gamma = (float)hn_cli_real(cli, "gamma");
     o->single_step = (float)hn_cli_real(cli, "single-step");
     o->hidden = (float)hn_cli_real(cli, "hidden");
-    HN_TRY(parse_layers(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err));
+    if (hn_cli_given(cli, "hidden-layers") && !(o->hidden > 0))
+        return hn_fail(err, HN_USAGE,
+                       "--hidden-layers needs --hidden, the weight of the hidden states' term");
+    if (hn_layer_pairs_parse(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err) != HN_OK)
+        return hn_error_prefix(err, "--hidden-layers");
     o->layers = *layers;
     if (!hn_cli_text(cli, "teacher") == !hn_cli_text(cli, "teacher-logits"))
         return hn_fail(err, HN_USAGE, "name a teacher, with either --teacher or --teacher-logits");

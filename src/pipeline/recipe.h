@@ -97,8 +97,9 @@ typedef struct hn_recipe {
 
     hn_recipe_training sft, kd, rkd, dpo;
     struct {
-        char *teacher;
-        int teacher_numerics; /* hn_numerics */
+        char *teacher, *teacher_logits; /* a model, or a file of hone distill store: one of them */
+        int teacher_numerics;           /* hn_numerics */
+        char *hidden_layers; /* as hn_layer_pairs_parse reads them; NULL = spread evenly */
         double alpha, temperature, beta, on_policy, sample_temperature, gamma, single_step, hidden;
         int64_t sample_tokens;
         int on_policy_loss; /* 0 = gkd, 1 = minillm */

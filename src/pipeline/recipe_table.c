@@ -101,7 +101,8 @@ const hn_field HN_RECIPE_FIELDS[] = {
     SAID_KEYS(sft),
     TRAINING_KEYS(sft, "2e-4", "1"),
 
-    {"kd", "teacher", HN_FIELD_BASE, AT(distill.teacher), NULL, true},
+    {"kd", "teacher", HN_FIELD_BASE, AT(distill.teacher)}, /* one of the two is needed */
+    {"kd", "teacher_logits", HN_FIELD_FILE, AT(distill.teacher_logits)},
     {"kd", "teacher_numerics", HN_FIELD_CHOICE, AT(distill.teacher_numerics), "int8",
      .choices = "f32|int8"},
     {"kd", "train", HN_FIELD_FILES, AT(kd.train)},
@@ -119,6 +120,7 @@ const hn_field HN_RECIPE_FIELDS[] = {
      10},
     {"kd", "sample_tokens", HN_FIELD_INT, AT(distill.sample_tokens), "128", false, 1, 65536},
     {"kd", "hidden", HN_FIELD_REAL, AT(distill.hidden), "0", false, 0, 1e6},
+    {"kd", "hidden_layers", HN_FIELD_TEXT, AT(distill.hidden_layers)},
     TRAINING_KEYS(kd, "2e-4", "1"),
 
     {"rkd", "train", HN_FIELD_FILES, AT(rkd.train)},

@@ -1,9 +1,11 @@
 /* What a recipe teaches and with what rows: checks between its sections, and who is asked for rows.
  */
+#include "base/mem.h"
 #include "pipeline/recipe_reader.h"
-#include "train/loss_dpo.h"
 #include "train/metrics.h"
+#include "train/train.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Rows come from files, from a teacher, or from both. */
@@ -57,6 +59,47 @@ static hn_status check_generate(const hn_recipe_reader *reader, const hn_yaml_no
     return HN_OK;
 }
 
+/* What hn_train_distill would refuse, hours later. */
+static hn_status check_kd(const hn_recipe_reader *reader, const hn_yaml_node *section,
+                          hn_error *err) {
+    const hn_recipe *recipe = reader->recipe;
+    const char *stored = recipe->distill.teacher_logits;
+    hn_layer_pair *pairs = NULL;
+    hn_kd_file file;
+    hn_error why = {0};
+    int n;
+    if (!recipe->distill.teacher && !stored)
+        return hn_recipe_fail(reader, section, err,
+                              "'kd.teacher' is missing: a model, or 'teacher_logits', what hone "
+                              "distill store has kept of one");
+    if (recipe->distill.teacher && stored)
+        return hn_recipe_fail(reader, section, err,
+                              "'teacher' and 'teacher_logits' exclude each other");
+    if (recipe->distill.hidden_layers && !(recipe->distill.hidden > 0))
+        return hn_recipe_fail(reader, section, err,
+                              "'hidden_layers' needs 'hidden', the weight of their term");
+    if (hn_layer_pairs_parse(recipe->distill.hidden_layers, &pairs, &n, &why) != HN_OK)
+        return hn_recipe_fail(reader, section, err, "'hidden_layers': %s", why.message);
+    hn_free(pairs);
+    if (!stored)
+        return HN_OK;
+    if (recipe->distill.hidden > 0 || recipe->distill.beta > 0 || recipe->distill.on_policy > 0)
+        return hn_recipe_fail(reader, section, err,
+                              "'hidden', 'beta' and 'on_policy' need the teacher itself: "
+                              "'teacher_logits' has its distributions on the rows alone");
+    if (!reader->check_files)
+        return HN_OK;
+    HN_TRY(hn_kd_file_open(&file, stored, err));
+    const double temperature = (double)file.temperature;
+    hn_kd_file_close(&file);
+    if (fabs(temperature - recipe->distill.temperature) > 1e-6 * temperature)
+        return hn_recipe_fail(reader, section, err,
+                              "'teacher_logits' were stored at temperature %g: give that as "
+                              "'temperature', or store them again",
+                              temperature);
+    return HN_OK;
+}
+
 hn_status hn_recipe_check_teaching(const hn_recipe_reader *reader, const hn_yaml_node *root,
                                    hn_error *err) {
     hn_recipe *recipe = reader->recipe;
@@ -69,6 +112,8 @@ hn_status hn_recipe_check_teaching(const hn_recipe_reader *reader, const hn_yaml
     recipe->dpo.wanted = dpo != NULL;
     if (generate)
         HN_TRY(check_generate(reader, generate, err));
+    if (recipe->kd.wanted)
+        HN_TRY(check_kd(reader, hn_yaml_member(root, "kd"), err));
     HN_TRY(check_rows(reader, root, err));
     for (int t = 0; t < HN_TEACH_COUNT; t++) {
         const hn_recipe_training *stage = hn_recipe_training_of(recipe, (hn_teaching)t);

@@ -151,7 +151,10 @@ typedef struct plan {
     hn_golden_probe probe; /* `call` NULL: the golden set isn't scored */
     hn_constraint_pool *pool;
     hn_pooled_constraint constraint;
-    hn_model *teacher; /* of kd */
+    hn_model *teacher; /* of kd: this, or */
+    hn_kd_file stored;
+    hn_layer_pair *layers;
+    int n_layers;
     char golden_key[65];
 } plan;
 
@@ -163,6 +166,8 @@ static void plan_done(plan *p) {
     hn_constraint_pool_give(p->pool, &p->constraint);
     hn_constraint_pool_free(p->pool);
     hn_model_free(p->teacher);
+    hn_kd_file_close(&p->stored);
+    hn_free(p->layers);
 }
 
 static hn_status open_golden(hn_run *run, const hn_recipe_training *settings, const hn_model *model,
@@ -180,6 +185,18 @@ static hn_status open_golden(hn_run *run, const hn_recipe_training *settings, co
                                 hn_hash64(p->golden_key, strlen(p->golden_key), 0), err);
 }
 
+static hn_status open_teacher(const hn_run *run, plan *p, hn_error *err) {
+    const hn_recipe *recipe = run->recipe;
+    const hn_model_options how = {
+        .n_threads = run->n_threads,
+        .isa = run->isa,
+        .numerics = recipe->distill.teacher_numerics == 0 ? HN_NUMERICS_F32 : HN_NUMERICS_INT8};
+    HN_TRY(hn_layer_pairs_parse(recipe->distill.hidden_layers, &p->layers, &p->n_layers, err));
+    if (recipe->distill.teacher_logits)
+        return hn_kd_file_open(&p->stored, recipe->distill.teacher_logits, err);
+    return hn_model_open(&p->teacher, recipe->distill.teacher, &how, err);
+}
+
 static hn_status plan_open(hn_run *run, hn_teaching which, const hn_model *model, plan *p,
                            hn_error *err) {
     const hn_recipe_training *settings = hn_recipe_training_of(run->recipe, which);
@@ -188,14 +205,8 @@ static hn_status plan_open(hn_run *run, hn_teaching which, const hn_model *model
     if (p->is_held)
         HN_TRY(read_lesson(run, which, model, true, &p->heldout, err));
     HN_TRY(read_replay(run, settings, model, &p->replay, err));
-    if (which == HN_TEACH_KD) {
-        hn_model_options how = {.n_threads = run->n_threads,
-                                .isa = run->isa,
-                                .numerics = run->recipe->distill.teacher_numerics == 0
-                                                ? HN_NUMERICS_F32
-                                                : HN_NUMERICS_INT8};
-        HN_TRY(hn_model_open(&p->teacher, run->recipe->distill.teacher, &how, err));
-    }
+    if (which == HN_TEACH_KD)
+        HN_TRY(open_teacher(run, p, err));
     return open_golden(run, settings, model, p, err);
 }
 
@@ -219,9 +230,12 @@ static hn_status write_result(const hn_stage *stage, const hn_train_result *resu
     return hn_stage_write_json(stage, "train.json", object, err);
 }
 
-static hn_distill_options distill_options(const hn_recipe *recipe, hn_model *teacher) {
+static hn_distill_options distill_options(const hn_recipe *recipe, const plan *p) {
     hn_distill_options o = hn_distill_options_default();
-    o.teacher = teacher;
+    o.teacher = p->teacher;
+    o.stored = p->teacher ? NULL : &p->stored;
+    o.layers = p->layers;
+    o.n_layers = p->n_layers;
     o.alpha = (float)recipe->distill.alpha;
     o.temperature = (float)recipe->distill.temperature;
     o.beta = (float)recipe->distill.beta;
@@ -247,7 +261,7 @@ static hn_status learn(const hn_run *run, hn_teaching which, hn_model *model, co
         return hn_train_dpo(model, &p->rows.pairs, p->is_held ? &p->heldout.pairs : NULL, &dpo,
                             options, run->progress, result, err);
     if (which == HN_TEACH_KD) {
-        hn_distill_options distill = distill_options(recipe, p->teacher);
+        hn_distill_options distill = distill_options(recipe, p);
         return hn_train_distill(model, &p->rows.documents, heldout, &distill, options,
                                 run->progress, result, err);
     }

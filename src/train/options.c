@@ -1,7 +1,10 @@
 /* What a training run does when nobody says, and what it can't do. */
+#include "base/mem.h"
 #include "train/train.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 hn_train_options hn_train_options_default(void) {
     return (hn_train_options){.r = 16,
@@ -45,5 +48,31 @@ hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
                        (double)o->replay_share);
     if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
         return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
+    return HN_OK;
+}
+
+hn_status hn_layer_pairs_parse(const char *text, hn_layer_pair **pairs, int *n, hn_error *err) {
+    const char *rest = text ? text : "";
+    int count = 0;
+    hn_layer_pair *out = hn_calloc(strlen(rest) / 2 + 1, sizeof *out);
+    if (!out)
+        return hn_fail_no_memory(err, strlen(rest));
+    while (*rest) {
+        char *colon, *end;
+        long student = strtol(rest, &colon, 10);
+        long teacher = *colon == ':' ? strtol(colon + 1, &end, 10) : 0;
+        if (*colon != ':' || end == colon + 1 || (*end && *end != ',') || student < 1 ||
+            teacher < 1 || student > HN_ARCH_MAX_LAYERS || teacher > HN_ARCH_MAX_LAYERS) {
+            hn_free(out);
+            return hn_fail(err, HN_USAGE,
+                           "'%s' is no list of a student's layer and its teacher's, such as "
+                           "2:4,6:12",
+                           text);
+        }
+        out[count++] = (hn_layer_pair){(int)student, (int)teacher};
+        rest = end + (*end == ',');
+    }
+    *pairs = out;
+    *n = count;
     return HN_OK;
 }

@@ -113,6 +113,10 @@ typedef struct hn_layer_pair {
     int student, teacher;
 } hn_layer_pair;
 
+/* "2:4,6:12" (NULL: none) as pairs, which hn_free frees; HN_USAGE for what is no such list. */
+HN_MUST_CHECK hn_status hn_layer_pairs_parse(const char *text, hn_layer_pair **pairs, int *n,
+                                             hn_error *err);
+
 typedef struct hn_distill_options {
     hn_model *teacher;        /* with the student's vocabulary; borrowed, or NULL: */
     const hn_kd_file *stored; /* its distributions, made at this temperature; borrowed */

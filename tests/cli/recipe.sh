@@ -88,7 +88,31 @@ sed "s/endpoint: '[^']*', model: m/teacher: tiny, plain: true, max_tokens: 4/; s
 expect "a model on this machine that never ends" 3 "generate: rows for sft: no rows of" "$HONE" run local.yaml -o local
 counts "asks nobody else" 0
 expect "the keys are listed" 0 "generate\.allow_partial +boolean" "$HONE" run --keys
-expect "kd's too" 0 "kd\.teacher +model +- +\(needed\)" "$HONE" run --keys
+expect "kd's too" 0 "kd\.teacher_logits +file" "$HONE" run --keys
+
+# ---- kd from a file of distributions, and by chosen layers
+small() { # KEYS of kd
+    printf 'name: kd\nbase: tiny\ndata: {train: train.jsonl, golden: golden.jsonl, eval_share: 0.34}\nsft: {rank: 2, max_steps: 1}\n'
+    printf 'kd: {max_steps: 2, golden_rows: 0, %s}\nartefacts: [{name: beside, kind: adapter}]\n' "$1"
+    printf 'eval: {max_tokens: 4, kl_chunks: 0, bench: false}\ngate: {max_stage_drop: 1, max_quality_drop: 1}\n'
+}
+run "$HONE" distill store tiny train.jsonl --top 8 -T 3 -o teacher.kd
+small "teacher_logits: teacher.kd, temperature: 3" >stored.yaml
+expect "kd from stored logits" 0 "kd: done" "$HONE" run stored.yaml -o stored
+grep -q '"kd"' stored/metrics-kd.jsonl && pass "its loss has the divergence" || fail "its loss has the divergence" "$(cat stored/metrics-kd.jsonl)"
+run "$HONE" distill store tiny train.jsonl --top 9 -T 3 -o teacher.kd
+expect "another file teaches again" 0 "kd: done" "$HONE" run stored.yaml -o stored
+small "teacher_logits: teacher.kd" >stored.yaml
+expect "of another temperature" 3 "stored.yaml:5:5: 'teacher_logits' were stored at temperature 3" "$HONE" run stored.yaml -o cold
+small "teacher_logits: train.jsonl" >stored.yaml
+expect "no such file" 3 "train.jsonl" "$HONE" run stored.yaml -o cold
+[ ! -e cold ] && pass "is known before anything is taught" || fail "is known before anything is taught" "$(ls cold)"
+for layers in 1:2,2:2 2:1; do
+    small "teacher: tiny, hidden: 0.5, hidden_layers: '$layers'" >layers.yaml
+    expect "hidden states of layers $layers" 0 "kd: done" "$HONE" run layers.yaml -o layers
+    python3 -c 'import json, sys; print(*(r["hidden"] for r in map(json.loads, sys.stdin) if "loss" in r))' <layers/metrics-kd.jsonl >hidden.$layers
+done
+cmp -s hidden.1:2,2:2 hidden.2:1 && fail "each has its own term" "$(cat hidden.2:1)" || pass "each has its own term"
 exec 9>&-
 wait
 finish

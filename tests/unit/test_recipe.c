@@ -122,6 +122,21 @@ static void test_generate(void **state) {
     hn_recipe_done(&recipe);
 }
 
+static void test_kd(void **state) {
+    (void)state;
+    hn_recipe recipe;
+    assert_int_equal(parse(&recipe, HEAD DATA "kd: {teacher_logits: t.kd, temperature: 3}\n"),
+                     HN_OK);
+    assert_null(recipe.distill.teacher);
+    assert_string_equal(recipe.distill.teacher_logits, "dir/t.kd");
+    hn_recipe_done(&recipe);
+    assert_int_equal(
+        parse(&recipe, HEAD DATA "kd: {teacher: t, hidden: 1, hidden_layers: '2:4,6:12'}\n"),
+        HN_OK);
+    assert_string_equal(recipe.distill.hidden_layers, "2:4,6:12");
+    hn_recipe_done(&recipe);
+}
+
 static void test_bad(void **state) {
     (void)state;
     static const struct {
@@ -135,6 +150,13 @@ static void test_bad(void **state) {
         {HEAD DATA "rkd: {epochs: 1}\n", "'rkd.train' is missing"},
         {HEAD DATA "kd: {epochs: 1}\n", "'kd.teacher' is missing"},
         {HEAD DATA "kd: {teacher: t.gguf, alpha: 2}\n", "'alpha' must lie between 0 and 1"},
+        {HEAD DATA "kd: {teacher: t.gguf, teacher_logits: t.kd}\n", "exclude each other"},
+        {HEAD DATA "kd: {teacher_logits: t.kd, on_policy: 0.5}\n", "need the teacher itself"},
+        {HEAD DATA "kd: {teacher_logits: t.kd, beta: 0.5}\n", "need the teacher itself"},
+        {HEAD DATA "kd: {teacher_logits: t.kd, hidden: 0.5}\n", "need the teacher itself"},
+        {HEAD DATA "kd: {teacher: t.gguf, hidden_layers: '1:2'}\n", "needs 'hidden'"},
+        {HEAD DATA "kd: {teacher: t.gguf, hidden: 1, hidden_layers: '1:2;3'}\n",
+         "r.yaml:4:5: 'hidden_layers': '1:2;3' is no list"},
         {HEAD DATA "generate: {teacher: t.gguf}\n", "'generate.prompts' is missing"},
         {HEAD DATA "generate: {prompts: p.jsonl, for_sft: true}\n",
          "r.yaml:4:11: name one teacher"},
@@ -282,10 +304,10 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate),      cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_everything),    cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_missing_files),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_generate),      cmocka_unit_test(test_kd),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_bad),           cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_missing_files), cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

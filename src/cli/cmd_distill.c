@@ -36,21 +36,22 @@ static hn_numerics teacher_numerics(const hn_cli *cli) {
 }
 
 typedef struct job {
-    hn_session session, teacher;
-    hn_train_options options;
+    hn_training training;
+    hn_session teacher;
     hn_distill_options distill;
     hn_layer_pair *layers;
     hn_documents docs, eval;
     hn_kd_file stored;
-    hn_golden_probe golden;
 } job;
 
-static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
+static hn_status prepare(const hn_cli *cli, void *context, hn_error *err) {
+    job *j = context;
+    hn_training *t = &j->training;
     const char *eval_path = hn_cli_text(cli, "eval");
     const char *stored_path = hn_cli_text(cli, "teacher-logits");
-    HN_TRY(hn_training_options(cli, &j->options, err));
+    HN_TRY(hn_training_options(cli, &t->options, err));
     HN_TRY(distill_options(cli, &j->distill, &j->layers, err));
-    HN_TRY(hn_training_open(&j->session, cli, err));
+    HN_TRY(hn_training_open(&t->session, cli, err));
     if (stored_path) {
         HN_TRY(hn_kd_file_open(&j->stored, stored_path, err));
         j->distill.stored = &j->stored;
@@ -59,30 +60,28 @@ static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
                                err));
         j->distill.teacher = j->teacher.model;
     }
-    HN_TRY(hn_training_documents(cli, j->session.model, hn_cli_arg(cli, 1), &j->docs, err));
+    HN_TRY(hn_training_documents(cli, t->session.model, hn_cli_arg(cli, 1), &j->docs, err));
     if (eval_path)
-        HN_TRY(hn_training_documents(cli, j->session.model, eval_path, &j->eval, err));
-    return hn_training_golden(cli, &j->golden, &j->options, err);
+        HN_TRY(hn_training_documents(cli, t->session.model, eval_path, &j->eval, err));
+    return hn_training_golden(cli, &t->golden, &t->options, err);
+}
+
+static hn_status learn(void *context, const hn_progress *progress, hn_train_result *result,
+                       hn_error *err) {
+    job *j = context;
+    return hn_train_distill(j->training.session.model, &j->docs, j->eval.n ? &j->eval : NULL,
+                            &j->distill, &j->training.options, progress, result, err);
 }
 
 static hn_status run(hn_cli *cli, hn_error *err) {
+    static const hn_training_steps STEPS = {prepare, learn};
     job j = {0};
-    hn_train_result result;
-    bool with_eval = hn_cli_text(cli, "eval") != NULL;
-    hn_status status;
-    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
-    HN_GO(hn_train_distill(j.session.model, &j.docs, with_eval ? &j.eval : NULL, &j.distill,
-                           &j.options, &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
-    status = hn_training_print(cli, &j.options, &result, with_eval, err);
-done:
-    hn_golden_probe_done(&j.golden);
+    hn_status status = hn_training_run(cli, &j.training, &STEPS, err);
     hn_free(j.layers);
     hn_documents_done(&j.docs);
     hn_documents_done(&j.eval);
     hn_kd_file_close(&j.stored);
     hn_session_done(&j.teacher);
-    hn_session_done(&j.session);
     return status;
 }
 

@@ -30,40 +30,38 @@ static hn_dpo_options dpo_options(const hn_cli *cli) {
 }
 
 typedef struct job {
-    hn_session session;
-    hn_train_options options;
+    hn_training training;
     hn_dpo_options dpo;
     hn_pairs pairs, eval;
-    hn_golden_probe golden;
 } job;
 
-static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
+static hn_status prepare(const hn_cli *cli, void *context, hn_error *err) {
+    job *j = context;
+    hn_training *t = &j->training;
     const char *eval_path = hn_cli_text(cli, "eval");
     j->dpo = dpo_options(cli);
-    HN_TRY(hn_training_options(cli, &j->options, err));
+    HN_TRY(hn_training_options(cli, &t->options, err));
     HN_TRY(hn_dpo_check(&j->dpo.loss, err));
-    HN_TRY(hn_training_open(&j->session, cli, err));
-    HN_TRY(pairs_of(cli, j->session.model, hn_cli_arg(cli, 1), &j->pairs, err));
+    HN_TRY(hn_training_open(&t->session, cli, err));
+    HN_TRY(pairs_of(cli, t->session.model, hn_cli_arg(cli, 1), &j->pairs, err));
     if (eval_path)
-        HN_TRY(pairs_of(cli, j->session.model, eval_path, &j->eval, err));
-    return hn_training_golden(cli, &j->golden, &j->options, err);
+        HN_TRY(pairs_of(cli, t->session.model, eval_path, &j->eval, err));
+    return hn_training_golden(cli, &t->golden, &t->options, err);
+}
+
+static hn_status learn(void *context, const hn_progress *progress, hn_train_result *result,
+                       hn_error *err) {
+    job *j = context;
+    return hn_train_dpo(j->training.session.model, &j->pairs, j->eval.n ? &j->eval : NULL, &j->dpo,
+                        &j->training.options, progress, result, err);
 }
 
 static hn_status run(hn_cli *cli, hn_error *err) {
+    static const hn_training_steps STEPS = {prepare, learn};
     job j = {0};
-    hn_train_result result;
-    bool with_eval = hn_cli_text(cli, "eval") != NULL;
-    hn_status status;
-    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
-    HN_GO(hn_train_dpo(j.session.model, &j.pairs, with_eval ? &j.eval : NULL, &j.dpo, &j.options,
-                       &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
-    status = hn_training_print(cli, &j.options, &result, with_eval, err);
-done:
-    hn_golden_probe_done(&j.golden);
+    hn_status status = hn_training_run(cli, &j.training, &STEPS, err);
     hn_pairs_done(&j.pairs);
     hn_pairs_done(&j.eval);
-    hn_session_done(&j.session);
     return status;
 }
 

@@ -21,44 +21,42 @@ static hn_status replay_documents(const hn_cli *cli, const hn_model *model, cons
 }
 
 typedef struct job {
-    hn_session session;
-    hn_train_options options;
+    hn_training training;
     hn_documents docs, eval, replay;
-    hn_golden_probe golden;
 } job;
 
-static hn_status prepare(const hn_cli *cli, job *j, hn_error *err) {
+static hn_status prepare(const hn_cli *cli, void *context, hn_error *err) {
+    job *j = context;
+    hn_training *t = &j->training;
     const char *eval_path = hn_cli_text(cli, "eval"), *replay_path = hn_cli_text(cli, "replay");
-    HN_TRY(hn_training_options(cli, &j->options, err));
-    HN_TRY(hn_training_open(&j->session, cli, err));
-    HN_TRY(hn_training_documents(cli, j->session.model, hn_cli_arg(cli, 1), &j->docs, err));
+    HN_TRY(hn_training_options(cli, &t->options, err));
+    HN_TRY(hn_training_open(&t->session, cli, err));
+    HN_TRY(hn_training_documents(cli, t->session.model, hn_cli_arg(cli, 1), &j->docs, err));
     if (eval_path)
-        HN_TRY(hn_training_documents(cli, j->session.model, eval_path, &j->eval, err));
-    HN_TRY(hn_training_golden(cli, &j->golden, &j->options, err));
+        HN_TRY(hn_training_documents(cli, t->session.model, eval_path, &j->eval, err));
+    HN_TRY(hn_training_golden(cli, &t->golden, &t->options, err));
     if (!replay_path)
         return HN_OK;
-    HN_TRY(replay_documents(cli, j->session.model, replay_path, &j->replay, err));
-    j->options.replay = &j->replay;
-    j->options.replay_share = (float)hn_cli_real(cli, "replay-share");
+    HN_TRY(replay_documents(cli, t->session.model, replay_path, &j->replay, err));
+    t->options.replay = &j->replay;
+    t->options.replay_share = (float)hn_cli_real(cli, "replay-share");
     return HN_OK;
 }
 
+static hn_status learn(void *context, const hn_progress *progress, hn_train_result *result,
+                       hn_error *err) {
+    job *j = context;
+    return hn_train_sft(j->training.session.model, &j->docs, j->eval.n ? &j->eval : NULL,
+                        &j->training.options, progress, result, err);
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
+    static const hn_training_steps STEPS = {prepare, learn};
     job j = {0};
-    hn_train_result result;
-    bool with_eval = hn_cli_text(cli, "eval") != NULL;
-    hn_status status;
-    HN_GO(hn_ranks_agree(cli->ranks, prepare(cli, &j, err), err));
-    HN_GO(hn_train_sft(j.session.model, &j.docs, with_eval ? &j.eval : NULL, &j.options,
-                       &cli->progress, &result, err));
-    HN_GO(hn_training_save(cli, j.session.model, &j.options, err));
-    status = hn_training_print(cli, &j.options, &result, with_eval, err);
-done:
-    hn_golden_probe_done(&j.golden);
+    hn_status status = hn_training_run(cli, &j.training, &STEPS, err);
     hn_documents_done(&j.docs);
     hn_documents_done(&j.eval);
     hn_documents_done(&j.replay);
-    hn_session_done(&j.session);
     return status;
 }
 

@@ -145,26 +145,6 @@ hn_status hn_training_records(const hn_cli *cli, const char *path, hn_records *r
     return HN_OK;
 }
 
-static hn_status save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
-                      hn_error *err) {
-    char *dir = hn_path_join(options->out_dir, "model");
-    if (!dir)
-        return hn_fail_no_memory(err, strlen(options->out_dir));
-    hn_status status = hn_model_to_tensors(model, err);
-    if (status == HN_OK)
-        status = hn_merge_to_hf(&model->ckpt, NULL, dir, HN_F32, &cli->progress, err);
-    hn_free(dir);
-    return status;
-}
-
-hn_status hn_training_save(const hn_cli *cli, hn_model *model, const hn_train_options *options,
-                           hn_error *err) {
-    hn_status status = HN_OK;
-    if (options->full && hn_ranks_is_first(options->ranks))
-        status = save(cli, model, options, err);
-    return hn_ranks_agree(options->ranks, status, err);
-}
-
 hn_status hn_training_documents(const hn_cli *cli, const hn_model *model, const char *path,
                                 hn_documents *docs, hn_error *err) {
     static const char *const NAMES[] = {"completion", "assistant", "all"};
@@ -213,8 +193,9 @@ static void print_evaluations(const hn_train_result *r) {
     putchar('\n');
 }
 
-hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
-                            bool with_eval, hn_error *err) {
+static hn_status print(const hn_cli *cli, const hn_train_options *o, const hn_train_result *r,
+                       hn_error *err) {
+    const bool with_eval = hn_cli_text(cli, "eval") != NULL;
     const char *learned = o->full ? "model" : "adapter";
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     if (!hn_ranks_is_first(o->ranks))
@@ -246,4 +227,38 @@ hn_status hn_training_print(const hn_cli *cli, const hn_train_options *o, const 
     if (with_eval)
         print_evaluations(r);
     return HN_OK;
+}
+
+static hn_status save_model(const hn_cli *cli, hn_model *model, const hn_train_options *options,
+                            hn_error *err) {
+    char *dir = hn_path_join(options->out_dir, "model");
+    if (!dir)
+        return hn_fail_no_memory(err, strlen(options->out_dir));
+    hn_status status = hn_model_to_tensors(model, err);
+    if (status == HN_OK)
+        status = hn_merge_to_hf(&model->ckpt, NULL, dir, HN_F32, &cli->progress, err);
+    hn_free(dir);
+    return status;
+}
+
+static hn_status save(const hn_cli *cli, const hn_training *job, hn_error *err) {
+    hn_ranks *ranks = job->options.ranks;
+    hn_status status = HN_OK;
+    if (job->options.full && hn_ranks_is_first(ranks))
+        status = save_model(cli, job->session.model, &job->options, err);
+    return hn_ranks_agree(ranks, status, err);
+}
+
+hn_status hn_training_run(const hn_cli *cli, hn_training *job, const hn_training_steps *steps,
+                          hn_error *err) {
+    hn_train_result result;
+    hn_status status;
+    HN_GO(hn_ranks_agree(cli->ranks, steps->prepare(cli, job, err), err));
+    HN_GO(steps->learn(job, &cli->progress, &result, err));
+    HN_GO(save(cli, job, err));
+    status = print(cli, &job->options, &result, err);
+done:
+    hn_golden_probe_done(&job->golden);
+    hn_session_done(&job->session);
+    return status;
 }

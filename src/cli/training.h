@@ -31,10 +31,22 @@ HN_MUST_CHECK hn_status hn_training_documents(const hn_cli *cli, const hn_model 
  * it is all zero. */
 HN_MUST_CHECK hn_status hn_training_golden(const hn_cli *cli, hn_golden_probe *probe,
                                            hn_train_options *options, hn_error *err);
-/* With --full: the model, now that it was trained, as the folder model in --output. */
-HN_MUST_CHECK hn_status hn_training_save(const hn_cli *cli, hn_model *model,
-                                         const hn_train_options *options, hn_error *err);
-/* The result, for people or as JSON. */
-HN_MUST_CHECK hn_status hn_training_print(const hn_cli *cli, const hn_train_options *options,
-                                          const hn_train_result *result, bool with_eval,
-                                          hn_error *err);
+/* What the commands that train share: each has it as the first member of its own job. */
+typedef struct hn_training {
+    hn_session session; /* the model that learns */
+    hn_train_options options;
+    hn_golden_probe golden;
+} hn_training;
+
+/* prepare opens the session and fills in the options; learn trains. Both get the command's job. */
+typedef struct hn_training_steps {
+    hn_status (*prepare)(const hn_cli *cli, void *job, hn_error *err);
+    hn_status (*learn)(void *job, const hn_progress *progress, hn_train_result *result,
+                       hn_error *err);
+} hn_training_steps;
+
+/* Prepares, trains, saves what isn't saved by training (with --full the model, as the folder model
+ * in --output) and prints the result, for people or as JSON; then the session and the golden probe
+ * of job (all zero before) are done. */
+HN_MUST_CHECK hn_status hn_training_run(const hn_cli *cli, hn_training *job,
+                                        const hn_training_steps *steps, hn_error *err);

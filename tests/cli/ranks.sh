@@ -80,7 +80,7 @@ expect "the model of all weights opens" 0 "" "$HONE" info full-3/model
 
 # ---- evaluations: ranks share out the golden rows and the general text, and find what one finds, bit for bit
 for i in 1 2 3 4 5 6 7; do
-    printf '{"prompt":"Tom %s","weight":0.%s,"assert":[{"type":"icontains","value":"%s"}]}\n' $i $i "$(echo aeioust | cut -c$i)"
+    printf '{"prompt":"Tom %s","weight":0.%s,"assert":[{"type":"regex","value":"[0-9A-Za-z]"}]}\n' $i $i
 done >golden.jsonl
 for i in $(seq 150); do printf 'Lily sees the cat %s. ' "$i"; done >general.txt
 asked=(sft tiny train.jsonl --init-adapter lora "${train[@]}" --eval pairs.jsonl --golden golden.jsonl --max-tokens 4 --general general.txt)

@@ -37,6 +37,7 @@ HONE_WEIGHTS_CACHE_GB=much expect "a limit that is none" 2 "HONE_WEIGHTS_CACHE_G
 # ---- a model without a chat template is refused before its weights are touched
 printf '{"prompt":"Who?","assert":[{"type":"icontains","value":"a"}]}\n' >golden.jsonl
 printf '{"prompt":"Who?"}\n' >prompts.jsonl
+rm -rf "$packed"
 for way in on auto off; do
     expect "chat, --weights-cache $way" 3 "tiny.gguf has no chat template" \
         "$HONE" chat tiny.gguf -p abc --weights-cache $way

@@ -277,6 +277,45 @@ static void test_slices_of_stages(void **state) {
     hn_scores_done(&dpo);
 }
 
+/* A golden set of 100,000 rows in 25,000 slices, whose rows lie far apart. */
+static void test_many_slices(void **state) {
+    (void)state;
+    enum { ROWS = 100000, SLICES = 25000, LOST = 777 };
+    static char names[SLICES][24];
+    hn_scores a = make(ROWS, ROWS / 2, 0, 0, 0), b = make(ROWS, ROWS / 2, 0, 0, 0);
+    for (size_t i = 0; i < SLICES; i++)
+        snprintf(names[i], sizeof names[i], "s%05zu", i);
+    for (size_t i = 0; i < ROWS; i++) {
+        a.samples[i].slice = b.samples[i].slice = names[i * 7 % SLICES];
+        a.samples[i].score = b.samples[i].score = 1;
+        if (i * 7 % SLICES == LOST)
+            b.samples[i].score = 0;
+    }
+    hn_gate_earlier before = {"sft", &a};
+    hn_stage_limits limits = {0.02, 0.05};
+    hn_verdict verdict;
+    json_t *report;
+    assert_int_equal(hn_gate_stage(&before, 1, &b, &limits, "00", &verdict, &report, &err), HN_OK);
+    const json_t *checks = json_object_get(report, "checks");
+    assert_int_equal(json_array_size(checks), 1 + SLICES);
+    for (size_t i = 0; i < SLICES; i++) { /* in the order of their first rows */
+        const json_t *check = json_array_get(checks, 1 + i);
+        const bool lost = i * 7 % SLICES == LOST;
+        assert_string_equal(json_string_value(json_object_get(check, "slice")),
+                            names[i * 7 % SLICES]);
+        assert_int_equal(json_integer_value(json_object_get(check, "n")), ROWS / SLICES);
+        assert_int_equal(json_integer_value(json_object_get(check, "lost")),
+                         lost ? ROWS / SLICES : 0);
+        /* four rows of one slice among so many prove nothing */
+        assert_string_equal(json_string_value(json_object_get(check, "verdict")),
+                            lost ? "inconclusive" : "pass");
+    }
+    assert_int_equal(verdict, HN_VERDICT_PASS);
+    json_decref(report);
+    hn_scores_done(&a);
+    hn_scores_done(&b);
+}
+
 static void test_misuse(void **state) {
     (void)state;
     hn_gate_options options = {.max_quality_drop = 0.02};
@@ -308,6 +347,7 @@ int main(void) {
         cmocka_unit_test(test_stages),
         cmocka_unit_test(test_slices),
         cmocka_unit_test(test_slices_of_stages),
+        cmocka_unit_test(test_many_slices),
         cmocka_unit_test(test_misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,12 +16,11 @@ import datasets
 import numpy as np
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 from trl import DPOConfig, DPOTrainer
 
-from record_sft import HERE, STEPS, VOCAB, WARMUP, tiny_models
+from record_sft import HERE, STEPS, VOCAB, WARMUP, recorded_models
 
 LOSSES = {"sigmoid": {}, "robust": {"label_smoothing": 0.1}, "ipo": {}}
 PAIRS, BATCH, RATE, BETA = 8, 4, 2e-3, 0.1
@@ -96,9 +95,7 @@ def train(trainer, data):
 def main():
     golden = {"pairs": pairs(), "batch": BATCH, "rate": RATE, "warmup": WARMUP, "beta": BETA,
               "runs": []}
-    for family, base in tiny_models():
-        base.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        base.tie_weights()
+    for family, base in recorded_models():
         for kind, options in LOSSES.items():
             with tempfile.TemporaryDirectory() as folder:
                 trainer = trainer_of(base, family, kind, options, folder)

@@ -17,9 +17,9 @@ import warnings
 import numpy as np
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from record_sft import HERE, MODULES, tiny_documents, tiny_models, train
+from record_sft import HERE, MODULES, recorded_models, tiny_documents, train
 
 DROPOUT, BATCH, RATE = np.float32(0.2), 1, 1e-2
 CASES = {"llama": "llama", "llama_dora": "llama", "qwen2_dora": "qwen2"}  # adapter: family
@@ -69,11 +69,9 @@ class OneByOne:
 def main():
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    bases = dict(tiny_models())
+    bases = dict(recorded_models())
     for adapter, family in CASES.items():
         base = copy.deepcopy(bases[family])
-        base.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        base.tie_weights()
         model = PeftModel.from_pretrained(base, HERE / "sft" / adapter / "adapter",
                                           is_trainable=True).train()
         document, docs = {}, tiny_documents()

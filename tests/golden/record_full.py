@@ -8,9 +8,7 @@ Needs torch, transformers, peft, safetensors. Loss, optimiser and rate are recor
 
 import json
 
-from safetensors.torch import load_file
-
-from record_sft import HERE, WARMUP, tiny_documents, tiny_models, train
+from record_sft import HERE, WARMUP, recorded_models, tiny_documents, train
 
 BATCH, RATE = 4, 1e-3
 
@@ -18,9 +16,7 @@ BATCH, RATE = 4, 1e-3
 def main():
     golden = {"documents": tiny_documents(), "batch": BATCH, "rate": RATE, "warmup": WARMUP,
               "families": {}}
-    for family, model in tiny_models():
-        model.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        model.tie_weights()
+    for family, model in recorded_models():
         # transformers gives the padding token's embedding no gradient; there is no padding here
         model.get_input_embeddings().padding_idx = None
         values, _ = train(model, golden["documents"], BATCH, RATE)

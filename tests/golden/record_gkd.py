@@ -16,12 +16,11 @@ import tempfile
 import datasets
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from record_dpo import BATCH, RATE, pairs, tokenizer
-from record_sft import HERE, STEPS, VOCAB, WARMUP, tiny_models
+from record_sft import HERE, STEPS, VOCAB, WARMUP, recorded_models
 
 RUNS = [  # family, teacher, beta, lambda
     ("llama", "qwen3", 0.0, 0.0), ("llama", "qwen3", 0.5, 0.0), ("llama", "qwen3", 1.0, 0.0),
@@ -103,11 +102,7 @@ def train(base, teacher, family, beta, share, rows):
 
 def main():
     torch.set_num_threads(1)
-    models = {}
-    for family, base in tiny_models():
-        base.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        base.tie_weights()
-        models[family] = base.eval()
+    models = {family: base.eval() for family, base in recorded_models()}
     rows = pairs()
     golden = {"rows": rows, "batch": BATCH, "rate": RATE, "warmup": WARMUP, "runs": []}
     for family, teacher, beta, share in RUNS:

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
-from safetensors.torch import load_file
 from trl.experimental.gkd import GKDTrainer
 
 from record_dpo import pairs
-from record_sft import HERE, STEPS, VOCAB, WARMUP, tiny_models
+from record_sft import HERE, STEPS, VOCAB, WARMUP, recorded_models
 
 BATCH, RATE, ALPHA, TEMPERATURE, GAMMA = 4, 2e-3, 0.7, 2.0, 0.2
 TAUGHT = {"llama": "qwen3", "qwen2": "gemma3", "gemma3": "llama"}
@@ -123,11 +122,7 @@ def train(base, family, teacher, data):
 def main():
     example = json.load(open(sys.argv[1]))
     check_example(example)
-    models = {}
-    for family, base in tiny_models():
-        base.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        base.tie_weights()
-        models[family] = base.eval()
+    models = {family: base.eval() for family, base in recorded_models()}
     golden = {"example": example, "divergences": divergences(), "projected": projected(),
               "rows": pairs(), "batch": BATCH, "rate": RATE, "warmup": WARMUP, "alpha": ALPHA,
               "temperature": TEMPERATURE, "hidden": GAMMA, "runs": []}

@@ -17,9 +17,9 @@ import json
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from record_sft import HERE, STEPS, WARMUP, tiny_documents, tiny_models
+from record_sft import HERE, STEPS, WARMUP, recorded_models, tiny_documents
 
 BATCH, RATE = 4, 2e-3
 CASES = {  # family: teacher and options
@@ -82,11 +82,7 @@ def train(model, teacher, docs, options):
 
 def main():
     torch.set_num_threads(1)
-    models = {}
-    for family, base in tiny_models():
-        base.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
-        base.tie_weights()
-        models[family] = base.eval()
+    models = {family: base.eval() for family, base in recorded_models()}
     for family, (teacher, options) in CASES.items():
         model = PeftModel.from_pretrained(copy.deepcopy(models[family]),
                                           HERE / "sft" / family / "adapter", is_trainable=True)

@@ -18,7 +18,7 @@ import sys
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM,
                           Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
@@ -47,6 +47,14 @@ def tiny_models():
         rope_parameters={
             "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0},
             "full_attention": rope}, **common))
+
+
+def recorded_models():
+    """The small models with the weights that were recorded."""
+    for family, model in tiny_models():
+        model.load_state_dict(load_file(HERE / "sft" / family / "model.safetensors"), strict=False)
+        model.tie_weights()
+        yield family, model
 
 
 def randomise(model, family):

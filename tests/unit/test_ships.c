@@ -6,9 +6,7 @@
 #include "base/rng.h"
 #include "model/dora.h"
 #include "model/retype.h"
-#include "release/numerics.h"
 #include "release/synthetic.h"
-#include "support/check.h"
 #include "support/files.h"
 #include "train/net.h"
 #include "train/train.h"
@@ -22,20 +20,13 @@
 
 #include <cmocka.h>
 
+#include "ships_help.h"
+
 #define MODELS HN_TEST_ROOT "/golden/models/"
 
 static const char *const TYPES[] = {"q8_0", "q6_k",   "q5_k_m", "q5_k", "q5_1", "q5_0", "q4_k_m",
                                     "q4_k", "q4_k_s", "q4_1",   "q4_0", "bf16", "f16"};
 enum { N_TYPES = sizeof TYPES / sizeof *TYPES, N_DOCS = 4, DOC_TOKENS = 30 };
-
-static hn_model *open_as(const char *path, const char *numerics) {
-    const hn_model_options options = {.n_threads = 2};
-    hn_train_numerics parsed;
-    hn_model *model;
-    assert_true(hn_train_numerics_from_name(numerics, &parsed));
-    ASSERT_OK(hn_train_model_open(&model, path, &parsed, &options, errp));
-    return model;
-}
 
 /* What `hone quantize --calibration none` writes. */
 static const char *file_of(const char *base, const char *type) {

@@ -1,24 +1,14 @@
 /* The real base in other types' numerics: K types' mixes in memory as in their file, and opening
  * takes no more memory than the packed weights and one matrix. */
 #include "base_model.h"
+#include "ships_help.h"
 
-#include "release/numerics.h"
-#include "support/check.h"
 #include "support/files.h"
 
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static hn_model *open_as(const char *path, const char *numerics) {
-    const hn_model_options options = {.n_threads = 2};
-    hn_train_numerics parsed;
-    hn_model *model;
-    assert_true(hn_train_numerics_from_name(numerics, &parsed));
-    ASSERT_OK(hn_train_model_open(&model, path, &parsed, &options, errp));
-    return model;
-}
 
 static uint64_t packed_bytes(const hn_model *model) {
     uint64_t bytes = model->embed.packed_bytes;

@@ -60,6 +60,15 @@ typedef struct hn_loss {
     double (*documents)(void *context, const hn_loss_documents *documents);
 } hn_loss;
 
+/* What a loss does of each row of a tile by itself: `row` sets the gradient, logps and hits of one,
+ * on any thread, and returns what `add` gets, which is called for one row after the other. */
+typedef struct hn_loss_each {
+    void *context;
+    double (*row)(void *context, const hn_loss_rows *rows, int64_t i);
+    void (*add)(void *context, const hn_loss_rows *rows, int64_t i, double value);
+} hn_loss_each;
+void hn_loss_rows_run(const hn_loss_rows *rows, const hn_loss_each *each);
+
 /* Cross-entropy: sum of weight * -log p(label). */
 hn_status hn_loss_cross_entropy(void *context, const hn_loss_rows *rows, double *value,
                                 hn_error *err);

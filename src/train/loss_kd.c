@@ -2,56 +2,43 @@
 
 #include <string.h>
 
-enum { GROUP_ROWS = 64 };
-
-/* Rows are handled in groups whose results are added in order, so that the sums are the same for
- * any number of threads. */
-typedef struct kd_job {
+typedef struct kd_rows {
     const hn_kd *kd;
-    const hn_loss_rows *rows;
     float *teacher;
-    int32_t first, n;
-    double divergence[GROUP_ROWS];
-} kd_job;
+    double hard, soft; /* sums */
+} kd_rows;
 
 /* d/ds of soft * T^2 * KL(t/T || s/T) is soft * T * (softmax(s/T) - softmax(t/T)). */
-static void kd_share(void *arg, int thread, int n_threads) {
-    kd_job *job = arg;
-    const hn_loss_rows *r = job->rows;
-    const hn_kd *kd = job->kd;
-    long from, to;
-    hn_pool_share(job->n, 1, thread, n_threads, &from, &to);
-    for (long i = from; i < to; i++) {
-        int64_t best, row = job->first + i;
-        float *s = r->logits + row * r->n_vocab, *t = job->teacher + row * r->n_vocab;
-        float inv_t = 1.0f / kd->temperature;
-        float scale = kd->soft * kd->temperature * r->weights[row];
-        job->divergence[i] = kd->beta > 0
-                                 ? r->ops->divergence(s, t, r->n_vocab, inv_t, kd->beta, scale)
-                                 : r->ops->distill(s, t, r->n_vocab, inv_t, scale);
-        r->logps[row] = -r->ops->cross_entropy(s, r->n_vocab, r->labels[row],
-                                               kd->hard * r->weights[row], &best);
-        r->hits[row] = best == r->labels[row];
-        r->ops->add(s, t, r->n_vocab, 1.0f);
-    }
+static double kd_row(void *context, const hn_loss_rows *r, int64_t i) {
+    const kd_rows *k = context;
+    const hn_kd *kd = k->kd;
+    int64_t best;
+    float *s = r->logits + i * r->n_vocab, *t = k->teacher + i * r->n_vocab;
+    float inv_t = 1.0f / kd->temperature, scale = kd->soft * kd->temperature * r->weights[i];
+    double divergence = kd->beta > 0 ? r->ops->divergence(s, t, r->n_vocab, inv_t, kd->beta, scale)
+                                     : r->ops->distill(s, t, r->n_vocab, inv_t, scale);
+    r->logps[i] =
+        -r->ops->cross_entropy(s, r->n_vocab, r->labels[i], kd->hard * r->weights[i], &best);
+    r->hits[i] = best == r->labels[i];
+    r->ops->add(s, t, r->n_vocab, 1.0f);
+    return divergence;
+}
+
+static void kd_add(void *context, const hn_loss_rows *r, int64_t i, double divergence) {
+    kd_rows *k = context;
+    double weight = (double)r->weights[i];
+    double square = (double)k->kd->temperature * (double)k->kd->temperature;
+    k->hard -= r->logps[i] * weight;
+    k->soft += divergence * weight * square;
 }
 
 void hn_loss_kd(const hn_kd *kd, const hn_loss_rows *rows, float *teacher, hn_kd_sums *sums,
                 double *value) {
-    kd_job job = {.kd = kd, .rows = rows, .teacher = teacher};
-    double hard = 0, soft = 0, square = (double)kd->temperature * (double)kd->temperature;
-    for (job.first = 0; job.first < rows->n; job.first += GROUP_ROWS) {
-        job.n = rows->n - job.first < GROUP_ROWS ? rows->n - job.first : GROUP_ROWS;
-        hn_pool_run(rows->pool, kd_share, &job);
-        for (int32_t i = 0; i < job.n; i++) {
-            double weight = (double)rows->weights[job.first + i];
-            hard -= rows->logps[job.first + i] * weight;
-            soft += job.divergence[i] * weight * square;
-        }
-    }
-    sums->hard += hard;
-    sums->soft += soft;
-    *value += (double)kd->hard * hard + (double)kd->soft * soft;
+    kd_rows k = {.kd = kd, .teacher = teacher};
+    hn_loss_rows_run(rows, &(hn_loss_each){&k, kd_row, kd_add});
+    sums->hard += k.hard;
+    sums->soft += k.soft;
+    *value += (double)kd->hard * k.hard + (double)kd->soft * k.soft;
 }
 
 /* teacher = P student - teacher; returns the sum of its squares. */

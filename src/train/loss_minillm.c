@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-enum { GROUP_ROWS = 64 };
-
 hn_status hn_minillm_check(const hn_minillm_options *o, hn_error *err) {
     if (!(o->gamma >= 0 && o->gamma <= 1))
         return hn_fail(err, HN_USAGE, "gamma %g: 0 to 1 is possible", (double)o->gamma);
@@ -33,98 +31,78 @@ static hn_status begin(void *context, const hn_tree *tree, const hn_document *co
         m->room = n;
     }
     m->tree = tree;
-    m->known = false;
+    m->known = m->options.gamma == 0; /* a token's advantage is its own reward */
     return hn_kd_teacher_begin(m->teacher, tree, docs, err);
 }
 
-/* Rows in groups whose results are added in order, so that the sums are the same for any number of
- * threads. */
-typedef struct minillm_job {
-    const hn_minillm *m;
-    const hn_loss_rows *rows;
+typedef struct minillm_rows {
+    hn_minillm *m;
     float *teacher;
-    int32_t first, n;
-    double divergence[GROUP_ROWS];
-} minillm_job;
+    double *value;
+} minillm_rows;
+
+static double reward(const minillm_rows *k, const hn_loss_rows *r, int64_t i) {
+    const float *s = r->logits + i * r->n_vocab, *t = k->teacher + i * r->n_vocab;
+    float inv_t = 1.0f / k->m->options.temperature;
+    return r->ops->log_prob(t, r->n_vocab, r->labels[i], inv_t) -
+           r->ops->log_prob(s, r->n_vocab, r->labels[i], inv_t);
+}
+
+/* The rows' first turn, whose gradients nobody wants. */
+static double reward_row(void *context, const hn_loss_rows *r, int64_t i) {
+    const minillm_rows *k = context;
+    return k->m->advantages[r->first + i] = reward(k, r, i);
+}
+
+static void reward_add(void *context, const hn_loss_rows *r, int64_t i, double own) {
+    const minillm_rows *k = context;
+    k->m->reverse_kl -= (double)r->weights[i] * own;
+}
 
 static void scale_row(float *x, int64_t n, float by) {
     for (int64_t i = 0; by != 1 && i < n; i++)
         x[i] *= by;
 }
 
-/* log p(label) of logits at a temperature; d/dlogits of -weight * log p is left in their place. */
-static double log_prob(const hn_loss_rows *r, float *x, int32_t label, float temperature,
-                       float weight, int64_t *best) {
-    float inv_t = 1.0f / temperature;
-    scale_row(x, r->n_vocab, inv_t);
-    return -r->ops->cross_entropy(x, r->n_vocab, label, weight * inv_t, best);
+static double gradient_row(void *context, const hn_loss_rows *r, int64_t i) {
+    const minillm_rows *k = context;
+    const hn_minillm_options *o = &k->m->options;
+    float *s = r->logits + i * r->n_vocab, *t = k->teacher + i * r->n_vocab;
+    float inv_t = 1.0f / o->temperature, inv_sample = 1.0f / o->sample_temperature;
+    float weight = k->m->share * r->weights[i];
+    double *advantage = &k->m->advantages[r->first + i];
+    int64_t best;
+    if (o->gamma == 0)
+        *advantage = reward(k, r, i);
+    /* beta 1: KL(student || teacher) */
+    double divergence =
+        r->ops->divergence(s, t, r->n_vocab, inv_t, 1.0f, o->single_step * weight * inv_t);
+    scale_row(s, r->n_vocab, inv_sample);
+    r->logps[i] = -r->ops->cross_entropy(s, r->n_vocab, r->labels[i],
+                                         (float)*advantage * weight * inv_sample, &best);
+    r->hits[i] = best == r->labels[i];
+    r->ops->add(s, t, r->n_vocab, 1.0f);
+    return divergence;
 }
 
-static void reward_share(void *arg, int thread, int n_threads) {
-    minillm_job *job = arg;
-    const hn_loss_rows *r = job->rows;
-    float temperature = job->m->options.temperature;
-    long from, to;
-    hn_pool_share(job->n, 1, thread, n_threads, &from, &to);
-    for (long i = from; i < to; i++) {
-        int64_t best, unused, row = job->first + i;
-        float *s = r->logits + row * r->n_vocab, *t = job->teacher + row * r->n_vocab;
-        r->logps[row] = log_prob(r, s, r->labels[row], temperature, 0, &best);
-        r->hits[row] = best == r->labels[row];
-        job->m->advantages[r->first + row] =
-            log_prob(r, t, r->labels[row], temperature, 0, &unused) - r->logps[row];
-    }
-}
-
-static void gradient_share(void *arg, int thread, int n_threads) {
-    minillm_job *job = arg;
-    const hn_loss_rows *r = job->rows;
-    const hn_minillm_options *o = &job->m->options;
-    float inv_t = 1.0f / o->temperature;
-    long from, to;
-    hn_pool_share(job->n, 1, thread, n_threads, &from, &to);
-    for (long i = from; i < to; i++) {
-        int64_t best, row = job->first + i;
-        float *s = r->logits + row * r->n_vocab, *t = job->teacher + row * r->n_vocab;
-        float weight = job->m->share * r->weights[row];
-        float advantage = (float)job->m->advantages[r->first + row];
-        /* beta 1: KL(student || teacher) */
-        job->divergence[i] =
-            r->ops->divergence(s, t, r->n_vocab, inv_t, 1.0f, o->single_step * weight * inv_t);
-        r->logps[row] =
-            log_prob(r, s, r->labels[row], o->sample_temperature, advantage * weight, &best);
-        r->hits[row] = best == r->labels[row];
-        r->ops->add(s, t, r->n_vocab, 1.0f);
-    }
-}
-
-/* Sums of a group, in the order of its rows. */
-static void add_group(hn_minillm *m, const minillm_job *job, double *value) {
-    double share = (double)m->share, single_step = (double)m->options.single_step;
-    for (int32_t i = 0; i < job->n; i++) {
-        const hn_loss_rows *r = job->rows;
-        int32_t row = job->first + i;
-        double weight = (double)r->weights[row];
-        if (!m->known) {
-            m->reverse_kl -= weight * m->advantages[r->first + row];
-            continue;
-        }
-        m->single_step += weight * job->divergence[i];
-        m->cross_entropy -= weight * r->logps[row];
-        *value +=
-            share * weight * (single_step * job->divergence[i] - m->advantages[r->first + row]);
-    }
+static void gradient_add(void *context, const hn_loss_rows *r, int64_t i, double divergence) {
+    const minillm_rows *k = context;
+    hn_minillm *m = k->m;
+    double weight = (double)r->weights[i], advantage = m->advantages[r->first + i];
+    if (m->options.gamma == 0)
+        m->reverse_kl -= weight * advantage;
+    m->single_step += weight * divergence;
+    m->cross_entropy -= weight * r->logps[i];
+    *k->value +=
+        (double)m->share * weight * ((double)m->options.single_step * divergence - advantage);
 }
 
 static hn_status rows(void *context, const hn_loss_rows *rows, double *value, hn_error *err) {
     hn_minillm *m = context;
-    minillm_job job = {.m = m, .rows = rows};
-    HN_TRY(hn_kd_teacher_logits(m->teacher, rows, &job.teacher, err));
-    for (; job.first < rows->n; job.first += GROUP_ROWS) {
-        job.n = rows->n - job.first < GROUP_ROWS ? rows->n - job.first : GROUP_ROWS;
-        hn_pool_run(rows->pool, m->known ? gradient_share : reward_share, &job);
-        add_group(m, &job, value);
-    }
+    minillm_rows k = {.m = m, .value = value};
+    HN_TRY(hn_kd_teacher_logits(m->teacher, rows, &k.teacher, err));
+    hn_loss_rows_run(rows, m->known ? &(hn_loss_each){&k, gradient_row, gradient_add}
+                                    : &(hn_loss_each){&k, reward_row, reward_add});
     return HN_OK;
 }
 
@@ -152,6 +130,9 @@ static hn_status between(void *context, hn_error *err) {
 }
 
 hn_loss hn_loss_minillm(hn_minillm *m, float weight) {
-    return (hn_loss){
-        .context = m, .weight = weight, .begin = begin, .rows = rows, .between = between};
+    return (hn_loss){.context = m,
+                     .weight = weight,
+                     .begin = begin,
+                     .rows = rows,
+                     .between = m->options.gamma == 0 ? NULL : between};
 }

@@ -6,7 +6,8 @@
  *     loss = mean over tokens of: -advantage (a constant) * pi / pi held constant
  *            + single_step * KL(student || teacher)
  *
- * Advantages reach over a completion, so that rows are gone over twice (hn_loss.between). */
+ * Advantages reach over a completion, so that rows are gone over twice (hn_loss.between), but for
+ * gamma 0, where each is its own reward. */
 #pragma once
 
 #include "train/kd_teacher.h"

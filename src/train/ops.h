@@ -31,6 +31,8 @@ typedef struct hn_train_ops {
      * 2024): of P = softmax(t), Q = softmax(s) and M = (1 - beta) Q + beta P it is beta KL(P || M)
      * + (1 - beta) KL(Q || M), at beta 1 KL(Q || P). */
     double (*divergence)(const float *s, float *t, int64_t n, float inv_t, float beta, float scale);
+    /* log(softmax(x * inv_t)[label]) of one row, which stays as it is. */
+    double (*log_prob)(const float *x, int64_t n, int32_t label, float inv_t);
     /* x = exp(x - lse) over n values. */
     void (*exp_shifted)(float *x, int64_t n, float lse);
     /* Softmax over n values in place; returns log(sum exp). */

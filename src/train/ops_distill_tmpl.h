@@ -59,6 +59,24 @@ static double op_distill(const float *s, float *t, int64_t n, float inv_t, float
     return sum[2] / sum[1] + log(sum[0]) - log(sum[1]);
 }
 
+/* Sums in double across chunks, as everywhere; lanes behind the end are left out. */
+static double op_log_prob(const float *x, int64_t n, int32_t label, float inv_t) {
+    enum { CHUNK = 1024 };
+    float max = row_max(x, n);
+    double total = 0;
+    for (int64_t from = 0; from < n; from += CHUNK) {
+        int64_t end = n - from < CHUNK ? n : from + CHUNK, i = from;
+        vf s = {0};
+        for (; i + VW <= end; i += VW)
+            s += vexp((load(x + i) - max) * inv_t);
+        total += (double)sum_lanes(s);
+        if (i < end) /* a lane behind the end adds 1 */
+            total += (double)sum_lanes(vexp((load_part(x + i, end - i, max) - max) * inv_t)) -
+                     (double)(VW - (end - i));
+    }
+    return ((double)x[label] - (double)max) * (double)inv_t - log(total);
+}
+
 /* log(x) of positive normal numbers to 2e-7: x = 2^e m with m around 1, a polynomial for log(m). */
 static inline vf vlog(vf x) {
     vi bits = (vi)x;

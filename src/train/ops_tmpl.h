@@ -338,6 +338,7 @@ const hn_train_ops TABLE = {
     .cross_entropy = op_cross_entropy,
     .distill = op_distill,
     .divergence = op_divergence,
+    .log_prob = op_log_prob,
     .exp_shifted = op_exp_shifted,
     .softmax = op_softmax,
     .softmax_backward = op_softmax_backward,

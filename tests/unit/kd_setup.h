@@ -121,26 +121,9 @@ static inline void begin_sampled(setup *s, float share) {
     s->t.options.learning_rate = 1e-2f;
 }
 
-/* A run of the llama with half of its steps sampled, in one go and stopped again and again with
- * other thread counts: the same bits. Ends both. */
-static inline void check_resume(setup *whole, setup *parts, hn_model *teacher) {
-    hn_train_result result;
-    double sampled[RECORDED_STEPS], sum = 0;
-    must_run(whole, "llama", 1, teacher, &result);
-    assert_int_equal(read_steps(&whole->t, "sampled", sampled), RECORDED_STEPS);
-    for (int i = 0; i < RECORDED_STEPS; i++)
-        sum += sampled[i];
-    assert_true(sum > 2 && sum < RECORDED_STEPS - 2);
-    for (uint64_t at = 1; at < RECORDED_STEPS; at += 6) {
-        training_stopper s = {.at = at};
-        hn_progress progress = {.context = &s, .update = stop_training, .cancel = &s.cancel};
-        hn_error err;
-        assert_int_equal(run(parts, "llama", 2, teacher, &progress, &result, &err), HN_CANCELLED);
-    }
-    must_run(parts, "llama", 3, teacher, &result);
-    check_same_adapter(whole->t.dir, parts->t.dir);
-    end(whole);
-    end(parts);
+static inline void begin_minillm(setup *s, float share) {
+    begin_sampled(s, share);
+    s->distill.minillm = true;
 }
 
 /* A run of one step with memory failing at every place: an error, and nothing lost. */

@@ -111,6 +111,12 @@ static void check_softmax(const hn_train_ops *ops, int64_t n) {
         gradient[i] = 0.25 * (p[i] - (i == label));
     }
     inputs other = in;
+    double colder = 0;
+    for (int64_t i = 0; i < n; i++)
+        colder += exp(((double)in.a[i] - (double)in.a[label]) * 1.5);
+    assert_true(fabs(ops->log_prob(in.a, n, label, 1) + loss) < 1e-5);
+    assert_true(fabs(ops->log_prob(in.a, n, label, 1.5f) + log(colder)) < 1e-5);
+    assert_memory_equal(&in, &other, sizeof in);
     assert_true(fabs(ops->cross_entropy(in.a, n, label, 0.25f, &found) - loss) < 1e-5);
     assert_int_equal(found, best);
     check(in.a, gradient, n, "cross_entropy");

@@ -31,8 +31,8 @@ bool hn_tensor_rule_applies(const hn_tensor_rule *rule, const hn_arch *arch);
 int64_t hn_dim_size(hn_dim dim, const hn_arch *arch);
 
 /* hn_checkpoint_open in two parts, of which the second may run on another thread while the weights
- * are read: config or gguf, arch, tensors and chat template, all checked; then the tokenizer. What a
- * failure leaves half-done hn_checkpoint_close cleans up, after the first part too. */
+ * are read: config or gguf, arch, tensors and chat template, all checked; then the tokenizer. What
+ * a failure leaves half-done hn_checkpoint_close cleans up, after the first part too. */
 HN_MUST_CHECK hn_status hn_checkpoint_open_tensors(hn_checkpoint *ckpt, const char *path,
                                                    hn_error *err);
 HN_MUST_CHECK hn_status hn_checkpoint_open_tokenizer(hn_checkpoint *ckpt, hn_error *err);

@@ -345,6 +345,11 @@ bool hn_path_is_dir(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool hn_path_same(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 char *hn_path_join(const char *dir, const char *name) {
     if (name[0] == '/' || !dir[0])
         return hn_strdup(name);

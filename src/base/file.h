@@ -60,6 +60,8 @@ HN_MUST_CHECK hn_status hn_dir_make(const char *path, hn_error *err);
 HN_MUST_CHECK hn_status hn_path_remove(const char *path, hn_error *err);
 bool hn_path_exists(const char *path);
 bool hn_path_is_dir(const char *path);
+/* Both name the same file or folder, links followed. */
+bool hn_path_same(const char *a, const char *b);
 /* Nothing is there. False too where that can't be seen for want of rights. */
 bool hn_path_is_missing(const char *path);
 /* "dir/name", or name when it is absolute or dir is empty; freed with hn_free, NULL = no memory. */

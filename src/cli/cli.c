@@ -110,6 +110,14 @@ hn_status hn_cli_read(const char *path, char **text, size_t *size, hn_error *err
     return status;
 }
 
+hn_status hn_cli_check_output(const char *output, const char *input, hn_error *err) {
+    if (output && input && hn_path_same(output, input))
+        return hn_fail(err, HN_USAGE,
+                       "--output %s is what is read, which would be lost: name another place",
+                       output);
+    return HN_OK;
+}
+
 hn_status hn_cli_cache_dir(char **dir, hn_error *err) {
     const char *own = getenv("HONE_CACHE"), *xdg = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME");

@@ -19,9 +19,6 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     o->gamma = (float)hn_cli_real(cli, "gamma");
     o->single_step = (float)hn_cli_real(cli, "single-step");
     o->hidden = (float)hn_cli_real(cli, "hidden");
-    if (hn_cli_given(cli, "hidden-layers") && !(o->hidden > 0))
-        return hn_fail(err, HN_USAGE,
-                       "--hidden-layers needs --hidden, the weight of the hidden states' term");
     if (hn_layer_pairs_parse(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err) != HN_OK)
         return hn_error_prefix(err, "--hidden-layers");
     o->layers = *layers;
@@ -90,7 +87,7 @@ static const hn_option OPTIONS[] = {
     {"teacher-logits", 0, HN_OPT_TEXT, "FILE", NULL,
      "Or from what hone distill store has kept of one"},
     {"teacher-numerics", 0, HN_OPT_CHOICE, "NAME", "int8", "How the teacher is computed",
-     "f32|int8", 0, 0},
+     "f32|int8", 0, 0, .not_with = "teacher-logits"},
     {"kd-alpha", 0, HN_OPT_REAL, "X", "0.5",
      "The teacher's share of the loss; the rest is the text's", NULL, 0, 1},
     {"temperature", 'T', HN_OPT_REAL, "X", "2", "Temperature of both distributions", NULL, 0.01,
@@ -100,19 +97,22 @@ static const hn_option OPTIONS[] = {
     {"on-policy", 0, HN_OPT_REAL, "X", "0",
      "Share of the steps whose completions the student samples itself", NULL, 0, 1},
     {"sample-temperature", 0, HN_OPT_REAL, "X", "0.9", "Temperature of that sampling", NULL, 0.01,
-     10},
-    {"sample-tokens", 0, HN_OPT_INT, "N", "128", "Longest sampled completion", NULL, 1, 1 << 16},
+     10, .needs = "on-policy"},
+    {"sample-tokens", 0, HN_OPT_INT, "N", "128", "Longest sampled completion", NULL, 1, 1 << 16,
+     .needs = "on-policy"},
     {"on-policy-loss", 0, HN_OPT_CHOICE, "NAME", "gkd",
      "What is learned of sampled completions: the divergence, or MiniLLM's policy gradient",
      "gkd|minillm", 0, 0},
     {"gamma", 0, HN_OPT_REAL, "X", "1",
-     "MiniLLM: how much later tokens' rewards count; 0 = each token its own", NULL, 0, 1},
+     "MiniLLM: how much later tokens' rewards count; 0 = each token its own", NULL, 0, 1,
+     .needs = "on-policy-loss"},
     {"single-step", 0, HN_OPT_REAL, "X", "1", "MiniLLM: weight of each position's exact reverse KL",
-     NULL, 0, 1e6},
+     NULL, 0, 1e6, .needs = "on-policy-loss"},
     {"hidden", 0, HN_OPT_REAL, "X", "0", "Weight of the hidden states' term; 0 = none", NULL, 0,
      1e6},
     {"hidden-layers", 0, HN_OPT_TEXT, "LIST", NULL,
-     "Student layers and the teacher's that they follow, from 1: 2:4,6:12; otherwise evenly"},
+     "Student layers and the teacher's that they follow, from 1: 2:4,6:12; otherwise evenly",
+     .needs = "hidden"},
     HN_OPTION_SUPERVISE,
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
     {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
@@ -149,6 +149,8 @@ static hn_status run_store(hn_cli *cli, hn_error *err) {
     const char *path = hn_cli_text(cli, "output");
     char size[32];
     hn_status status;
+    HN_TRY(hn_cli_check_output(path, hn_cli_arg(cli, 1), err));
+    HN_TRY(hn_cli_check_output(path, hn_cli_arg(cli, 0), err));
     HN_TRY(hn_session_open(&teacher, cli, hn_cli_arg(cli, 0), teacher_numerics(cli), err));
     HN_GO(hn_training_documents(cli, teacher.model, hn_cli_arg(cli, 1), &docs, err));
     HN_GO(hn_kd_store(teacher.model, &docs, &options, path, &cli->progress, err));

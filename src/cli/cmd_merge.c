@@ -134,6 +134,8 @@ static hn_status check_merge(const hn_cli *cli, hn_error *err) {
         return hn_fail(err, HN_USAGE,
                        "--text and --golden measure a merged model, and with "
                        "--as-adapter none is written");
+    for (int i = 0; hn_cli_arg(cli, i); i++)
+        HN_TRY(hn_cli_check_output(hn_cli_text(cli, "output"), hn_cli_arg(cli, i), err));
     return HN_OK;
 }
 
@@ -174,6 +176,8 @@ static hn_status run_export(hn_cli *cli, hn_error *err) {
     hn_status status;
     if (!path)
         return hn_fail(err, HN_USAGE, "--output says where the result goes");
+    HN_TRY(hn_cli_check_output(path, hn_cli_arg(cli, 0), err));
+    HN_TRY(hn_cli_check_output(path, adapter_path, err));
     HN_TRY(hn_checkpoint_open(&ckpt, hn_cli_arg(cli, 0), err));
     if (adapter_path) {
         HN_GO(hn_adapter_open(&adapter, adapter_path, &ckpt.arch, err));

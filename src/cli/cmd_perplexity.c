@@ -36,8 +36,6 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     char *text = NULL;
     size_t size = 0;
     hn_status status;
-    if (hn_cli_given(cli, "kl-adapter") && !reference_path)
-        return hn_fail(err, HN_USAGE, "--kl-adapter needs --kl-against");
     HN_GO(hn_session_open(&session, cli, hn_cli_arg(cli, 0),
                           int8 ? HN_NUMERICS_INT8 : HN_NUMERICS_F32, err));
     HN_GO(hn_session_kv_type(&session, cli, err));
@@ -68,7 +66,8 @@ static const hn_option OPTIONS[] = {
     {"ctx", 'c', HN_OPT_INT, "N", "512", "Tokens a chunk", NULL, 2, 1 << 20},
     {"chunks", 0, HN_OPT_INT, "N", "0", "Chunks to score; 0 = all", NULL, 0, 1e9},
     {"kl-against", 0, HN_OPT_TEXT, "MODEL", NULL, "Also the distance from this (float) model"},
-    {"kl-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "LoRA adapter of that model"},
+    {"kl-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "LoRA adapter of that model",
+     .needs = "kl-against"},
     {"numerics", 0, HN_OPT_CHOICE, "NAME", "f32", "How products are computed", "f32|int8"},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f32", "How the cache holds keys and values",
      HN_CLI_KV_TYPES, 0, 0},

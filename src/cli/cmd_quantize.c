@@ -68,6 +68,8 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     hn_status status;
     if (!path)
         return hn_fail(err, HN_USAGE, "--output says where the GGUF goes");
+    HN_TRY(hn_cli_check_output(path, hn_cli_arg(cli, 0), err));
+    HN_TRY(hn_cli_check_output(path, adapter_path, err));
     if (!hn_ftype_from_name(hn_cli_text(cli, "type"), &options.ftype))
         return hn_fail(err, HN_UNSUPPORTED, "--type %s isn't in this build",
                        hn_cli_text(cli, "type"));

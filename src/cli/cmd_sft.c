@@ -65,7 +65,8 @@ static const hn_option OPTIONS[] = {
     {"learning-rate", 0, HN_OPT_REAL, "X", "2e-4", "Highest learning rate", NULL, 0, 10},
     {"epochs", 0, HN_OPT_REAL, "X", "3", "How often each row is seen", NULL, 0, 1e6},
     {"replay", 0, HN_OPT_TEXT, "FILE", NULL, "Rows of another kind to mix in, against forgetting"},
-    {"replay-share", 0, HN_OPT_REAL, "X", "0.05", "Their share of all rows", NULL, 1e-4, 0.9},
+    {"replay-share", 0, HN_OPT_REAL, "X", "0.05", "Their share of all rows", NULL, 1e-4, 0.9,
+     .needs = "replay"},
     {0},
 };
 

@@ -44,6 +44,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     if (!from || !path)
         return hn_fail(err, HN_USAGE, "--%s is missing: %s", from ? "output" : "from",
                        from ? "where the student goes" : "the teacher");
+    HN_TRY(hn_cli_check_output(path, from, err));
     if (!hn_dtype_from_name(hn_cli_text(cli, "type"), &dtype))
         return hn_fail(err, HN_UNSUPPORTED, "--type isn't in this build");
     HN_TRY(hn_checkpoint_open(&teacher, from, err));

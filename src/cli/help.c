@@ -82,6 +82,8 @@ static void option_text(char *text, size_t size, const hn_option *option) {
         }
         text[used] = '\0';
     }
+    if (option->needs && used < size)
+        used += (size_t)snprintf(text + used, size - used, "; with --%s", option->needs);
     if (option->type == HN_OPT_LIST && used < size)
         used += (size_t)snprintf(text + used, size - used, "; may be repeated");
     if (option->default_text && used < size)

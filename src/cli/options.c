@@ -220,6 +220,27 @@ static hn_status values_init(hn_parsed *parsed, hn_error *err) {
     return HN_OK;
 }
 
+/* What would be passed over in silence is refused. */
+static hn_status check_company(const hn_parsed *parsed, hn_error *err) {
+    for (size_t i = 0; i < parsed->n_values; i++) {
+        const hn_option *option = parsed->values[i].option;
+        if (!parsed->values[i].given)
+            continue;
+        if (option->needs && !hn_parsed_get(parsed, option->needs)->given)
+            return hn_fail(err, HN_USAGE, "--%s needs --%s", option->name, option->needs);
+        for (const char *at = option->not_with; at && *at; at += strspn(at, "|")) {
+            char other[64];
+            size_t n = strcspn(at, "|");
+            snprintf(other, sizeof other, "%.*s", (int)n, at);
+            if (hn_parsed_get(parsed, other)->given)
+                return hn_fail(err, HN_USAGE, "--%s does nothing beside --%s: leave one out",
+                               option->name, other);
+            at += n;
+        }
+    }
+    return HN_OK;
+}
+
 hn_status hn_parsed_read(hn_parsed *parsed, const hn_command *command, int argc, char **argv,
                          hn_error *err) {
     *parsed = (hn_parsed){.command = command};
@@ -228,6 +249,7 @@ hn_status hn_parsed_read(hn_parsed *parsed, const hn_command *command, int argc,
     HN_GO(read_all(parsed, argc, argv, err));
     if (hn_parsed_get(parsed, "help")->given)
         return HN_OK;
+    HN_GO(check_company(parsed, err));
     if (parsed->n_args < command->min_args)
         status = hn_fail(err, HN_USAGE, "too few arguments; usage: hone %s %s [options]",
                          command->name, command->args);

@@ -29,6 +29,8 @@ typedef struct hn_option {
     const char *help;         /* one sentence without final stop */
     const char *choices;      /* HN_OPT_CHOICE */
     double min, max;          /* HN_OPT_INT, HN_OPT_REAL; both 0 = any */
+    const char *needs;        /* without this option it would do nothing: refused; NULL = none */
+    const char *not_with;     /* nor beside any of these, separated by '|' */
 } hn_option;
 
 enum { HN_COMMAND_MAX_GROUPS = 6, HN_COMMAND_MAX_OPTIONS = 64 };

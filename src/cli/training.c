@@ -14,19 +14,25 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {"system", 's', HN_OPT_TEXT, "TEXT", NULL, "System text for rows that have none"},
     {"skip-bad", 0, HN_OPT_FLAG, NULL, NULL, "Leave bad rows out instead of stopping"},
     {"max-length", 0, HN_OPT_INT, "N", "1024", "Longest row in tokens", NULL, 8, 1 << 20},
-    {"rank", 'r', HN_OPT_INT, "N", "16", "Rank of the adapter", NULL, 1, 1024},
-    {"alpha", 0, HN_OPT_REAL, "X", "32", "Scale of the adapter, times 1/rank", NULL, 1e-3, 1e6},
+    {"rank", 'r', HN_OPT_INT, "N", "16", "Rank of the adapter", NULL, 1, 1024,
+     .not_with = "full|init-adapter"},
+    {"alpha", 0, HN_OPT_REAL, "X", "32", "Scale of the adapter, times 1/rank", NULL, 1e-3, 1e6,
+     .not_with = "full|init-adapter"},
     {"dropout", 0, HN_OPT_REAL, "X", "0", "Dropout before the adapter", NULL, 0, 0.99},
     {"modules", 0, HN_OPT_TEXT, "LIST", "all",
-     "Matrices to adapt: all, or q_proj,v_proj and the like"},
-    {"layers", 0, HN_OPT_TEXT, "LIST", NULL, "Layers to adapt, as in 0-3,7; default all"},
+     "Matrices to adapt: all, or q_proj,v_proj and the like", .not_with = "full|init-adapter"},
+    {"layers", 0, HN_OPT_TEXT, "LIST", NULL, "Layers to adapt, as in 0-3,7; default all",
+     .not_with = "full|init-adapter"},
     {"rank-pattern", 0, HN_OPT_TEXT, "LIST", NULL,
-     "Ranks of some: KEY=N,KEY=N, keys as PEFT's rank_pattern"},
-    {"alpha-pattern", 0, HN_OPT_TEXT, "LIST", NULL, "The same for alpha"},
-    {"rslora", 0, HN_OPT_FLAG, NULL, NULL, "Scale by 1/sqrt(rank) (rsLoRA)"},
-    {"dora", 0, HN_OPT_FLAG, NULL, NULL, "Learn the length of each weight row too (DoRA)"},
+     "Ranks of some: KEY=N,KEY=N, keys as PEFT's rank_pattern", .not_with = "full|init-adapter"},
+    {"alpha-pattern", 0, HN_OPT_TEXT, "LIST", NULL, "The same for alpha",
+     .not_with = "full|init-adapter"},
+    {"rslora", 0, HN_OPT_FLAG, NULL, NULL, "Scale by 1/sqrt(rank) (rsLoRA)",
+     .not_with = "full|init-adapter"},
+    {"dora", 0, HN_OPT_FLAG, NULL, NULL, "Learn the length of each weight row too (DoRA)",
+     .not_with = "full|init-adapter"},
     {"lora-plus-ratio", 0, HN_OPT_REAL, "X", "1", "Learning rate of B, times A's (LoRA+)", NULL,
-     1e-3, 1e6},
+     1e-3, 1e6, .not_with = "full"},
     {"neftune-alpha", 0, HN_OPT_REAL, "X", "0", "Noise on embeddings while it learns (NEFTune)",
      NULL, 0, 1e6},
     {"optimizer", 0, HN_OPT_CHOICE, "NAME", "adamw",
@@ -43,26 +49,29 @@ const hn_option HN_OPTIONS_TRAIN[] = {
     {"max-grad-norm", 0, HN_OPT_REAL, "X", "1", "Gradients are cut to this norm; 0 = not", NULL, 0,
      1e9},
     {"eval-every", 0, HN_OPT_INT, "N", "0", "Steps between evaluations; 0 = each epoch", NULL, 0,
-     1e9},
+     1e9, .needs = "eval"},
     {"save-every", 0, HN_OPT_INT, "N", "0", "Steps between checkpoints; 0 = each epoch", NULL, 0,
      1e9},
     {"best-metric", 0, HN_OPT_TEXT, "NAME", "loss",
      "What the best evaluation is known by: loss, accuracy, golden and so on, as metrics.jsonl has "
-     "them"},
+     "them",
+     .needs = "eval"},
     {"general", 0, HN_OPT_TEXT, "FILE", NULL,
-     "Text: evaluations have its perplexity and the KL to the base"},
+     "Text: evaluations have its perplexity and the KL to the base", .needs = "eval"},
     {"golden", 0, HN_OPT_TEXT, "FILE", NULL,
-     "Golden set: evaluations have its score, as eval_golden; needs --eval"},
+     "Golden set: evaluations have its score, as eval_golden", .needs = "eval"},
     {"golden-rows", 0, HN_OPT_INT, "N", "0", "At most so many of its rows, spread evenly; 0 = all",
-     NULL, 0, 1e7},
-    {"max-tokens", 'n', HN_OPT_INT, "N", "64", "Longest answer to a golden row", NULL, 1, 65536},
+     NULL, 0, 1e7, .needs = "golden"},
+    {"max-tokens", 'n', HN_OPT_INT, "N", "64", "Longest answer to a golden row", NULL, 1, 65536,
+     .needs = "golden"},
     {"early-stop", 0, HN_OPT_INT, "N", "0",
-     "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6},
+     "Stop after this many evaluations without getting better; 0 = never", NULL, 0, 1e6,
+     .needs = "eval"},
     {"full", 0, HN_OPT_FLAG, NULL, NULL,
      "Train all weights instead of an adapter; DIR/model is a Hugging Face folder in f32"},
     {"share-layers", 0, HN_OPT_INT, "N", "1",
-     "With --full: N layers in a row hold one set of weights", NULL, 1, 512},
-    {"init-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "Start from this adapter"},
+     "With --full: N layers in a row hold one set of weights", NULL, 1, 512, .needs = "full"},
+    {"init-adapter", 0, HN_OPT_TEXT, "PATH", NULL, "Start from this adapter", .not_with = "full"},
     {"restart", 0, HN_OPT_FLAG, NULL, NULL, "Start anew although there is a checkpoint"},
     {"no-shuffle", 0, HN_OPT_FLAG, NULL, NULL, "Take the rows in the file's order"},
     {"seed", 0, HN_OPT_INT, "N", "0", "Seed of shuffling, dropout and the adapter", NULL, 0, 9e15},
@@ -101,9 +110,6 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     o->early_stop_evals = hn_cli_int(cli, "early-stop");
     o->full = hn_cli_flag(cli, "full");
     o->shared = hn_cli_int(cli, "share-layers");
-    if (o->shared > 1 && !o->full)
-        return hn_fail(err, HN_USAGE,
-                       "--share-layers needs --full: an adapter leaves layers apart");
     o->best_metric = hn_cli_text(cli, "best-metric");
     o->general = hn_cli_text(cli, "general");
     o->init_adapter = hn_cli_text(cli, "init-adapter");
@@ -120,6 +126,18 @@ hn_status hn_training_options(const hn_cli *cli, hn_train_options *o, hn_error *
     return hn_modules_parse(hn_cli_text(cli, "modules"), &o->module_mask, err);
 }
 
+/* DIR/model takes what was learned; a base there would be lost, and with it the way to go on. */
+static hn_status check_place(const hn_cli *cli, hn_error *err) {
+    if (!hn_cli_flag(cli, "full"))
+        return HN_OK;
+    char *model = hn_path_join(hn_cli_text(cli, "output"), "model");
+    if (!model)
+        return hn_fail_no_memory(err, 256);
+    hn_status status = hn_cli_check_output(model, hn_cli_arg(cli, 0), err);
+    hn_free(model);
+    return status;
+}
+
 hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err) {
     const char *name = hn_cli_text(cli, "numerics");
     const hn_model_options options = {.n_threads = hn_session_threads(cli),
@@ -127,6 +145,7 @@ hn_status hn_training_open(hn_session *session, const hn_cli *cli, hn_error *err
                                       .chats = hn_cli_text(cli, "golden") != NULL};
     hn_train_numerics numerics;
     *session = (hn_session){0};
+    HN_TRY(check_place(cli, err));
     if (!hn_train_numerics_from_name(name, &numerics))
         return hn_fail(err, HN_UNSUPPORTED, "--numerics %s isn't in this build", name);
     if (numerics.is_rounded && hn_cli_flag(cli, "full"))
@@ -169,8 +188,6 @@ hn_status hn_training_golden(const hn_cli *cli, hn_golden_probe *probe, hn_train
     const char *path = hn_cli_text(cli, "golden");
     hn_eval_options asked = {.system = hn_cli_text(cli, "system"),
                              .max_tokens = hn_cli_int(cli, "max-tokens")};
-    if (!path && hn_cli_given(cli, "golden-rows"))
-        return hn_fail(err, HN_USAGE, "--golden-rows needs --golden FILE");
     if (!path)
         return HN_OK;
     HN_TRY(

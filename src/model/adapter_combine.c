@@ -20,6 +20,13 @@ static hn_status check(const hn_adapter *const *adapters, const float *weights, 
     return HN_OK;
 }
 
+static bool all_finite(const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
 /* Parts [0, r) of `from` behind the `at` parts that `to` has by now, times weight and scale. */
 static void append(hn_lora *to, int at, const hn_lora *from, float weight) {
     memcpy(to->a + (int64_t)at * to->in, from->a, (size_t)(from->r * from->in) * sizeof *to->a);
@@ -53,6 +60,10 @@ static hn_status combine_module(hn_adapter *out, const hn_adapter *const *adapte
             append(to, at, from, weights[i]);
         at += from->r;
     }
+    if (!all_finite(to->b, to->out * to->r))
+        return hn_fail(err, HN_USAGE,
+                       "layer %d %s: with these weights the sum is no finite number any more",
+                       layer, hn_module_name((hn_module)module));
     out->r = rank > out->r ? (int)rank : out->r;
     return HN_OK;
 }

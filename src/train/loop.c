@@ -83,6 +83,19 @@ static hn_status open_files(run *r, hn_error *err) {
     return hn_metrics_open(&r->metrics, r->t.options->out_dir, r->state.step, err);
 }
 
+/* Of rank 0: the folder is there, and takes what this run will leave in it. */
+static hn_status check_place(const run *r, hn_error *err) {
+    const hn_train_options *o = r->t.options;
+    if (!hn_ranks_is_first(o->ranks))
+        return HN_OK;
+    HN_TRY(hn_dir_make(o->out_dir, err));
+    if (hn_path_exists(r->adapter_dir) && !hn_path_is_dir(r->adapter_dir))
+        return hn_fail(err, HN_IO, "%s: exists and is not a directory", r->adapter_dir);
+    if (!o->resume || !hn_path_exists(r->checkpoint_path))
+        return HN_OK;
+    return hn_train_state_check(r->checkpoint_path, r->fingerprint, &r->t.params, err);
+}
+
 static hn_status begin(run *r, hn_error *err) {
     const hn_train_options *o = r->t.options;
     HN_TRY(hn_train_options_check(o, err));
@@ -104,10 +117,7 @@ static hn_status begin(run *r, hn_error *err) {
     if (!r->best || !r->order)
         return hn_fail_no_memory(err, r->t.params.n * sizeof *r->best);
     r->order_epoch = -1;
-    size_t batch = (size_t)o->batch_rows;
-    r->steps_per_epoch = (int)((r->task->n_items + batch - 1) / batch);
-    r->total_steps =
-        o->max_steps > 0 ? o->max_steps : (int)ceil((double)o->epochs * r->steps_per_epoch);
+    HN_TRY(hn_train_count_steps(o, r->task->n_items, &r->steps_per_epoch, &r->total_steps, err));
     r->state = (hn_train_state){.best_eval_loss = INFINITY};
     uint64_t data_hash;
     HN_TRY(read_general(r, &data_hash, err));
@@ -116,7 +126,7 @@ static hn_status begin(run *r, hn_error *err) {
     r->checkpoint_path = hn_path_join(o->out_dir, "checkpoint");
     if (!r->adapter_dir || !r->checkpoint_path)
         return hn_fail_no_memory(err, strlen(o->out_dir));
-    return hn_ranks_is_first(o->ranks) ? hn_dir_make(o->out_dir, err) : HN_OK;
+    return check_place(r, err);
 }
 
 /* From here on what one rank fails at, all do. */

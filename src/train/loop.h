@@ -49,6 +49,9 @@ HN_MUST_CHECK hn_status hn_train_run(hn_model *model, const hn_task *task,
                                      const hn_train_options *options, const hn_progress *progress,
                                      hn_train_result *result, hn_error *err);
 
+/* How many steps an epoch over n_items takes, and the whole run. */
+HN_MUST_CHECK hn_status hn_train_count_steps(const hn_train_options *options, size_t n_items,
+                                             int *an_epoch, int *all, hn_error *err);
 /* Leaves this rank's share of n documents in docs[0..*n). */
 HN_MUST_CHECK hn_status hn_train_own_documents(const hn_trainer *trainer, const hn_document **docs,
                                                size_t *n, hn_error *err);

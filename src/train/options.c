@@ -1,7 +1,8 @@
 /* What a training run does when nobody says, and what it can't do. */
 #include "base/mem.h"
-#include "train/train.h"
+#include "train/loop.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,18 @@ hn_status hn_train_options_check(const hn_train_options *o, hn_error *err) {
                        (double)o->replay_share);
     if (o->max_steps <= 0 && !(o->epochs > 0 && o->epochs < 1e6f))
         return hn_fail(err, HN_USAGE, "%g epochs: more than 0 are needed", (double)o->epochs);
+    return HN_OK;
+}
+
+hn_status hn_train_count_steps(const hn_train_options *o, size_t n_items, int *an_epoch, int *all,
+                               hn_error *err) {
+    const size_t batch = (size_t)o->batch_rows, epoch = (n_items + batch - 1) / batch;
+    const double steps = o->max_steps > 0 ? o->max_steps : ceil((double)o->epochs * (double)epoch);
+    if (!(steps <= INT_MAX))
+        return hn_fail(err, HN_USAGE, "%g epochs of %zu steps: at most %d steps are possible",
+                       (double)o->epochs, epoch, INT_MAX);
+    *an_epoch = (int)epoch;
+    *all = (int)steps;
     return HN_OK;
 }
 

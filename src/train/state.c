@@ -139,10 +139,8 @@ hn_status hn_train_state_save(const char *path, uint64_t fingerprint, const hn_t
     return hn_out_commit(&out, err);
 }
 
-/* `wanted` are the parts as the run has them, the best values among them; leaves in it where they
- * lie in the file. */
-static hn_status check_file(const hn_map *map, const char *path, uint64_t fingerprint,
-                            size_t n_params, parts *wanted, file_header *header, hn_error *err) {
+static hn_status check_header(const hn_map *map, const char *path, uint64_t fingerprint,
+                              size_t n_params, file_header *header, hn_error *err) {
     if (map->size < sizeof *header || memcmp(map->data, MAGIC, sizeof MAGIC) != 0)
         return hn_fail(err, HN_BAD_INPUT, "%s: no training checkpoint; delete it to start afresh",
                        path);
@@ -152,6 +150,24 @@ static hn_status check_file(const hn_map *map, const char *path, uint64_t finger
                        "%s: the checkpoint belongs to a run with other data, options or base; "
                        "choose another output folder, or delete it to start afresh",
                        path);
+    return HN_OK;
+}
+
+hn_status hn_train_state_check(const char *path, uint64_t fingerprint, const hn_params *params,
+                               hn_error *err) {
+    hn_map map;
+    file_header header;
+    HN_TRY(hn_map_open(&map, path, err));
+    hn_status status = check_header(&map, path, fingerprint, params->n, &header, err);
+    hn_map_close(&map);
+    return status;
+}
+
+/* `wanted` are the parts as the run has them, the best values among them; leaves in it where they
+ * lie in the file. */
+static hn_status check_file(const hn_map *map, const char *path, uint64_t fingerprint,
+                            size_t n_params, parts *wanted, file_header *header, hn_error *err) {
+    HN_TRY(check_header(map, path, fingerprint, n_params, header, err));
     wanted->n -= header->has_best == 0;
     size_t at = sizeof *header;
     for (int i = 0; i < wanted->n; i++) {

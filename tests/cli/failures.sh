@@ -151,6 +151,18 @@ expect "weights without number" 2 "1 numbers are needed" "$HONE" merge tiny lora
 expect "fewer weights than adapters" 2 "2 numbers are needed" "$HONE" merge tiny lora lora -w 0.5 -o out.d
 expect "measuring what isn't written" 2 "with --as-adapter none is written" \
     "$HONE" merge tiny lora --as-adapter --text train.jsonl -o out.d
+expect "rank 8 of all weights" 2 "--rank does nothing beside --full" "$HONE" sft tiny train.jsonl --full -r 8 -o out.d
+expect "another shape for an adapter that is there" 2 "--dora does nothing beside --init-adapter" \
+    "$HONE" dpo tiny train.jsonl --init-adapter lora --dora -o out.d
+expect "a share of no rows" 2 "--replay-share needs --replay" "$HONE" sft tiny train.jsonl --replay-share 0.5 -o out.d
+expect "to stop early by nothing" 2 "--early-stop needs --eval" "$HONE" sft tiny train.jsonl --early-stop 2 -o out.d
+expect "the best of no evaluations" 2 "--best-metric needs --eval" "$HONE" dpo tiny train.jsonl --best-metric loss -o out.d
+expect "samples that nobody draws" 2 "--sample-tokens needs --on-policy" \
+    "$HONE" distill tiny train.jsonl --teacher tiny --sample-tokens 4 -o out.d
+expect "numerics of a file" 2 "--teacher-numerics does nothing beside --teacher-logits" \
+    "$HONE" distill tiny train.jsonl --teacher-logits a.kd --teacher-numerics f32 -o out.d
+expect "a sum of adapters that overflows" 2 "layer 0 q_proj: with these weights the sum is no finite number" \
+    "$HONE" merge tiny lora lora -w 3e38,3e38 --as-adapter -o out.d
 expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d
 expect "a model as a golden set" 3 "tiny.gguf: a GGUF file where rows" "$HONE" eval tiny tiny.gguf
 expect "a folder as rows" 3 "hollow: not a regular file but a directory" "$HONE" data check hollow
@@ -159,6 +171,42 @@ expect "an empty file as samples" 3 "empty: no samples: hone eval --samples" "$H
 expect "golden rows as samples" 3 "golden.jsonl.*hone eval --samples wrote" "$HONE" gate golden.jsonl golden.jsonl
 expect "an empty text" 3 "0 tokens, one chunk takes 512: give more text" "$HONE" perplexity tiny empty
 [ ! -e out.d ] && pass "nothing was begun" || fail "nothing was begun" "$(ls out.d)"
+
+# ---- a folder that another run has begun, or that has no room for what is learned
+for noun in cat dog; do printf '{"prompt":"a %s","chosen":"the %s","rejected":"no"}\n' $noun $noun; done >pairs.jsonl
+run "$HONE" sft tiny train.jsonl -o begun --max-steps 2 --max-length 64
+other='begun/checkpoint: the checkpoint belongs to a run with other data'
+head -n 3 train.jsonl >three.jsonl
+expect "other rows" 2 "$other" "$HONE" sft tiny three.jsonl -o begun --max-steps 2 --max-length 64
+expect "more steps" 2 "$other" "$HONE" sft tiny train.jsonl -o begun --max-steps 4 --max-length 64
+expect "another seed" 2 "$other" "$HONE" sft tiny train.jsonl -o begun --max-steps 2 --max-length 64 --seed 7
+expect "another loss" 2 "$other" "$HONE" dpo tiny pairs.jsonl -o begun --max-steps 2
+! grep -q reference err && [ ! -e begun/references ] && pass "that before references are computed" ||
+    fail "that before references are computed" "$(cat err)" "$(ls begun)"
+expect "the same again" 0 "" "$HONE" sft tiny train.jsonl -o begun --max-steps 2 --max-length 64
+head -c 100 begun/checkpoint >cut && cp cut begun/checkpoint
+expect "a checkpoint that was cut" 3 "begun/checkpoint: no training checkpoint" "$HONE" sft tiny train.jsonl -o begun --max-steps 2 --max-length 64
+rm -rf begun && mkdir begun && echo mine >begun/adapter
+expect "a file in the adapter's place" 3 "begun/adapter: exists and is not a directory" "$HONE" sft tiny train.jsonl -o begun --max-steps 2
+[ "$(ls begun)" = adapter ] && pass "that before the first step" || fail "that before the first step" "$(ls begun)"
+for i in $(seq 3000); do echo '{"prompt":"a","completion":"b"}'; done >many.jsonl
+expect "more steps than can be counted" 2 "(1e\+06|999999) epochs of 3000 steps: at most 2147483647" \
+    "$HONE" sft tiny many.jsonl -o begun2 --epochs 999999 --batch 1 --max-length 16
+
+# ---- what is read isn't written over
+cp -r tiny before && cp tiny.gguf before.gguf && cp -r lora before.lora && ln -s tiny linked && cp train.jsonl before.jsonl
+for command in "merge tiny lora -o tiny" "merge tiny lora -o linked" "merge linked lora -o ./tiny/" "merge tiny lora -o lora" \
+    "merge tiny lora -w 0.5 --as-adapter -o lora" "merge tiny.gguf lora -o tiny.gguf" "export tiny -o tiny" \
+    "export tiny --adapter lora -o lora" "quantize tiny.gguf -o tiny.gguf" "student new --from tiny --layers 1 -o tiny" \
+    "distill store tiny train.jsonl -o train.jsonl"; do
+    expect "hone $command" 2 "is what is read, which would be lost: name another place" "$HONE" $command
+done
+mkdir full.d && cp -r tiny full.d/model
+expect "all weights over the base" 2 "full.d/model is what is read" "$HONE" sft full.d/model train.jsonl --full -o full.d
+rm -rf full.d
+for at in "tiny before" "tiny.gguf before.gguf" "lora before.lora" "train.jsonl before.jsonl"; do
+    same "${at% *} is as before" $at
+done
 
 # ---- merging over another model leaves nothing of it
 mkdir over && echo mine >over/notes.txt && echo '{}' >over/model.safetensors.index.json

@@ -35,11 +35,11 @@ has "beside what TRL logs" dpo/metrics.jsonl 'len(evals) == 3 and all("eval_gold
 expect "distill with a golden set" 0 "golden +1\.0000" "$HONE" distill tiny train.jsonl --teacher tiny --eval val.jsonl \
     --golden golden.jsonl -n 4 --best-metric golden -o kd $few
 has "chosen by it" kd/metrics.jsonl 'all("eval_golden" in r for r in evals)'
-expect "all weights" 0 "the golden set" "$HONE" sft tiny train.jsonl --full --eval val.jsonl --golden golden.jsonl -n 4 -o full $few
+expect "all weights" 0 "the golden set" "$HONE" sft tiny train.jsonl --full --eval val.jsonl --golden golden.jsonl -n 4 -o full --max-steps 4 --batch 4
 expect_json "--json" "$HONE" sft tiny train.jsonl --eval val.jsonl --golden golden.jsonl -n 4 -o json $few --json
 tr -d "\n" <out >one.json
 has "says what it took" one.json '0 < rows[0]["golden_seconds"] <= rows[0]["eval_seconds"]'
-expect "a golden set without rows to evaluate on" 2 "the golden score is measured in evaluations" \
+expect "a golden set without rows to evaluate on" 2 "golden needs --eval" \
     "$HONE" sft tiny train.jsonl --golden golden.jsonl -o none $few
 expect "rows of no golden set" 2 "golden-rows needs --golden" "$HONE" sft tiny train.jsonl --golden-rows 3 -o none $few
 expect "a golden set that is none" 3 "train\.jsonl:1: unknown key 'completion'" \

@@ -28,6 +28,14 @@ static void test_table_is_sound(void **state) {
             assert_true(strlen(a->help) > 0);
             assert_int_equal(a->type == HN_OPT_FLAG, a->value == NULL);
             assert_int_equal(a->type == HN_OPT_CHOICE, a->choices != NULL);
+            if (a->needs) /* the command has it: asking aborts otherwise */
+                assert_false(hn_parsed_get(&parsed, a->needs)->given);
+            for (const char *at = a->not_with; at && *at; at += strspn(at, "|")) {
+                char other[64];
+                snprintf(other, sizeof other, "%.*s", (int)strcspn(at, "|"), at);
+                assert_false(hn_parsed_get(&parsed, other)->given);
+                at += strcspn(at, "|");
+            }
             for (size_t j = 0; j < i; j++) {
                 const hn_option *b = parsed.values[j].option;
                 assert_string_not_equal(a->name, b->name);

@@ -34,7 +34,8 @@ hn_status hn_bad_rows_end(const hn_bad_rows *bad, size_t n_rows, const char *rem
     if (!bad->lines.n)
         return HN_OK;
     if (bad->lines.n == 1)
-        return hn_fail(err, HN_BAD_INPUT, "%s", bad->first.message);
+        return hn_fail(err, HN_BAD_INPUT, "%.800s (1 of %zu rows is bad%s)", bad->first.message,
+                       n_rows, remedy);
     hn_buf text = {0};
     hn_row_lines_print(&bad->lines, &text);
     hn_fail(err, HN_BAD_INPUT, "%.800s (%zu of %zu rows are bad: %s%s)", bad->first.message,

@@ -13,7 +13,7 @@ typedef struct hn_bad_rows {
  * another failure is the caller's, with its message in *err. */
 HN_MUST_CHECK hn_status hn_bad_rows_note(hn_bad_rows *bad, uint64_t line, hn_status status,
                                          const hn_error *own, hn_error *err);
-/* HN_OK when there was none; otherwise the first one's message, and, when there are more, how many
- * of n_rows and where; `remedy` ends that sentence. */
+/* HN_OK when there was none; otherwise the first one's message, how many of n_rows there are, and,
+ * when it isn't alone, where; `remedy` ends that sentence. */
 HN_MUST_CHECK hn_status hn_bad_rows_end(const hn_bad_rows *bad, size_t n_rows, const char *remedy,
                                         hn_error *err);

@@ -231,7 +231,7 @@ static hn_status read_rows(hn_records *records, hn_jsonl *jsonl, bool skip_bad,
     return skip_bad
                ? HN_OK
                : hn_bad_rows_end(&bad, n - 1,
-                                 "; --skip-bad, in a recipe data.skip_bad, leaves them out", err);
+                                 "; --skip-bad, in a recipe data.skip_bad, goes on without", err);
 }
 
 hn_status hn_records_read(hn_records *out, const char *path, bool skip_bad,

@@ -84,7 +84,8 @@ expect "a template that drops the thought" 3 \
 expect "so does distill" 3 "thought\.jsonl:2: the chat template drops" "$HONE" distill mute thought.jsonl --teacher mute -o none
 for n in $(seq 12); do [ $((n % 4)) = 0 ] && echo '{"what": 1}' || good "$n" a; done >some.jsonl
 expect "rows of no shape" 3 "some\.jsonl:4: no training row with the keys \{what\}.*\(3 of 12 rows are bad: lines 4, 8, 12" teach some.jsonl
-expect "one alone needs no count" 3 "one\.jsonl:1: [^(]*$" bash -c 'echo "{\"what\": 1}" >one.jsonl; exec "$HONE" data check one.jsonl'
+expect "one alone: how to go on" 3 "one\.jsonl:1: .*\(1 of 1 rows is bad; --skip-bad.* goes on without\)" \
+    bash -c 'echo "{\"what\": 1}" >one.jsonl; exec "$HONE" data check one.jsonl'
 
 # ---- a full disk keeps the last checkpoint: one finds room there, the next doesn't
 disk() { umount full 2>/dev/null; mkdir -p full && mount -t tmpfs -o "size=$1" tmpfs full 2>/dev/null; }

@@ -21,7 +21,8 @@ typedef struct hn_recipe_artefact {
     int kind;                /* hn_artefact_kind */
     char *type;              /* "q8_0", "q4_k_m", ...; NULL for an adapter */
     char *calibration;       /* "train" = the training rows, "self" = the model's own text, "none",
-                                "train+self", or a file; NULL = as the type gains from it */
+                                "train+self", or a file; NULL = train+self where the type gains
+                                from it */
     bool allow_lost_adapter; /* write the file although rounding undid the teaching */
 } hn_recipe_artefact;
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REVISION = 2, MAX_CALIBRATION_BYTES = 64 << 20, MAX_NOTE_BYTES = 1 << 16 };
+enum { REVISION = 3, MAX_CALIBRATION_BYTES = 64 << 20, MAX_NOTE_BYTES = 1 << 16 };
 
 static const char *stage_word(const hn_recipe_artefact *artefact) {
     hn_ftype ftype;
@@ -27,34 +27,41 @@ static const char *stage_word(const hn_recipe_artefact *artefact) {
     return "merge";
 }
 
+/* What it is calibrated on, "none" included: what the recipe says, or else what keeps most of what
+ * was taught (docs/quantisation.md). */
+static const char *calibration_of(const hn_recipe_artefact *artefact) {
+    hn_ftype ftype;
+    if (artefact->calibration)
+        return artefact->calibration;
+    bool gains = artefact->kind == HN_ARTEFACT_MERGED &&
+                 hn_ftype_from_name(artefact->type, &ftype) && hn_ftype_is_coarse(ftype);
+    return gains ? "train+self" : "none";
+}
+
 static bool is_on_both(const hn_recipe_artefact *artefact) {
-    return artefact->calibration && !strcmp(artefact->calibration, "train+self");
+    return !strcmp(calibration_of(artefact), "train+self");
 }
 
 /* Whether it is calibrated on what the model itself writes. */
 static bool is_on_own_text(const hn_recipe_artefact *artefact) {
-    hn_ftype ftype;
-    if (artefact->calibration)
-        return !strcmp(artefact->calibration, "self") || is_on_both(artefact);
-    return artefact->kind == HN_ARTEFACT_MERGED && hn_ftype_from_name(artefact->type, &ftype) &&
-           hn_ftype_is_coarse(ftype);
+    return !strcmp(calibration_of(artefact), "self") || is_on_both(artefact);
 }
 
 /* Whether it is calibrated on rows or text. */
 static bool is_on_data(const hn_recipe_artefact *artefact) {
-    return artefact->calibration && strcmp(artefact->calibration, "self") &&
-           strcmp(artefact->calibration, "none");
+    const char *on = calibration_of(artefact);
+    return strcmp(on, "self") && strcmp(on, "none");
 }
 
 static hn_status inputs_of(const hn_run *run, const hn_recipe_artefact *artefact, json_t **out,
                            hn_error *err) {
     char calibration[65] = "";
-    if (is_on_both(artefact) || (is_on_data(artefact) && !strcmp(artefact->calibration, "train")))
+    if (is_on_both(artefact) || !strcmp(calibration_of(artefact), "train"))
         HN_TRY(hn_stage_output_hash(&run->data, "train.jsonl", calibration, err));
     else if (is_on_own_text(artefact))
         snprintf(calibration, sizeof calibration, "self");
     else if (is_on_data(artefact))
-        HN_TRY(hn_sha256_file(artefact->calibration, calibration, err));
+        HN_TRY(hn_sha256_file(calibration_of(artefact), calibration, err));
     json_t *inputs = hn_run_inputs(stage_word(artefact), REVISION);
     json_t *own =
         json_pack("{s:s, s:s, s:i, s:s*, s:s, s:s*, s:s*, s:b, s:s}", "base", run->base_hash,
@@ -96,7 +103,7 @@ static hn_status read_rows(const hn_run *run, const hn_checkpoint *ckpt, const c
 
 static hn_status read_calibration(const hn_run *run, const hn_recipe_artefact *artefact,
                                   const hn_checkpoint *ckpt, calibration *out, hn_error *err) {
-    const char *name = is_on_both(artefact) ? "train" : artefact->calibration;
+    const char *name = is_on_both(artefact) ? "train" : calibration_of(artefact);
     if (!is_on_data(artefact))
         return HN_OK;
     size_t size = strlen(name);

@@ -52,10 +52,10 @@ typedef struct job {
     hn_gguf_writer *writer;
     hn_calibration *calibration; /* NULL without calibration data */
     hn_rounding *rounding;
-    int inputs_layer, inputs_kind;           /* that rounding has now; layer -1 = none */
-    float *targets, *changes, *changes_gram; /* (rows of a calibrated batch, cols) */
-    double outputs_share, outputs_error;     /* sums over the matrices ... */
-    int n_outputs;                           /* ... and how many */
+    int inputs_layer, inputs_kind;       /* that rounding has now; layer -1 = none */
+    float *targets, *changes;            /* (rows of a calibrated batch, cols) */
+    double outputs_share, outputs_error; /* sums over the matrices ... */
+    int n_outputs;                       /* ... and how many */
     hn_error *err;
     /* of the tensor at work */
     const plan *current;
@@ -195,18 +195,18 @@ static hn_status measure_row(const job *j, const row_work *r) {
         space->base[i] = target[i] - change[i];
     hn_blocks_dequantise(j->current->dtype, r->out, r->cols, space->back);
     hn_survival_add(&space->survival, space->base, target, space->back, r->cols);
-    hn_survival_add_outputs(&space->outputs, target, space->back, change, j->changes_gram + r->at,
+    hn_survival_add_outputs(&space->outputs, target, space->back, change,
+                            hn_rounding_change_gram(j->rounding) + r->at,
                             hn_rounding_gradient(j->rounding) + r->at, r->cols);
     return HN_OK;
 }
 
 static hn_status round_rows(job *j, const plan *p, int64_t first, int64_t last) {
     HN_TRY(run_rows(j, fill_target, first, last));
-    HN_TRY(hn_rounding_run(j->rounding, p->dtype, j->targets, last - first, j->batch, j->err));
-    if (!p->weight.lora)
-        return HN_OK;
-    HN_TRY(hn_rounding_times_gram(j->rounding, j->changes, last - first, j->changes_gram, j->err));
-    return run_rows(j, measure_row, first, last);
+    const float *changes = p->weight.lora ? j->changes : NULL;
+    HN_TRY(hn_rounding_run(j->rounding, p->dtype, j->targets, changes, last - first, j->batch,
+                           j->err));
+    return changes ? run_rows(j, measure_row, first, last) : HN_OK;
 }
 
 /* Matrices that share their inputs come one after the other and share what is made of them. */
@@ -311,7 +311,6 @@ static void job_done(job *j) {
     hn_calibration_free(j->calibration);
     hn_free(j->targets);
     hn_free(j->changes);
-    hn_free(j->changes_gram);
     hn_free(j->space);
     hn_free(j->batch);
     hn_free(j->plans);
@@ -338,9 +337,8 @@ static hn_status start_calibration(job *j, const hn_adapter *adapter,
     j->inputs_layer = -1;
     j->targets = hn_reallocarray(NULL, n, sizeof(float));
     j->changes = hn_reallocarray(NULL, n, sizeof(float));
-    j->changes_gram = hn_reallocarray(NULL, n, sizeof(float));
-    if (!j->targets || !j->changes || !j->changes_gram)
-        return hn_fail_no_memory(j->err, 3 * n * sizeof(float));
+    if (!j->targets || !j->changes)
+        return hn_fail_no_memory(j->err, 2 * n * sizeof(float));
     return HN_OK;
 }
 

@@ -1,39 +1,18 @@
 /* All rows of a batch take each step together, a chunk of columns at a time: what a chunk does to
  * itself is worked out row by row, what it does to the other columns is one matrix product. */
-#include "release/rounding.h"
-
 #include "base/mem.h"
 #include "release/feedback.h"
-#include "release/row_ops.h"
+#include "release/rounding_internal.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-    CHUNK = 128, /* columns; of K types a block */
-    MAX_CHUNK = HN_GRID_MAX_VALUES,
+    CHUNK = 128,            /* columns; of K types a block */
     BATCH_VALUES = 4 << 20, /* of rows rounded together */
     MAX_ROWS = 8192,
-    N_SWEEPS = 3 /* of the descent: later ones change hardly anything */
-};
-
-struct hn_rounding {
-    hn_compute *compute;
-    const hn_row_ops *ops;
-    int64_t max_cols, cols;
-    float *gram, *factor; /* (cols, cols): borrowed; owned, of hn_feedback_prepare */
-    float *weights;       /* (cols) importance of columns for the choice of grids */
-
-    /* of the batch: */
-    hn_dtype dtype;
-    int64_t rows, block, chunk_first, chunk_cols;
-    const float *target; /* (rows, cols) */
-    float *work;         /* (rows, cols): first targets with feedback, then the gradient */
-    float *error;        /* (rows, cols): target - value when the descent begins */
-    float *delta;        /* (rows, MAX_CHUNK): what a step did in its chunk */
-    hn_grid *grids;      /* (rows, cols / block) */
-    uint8_t *codes;      /* (rows, cols) */
-    uint8_t *out;
+    N_SWEEPS = 3, /* of the descent: later ones change hardly anything */
+    N_AIMS = 4    /* after them, each followed by a sweep */
 };
 
 size_t hn_rounding_batch_values(const hn_rounding *r) {
@@ -53,10 +32,13 @@ hn_status hn_rounding_new(hn_rounding **out, hn_compute *compute, int64_t max_co
     r->weights = hn_reallocarray(NULL, (size_t)max_cols, sizeof *r->weights);
     r->work = hn_reallocarray(NULL, n, sizeof *r->work);
     r->error = hn_reallocarray(NULL, n, sizeof *r->error);
-    r->delta = hn_reallocarray(NULL, MAX_ROWS * MAX_CHUNK, sizeof *r->delta);
+    r->change_gram = hn_reallocarray(NULL, n, sizeof *r->change_gram);
+    r->beyond = hn_reallocarray(NULL, MAX_ROWS, sizeof *r->beyond);
+    r->delta = hn_reallocarray(NULL, MAX_ROWS * HN_GRID_MAX_VALUES, sizeof *r->delta);
     r->grids = hn_reallocarray(NULL, n / smallest_block, sizeof *r->grids);
     r->codes = hn_malloc(n);
-    if (!r->factor || !r->weights || !r->work || !r->error || !r->delta || !r->grids || !r->codes) {
+    if (!r->factor || !r->weights || !r->work || !r->error || !r->change_gram || !r->beyond ||
+        !r->delta || !r->grids || !r->codes) {
         hn_rounding_free(r);
         return hn_fail_no_memory(err, n * sizeof *r->work);
     }
@@ -71,6 +53,8 @@ void hn_rounding_free(hn_rounding *r) {
     hn_free(r->weights);
     hn_free(r->work);
     hn_free(r->error);
+    hn_free(r->change_gram);
+    hn_free(r->beyond);
     hn_free(r->delta);
     hn_free(r->grids);
     hn_free(r->codes);
@@ -84,6 +68,10 @@ int64_t hn_rounding_max_rows(const hn_rounding *r, int64_t cols) {
 
 const float *hn_rounding_gradient(const hn_rounding *r) {
     return r->work;
+}
+
+const float *hn_rounding_change_gram(const hn_rounding *r) {
+    return r->change_gram;
 }
 
 hn_status hn_rounding_inputs(hn_rounding *r, float *gram, int64_t cols, hn_error *err) {
@@ -105,7 +93,7 @@ static hn_status take_off(hn_rounding *r, const float *m, int64_t first, hn_erro
                           .n = r->cols - first,
                           .k = r->chunk_cols,
                           .a = r->delta,
-                          .a_stride = MAX_CHUNK,
+                          .a_stride = HN_GRID_MAX_VALUES,
                           .b = m + r->chunk_first * r->cols + first,
                           .b_stride = r->cols,
                           .c = r->work + first,
@@ -115,9 +103,9 @@ static hn_status take_off(hn_rounding *r, const float *m, int64_t first, hn_erro
     return first < r->cols ? hn_gemm_run(r->compute, &gemm, err) : HN_OK;
 }
 
-hn_status hn_rounding_times_gram(hn_rounding *r, const float *x, int64_t rows, float *out,
-                                 hn_error *err) {
-    const hn_gemm gemm = {.m = rows,
+/* out (rows, cols) = x (rows, cols) times gram */
+static hn_status times_gram(hn_rounding *r, const float *x, float *out, hn_error *err) {
+    const hn_gemm gemm = {.m = r->rows,
                           .n = r->cols,
                           .k = r->cols,
                           .a = x,
@@ -153,7 +141,7 @@ static void for_rows(hn_rounding *r, row_fn *fn) {
 /* Error feedback within the chunk; delta: each column's error over its factor's diagonal. */
 static void feed_back(hn_rounding *r, int64_t row) {
     const int64_t first = r->chunk_first, last = first + r->chunk_cols;
-    float *x = r->work + row * r->cols, *errors = r->delta + row * MAX_CHUNK - first;
+    float *x = r->work + row * r->cols, *errors = r->delta + row * HN_GRID_MAX_VALUES - first;
     hn_grid *grid = r->grids + (row * r->cols + first) / r->block;
     for (int64_t block = first; block < last; block += r->block, grid++) {
         hn_grid_fit(grid, r->dtype, x + block, r->weights + block, true);
@@ -181,102 +169,6 @@ static void start_descent(hn_rounding *r, int64_t row) {
     }
 }
 
-/* The chunk's own part of the gradient follows a change of `n` values from column `at` on: less
- * holds the change with its sign turned. */
-static void follow(const hn_rounding *r, float *gradient, const float *less, int64_t at,
-                   int64_t n) {
-    r->ops->add_rows(gradient, less, r->gram + at * r->cols + r->chunk_first, n, r->cols,
-                     r->chunk_cols);
-}
-
-static float product(const float *x, const float *y, int64_t n) {
-    float sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i] * y[i];
-    return sum;
-}
-
-/* hx = x times the block's own part of gram. */
-static void times_block(const hn_rounding *r, int64_t at, const float *x, float *hx) {
-    memset(hx, 0, (size_t)r->block * sizeof *hx);
-    r->ops->add_rows(hx, x, r->gram + at * r->cols + at, r->block, r->cols, r->block);
-}
-
-/* The scale and minimum (or the factors of both) that leave the least error, all else being fixed.
- * gradient: of the block. change: (block) what values moved by. False when nothing is gained. */
-static bool improve_scales(const hn_rounding *r, hn_grid *grid, const uint8_t *codes, int64_t at,
-                           const float *gradient, float *change) {
-    float p[MAX_CHUNK], q[MAX_CHUNK], hp[MAX_CHUNK], hq[MAX_CHUNK];
-    const int64_t n = r->block;
-    bool affine = hn_grid_basis(grid, codes, p, q);
-    times_block(r, at, p, hp);
-    float pp = product(p, hp, n), pg = product(p, gradient, n), dd, dm = 0;
-    if (!(pp > 0))
-        return false;
-    dd = pg / pp;
-    if (affine) {
-        times_block(r, at, q, hq);
-        float pq = product(p, hq, n), qq = product(q, hq, n), qg = product(q, gradient, n);
-        float det = pp * qq - pq * pq;
-        if (det > 1e-6f * pp * qq) {
-            dd = (pg * qq - qg * pq) / det;
-            dm = (qg * pp - pg * pq) / det;
-        }
-    }
-    hn_grid better = *grid;
-    if (!hn_grid_rescale(&better, dd, dm))
-        return false;
-    for (int64_t i = 0; i < n; i++)
-        change[i] =
-            hn_grid_value(&better, (int)i, codes[i]) - hn_grid_value(grid, (int)i, codes[i]);
-    times_block(r, at, change, hp);
-    float gain = 2 * product(change, gradient, n) - product(change, hp, n);
-    if (!(gain > 0))
-        return false;
-    *grid = better;
-    return true;
-}
-
-/* One step of descent over the chunk's blocks: scales, then each code. */
-static void descend(hn_rounding *r, int64_t row) {
-    enum { N_PASSES = 2 };
-    const int64_t first = r->chunk_first;
-    float gradient[MAX_CHUNK], change[MAX_CHUNK];
-    float *delta = r->delta + row * MAX_CHUNK;
-    memcpy(gradient, r->work + row * r->cols + first, (size_t)r->chunk_cols * sizeof *gradient);
-    memset(delta, 0, (size_t)r->chunk_cols * sizeof *delta);
-    for (int64_t block = 0; block < r->chunk_cols; block += r->block) {
-        hn_grid *grid = r->grids + (row * r->cols + first + block) / r->block;
-        uint8_t *codes = r->codes + row * r->cols + first + block;
-        for (int pass = 0; pass < N_PASSES; pass++) {
-            bool moved = false;
-            if (improve_scales(r, grid, codes, first + block, gradient + block, change)) {
-                for (int64_t i = 0; i < r->block; i++) {
-                    delta[block + i] += change[i];
-                    change[i] = -change[i];
-                }
-                follow(r, gradient, change, first + block, r->block);
-            }
-            for (int64_t i = 0; i < r->block; i++) {
-                const float value = hn_grid_value(grid, (int)i, codes[i]);
-                const int64_t col = first + block + i;
-                float wish = value + gradient[block + i] / r->gram[col * r->cols + col];
-                float code = hn_grid_code(grid, (int)i, wish);
-                float step = hn_grid_value(grid, (int)i, code) - value;
-                if (code == codes[i])
-                    continue;
-                codes[i] = (uint8_t)code;
-                delta[block + i] += step;
-                step = -step;
-                follow(r, gradient, &step, col, 1);
-                moved = true;
-            }
-            if (!moved)
-                break;
-        }
-    }
-}
-
 static void pack(hn_rounding *r, int64_t row) {
     const size_t block_bytes = hn_dtype_get(r->dtype)->block_bytes;
     const int64_t n_blocks = r->cols / r->block;
@@ -296,8 +188,54 @@ static void first_chunk(hn_rounding *r) {
     next_chunk(r);
 }
 
-hn_status hn_rounding_run(hn_rounding *r, hn_dtype dtype, const float *target, int64_t rows,
-                          uint8_t *out, hn_error *err) {
+static hn_status sweep(hn_rounding *r, hn_error *err) {
+    for (first_chunk(r); r->chunk_cols > 0; next_chunk(r)) {
+        for_rows(r, hn_rounding_descend);
+        HN_TRY(take_off(r, r->gram, 0, err));
+    }
+    return HN_OK;
+}
+
+/* Aims further by what is missing of the row's change in its outputs. */
+static void aim(hn_rounding *r, int64_t row) {
+    const float most = 1; /* beyond: twice the change, of a row that rounding swallows */
+    const float *change = r->change + row * r->cols, *gram = r->change_gram + row * r->cols;
+    float *gradient = r->work + row * r->cols;
+    double wanted = 0, missing = 0;
+    for (int64_t i = 0; i < r->cols; i++) {
+        wanted += (double)change[i] * (double)gram[i];
+        missing += (double)change[i] * ((double)gradient[i] - (double)(r->beyond[row] * gram[i]));
+    }
+    if (!(wanted > 0))
+        return;
+    float next = r->beyond[row] + (float)(missing / wanted);
+    next = next > most ? most : next < -most ? -most : next;
+    for (int64_t i = 0; i < r->cols; i++)
+        gradient[i] += (next - r->beyond[row]) * gram[i];
+    r->beyond[row] = next;
+}
+
+static void aim_at_target(hn_rounding *r, int64_t row) {
+    for (int64_t i = row * r->cols; i < (row + 1) * r->cols; i++)
+        r->work[i] -= r->beyond[row] * r->change_gram[i];
+}
+
+/* Where the target lies near a grid that was there before the change, descent ends on that grid's
+ * side: the error has the direction of the change, in every row, and adds up over layers as noise
+ * does not. Aiming beyond the target by what is missing takes that part of the error away. */
+static hn_status keep_change(hn_rounding *r, hn_error *err) {
+    memset(r->beyond, 0, (size_t)r->rows * sizeof *r->beyond);
+    HN_TRY(times_gram(r, r->change, r->change_gram, err));
+    for (int n = 0; n < N_AIMS; n++) {
+        for_rows(r, aim);
+        HN_TRY(sweep(r, err));
+    }
+    for_rows(r, aim_at_target);
+    return HN_OK;
+}
+
+hn_status hn_rounding_run(hn_rounding *r, hn_dtype dtype, const float *target, const float *change,
+                          int64_t rows, uint8_t *out, hn_error *err) {
     r->block = hn_dtype_get(dtype)->block_values;
     if (!hn_grid_supports(dtype) || r->cols % r->block)
         return hn_fail(err, HN_UNSUPPORTED, "%lld values can't be quantised to %s",
@@ -305,6 +243,7 @@ hn_status hn_rounding_run(hn_rounding *r, hn_dtype dtype, const float *target, i
     r->dtype = dtype;
     r->rows = rows;
     r->target = target;
+    r->change = change;
     r->out = out;
     memcpy(r->work, target, (size_t)(rows * r->cols) * sizeof *r->work);
     for (first_chunk(r); r->chunk_cols > 0; next_chunk(r)) {
@@ -312,13 +251,11 @@ hn_status hn_rounding_run(hn_rounding *r, hn_dtype dtype, const float *target, i
         HN_TRY(take_off(r, r->factor, r->chunk_first + r->chunk_cols, err));
     }
     for_rows(r, start_descent);
-    HN_TRY(hn_rounding_times_gram(r, r->error, rows, r->work, err));
-    for (int sweep = 0; sweep < N_SWEEPS; sweep++) {
-        for (first_chunk(r); r->chunk_cols > 0; next_chunk(r)) {
-            for_rows(r, descend);
-            HN_TRY(take_off(r, r->gram, 0, err));
-        }
-    }
+    HN_TRY(times_gram(r, r->error, r->work, err));
+    for (int n = 0; n < N_SWEEPS; n++)
+        HN_TRY(sweep(r, err));
+    if (change)
+        HN_TRY(keep_change(r, err));
     for_rows(r, pack);
     return HN_OK;
 }

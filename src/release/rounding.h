@@ -23,11 +23,13 @@ size_t hn_rounding_batch_values(const hn_rounding *rounding);
  * not finite. */
 HN_MUST_CHECK hn_status hn_rounding_inputs(hn_rounding *rounding, float *gram, int64_t cols,
                                            hn_error *err);
-/* target (rows, cols), finite, into blocks of dtype; rows at most hn_rounding_max_rows. */
+/* target (rows, cols), finite, into blocks of dtype; rows at most hn_rounding_max_rows. change
+ * (rows, cols), or NULL: what an adapter added to the target; what it does to the outputs is kept
+ * in each row, at the price of a little more noise. */
 HN_MUST_CHECK hn_status hn_rounding_run(hn_rounding *rounding, hn_dtype dtype, const float *target,
-                                        int64_t rows, uint8_t *out, hn_error *err);
+                                        const float *change, int64_t rows, uint8_t *out,
+                                        hn_error *err);
 /* (rows, cols): what is left, (target - value) times gram, after hn_rounding_run. */
 const float *hn_rounding_gradient(const hn_rounding *rounding);
-/* out (rows, cols) = x (rows, cols) times gram. */
-HN_MUST_CHECK hn_status hn_rounding_times_gram(hn_rounding *rounding, const float *x, int64_t rows,
-                                               float *out, hn_error *err);
+/* (rows, cols): change times gram, after hn_rounding_run with a change. */
+const float *hn_rounding_change_gram(const hn_rounding *rounding);

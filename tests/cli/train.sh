@@ -82,11 +82,14 @@ data: {train: rows.jsonl, golden: sets.jsonl, near_copy: 0}
 sft: {rank: 4, batch: 8, max_steps: 2, max_length: 64, numerics: q5_1}
 artefacts:
   - {name: merged, type: q4_0, calibration: train+self, allow_lost_adapter: true}
+  - {name: as-it-comes, type: q4_0, allow_lost_adapter: true}
 eval: {max_tokens: 2, kl_chunks: 0, bench: false}
 gate: {max_quality_drop: 1}
 END
 expect "a recipe calibrates on its rows and the model's own text" 0 "merged +both/artefacts/merged/model.gguf" \
     "$HONE" run recipe.yaml -o both
+cmp -s both/artefacts/merged/model.gguf both/artefacts/as-it-comes/model.gguf &&
+    pass "which is what 4 bits get unless told otherwise" || fail "which is what 4 bits get unless told otherwise"
 expect "an unknown way" 2 "unknown way best" "${keeps[@]}" --ways best
 expect "an option that is missing" 2 "--golden is needed" "$bench/keeps-what-was-taught" --base b --adapter a --rows r --out o
 finish

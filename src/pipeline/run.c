@@ -3,16 +3,14 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/version.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 char *hn_run_path(hn_run *run, const char *dir, const char *name) {
@@ -26,24 +24,6 @@ char *hn_run_output(hn_run *run, const hn_stage *stage, const char *name) {
     return hn_run_path(run, stage->outputs ? stage->dir : stage->part, name);
 }
 
-/* Two runs in one folder would tear each other's work. The lock dies with its process. */
-static hn_status lock_folder(hn_run *run, hn_error *err) {
-    char *path = hn_run_path(run, run->dir, "run.lock");
-    if (!path)
-        return hn_fail_no_memory(err, strlen(run->dir));
-    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (run->lock < 0)
-        return hn_fail_errno(err, "%s", path);
-    if (!flock(run->lock, LOCK_EX | LOCK_NB))
-        return HN_OK;
-    if (errno != EWOULDBLOCK)
-        return hn_fail_errno(err, "%s", path);
-    return hn_fail(err, HN_FAILED,
-                   "%s: another 'hone run' is at work there: wait for it, or choose another "
-                   "folder with --output",
-                   run->dir);
-}
-
 static hn_status open_folder(hn_run *run, const char *dir, hn_error *err) {
     run->dir = dir ? hn_arena_strndup(&run->arena, dir, strlen(dir))
                    : hn_run_path(run, "runs", run->recipe->name);
@@ -51,7 +31,8 @@ static hn_status open_folder(hn_run *run, const char *dir, hn_error *err) {
     if (!stages)
         return hn_fail_no_memory(err, 256);
     HN_TRY(hn_dir_make(stages, err));
-    return lock_folder(run, err);
+    /* two runs in one folder would tear each other's work */
+    return hn_dir_lock(run->dir, "'hone run'", &run->lock, err);
 }
 
 /* What no stage could work with is known before a teacher is paid or hours are spent. */
@@ -105,8 +86,7 @@ void hn_run_close(hn_run *run) {
     }
     json_decref(run->stages);
     hn_arena_done(&run->arena);
-    if (run->lock >= 0)
-        close(run->lock);
+    hn_dir_unlock(run->lock);
     *run = (hn_run){.lock = -1};
 }
 

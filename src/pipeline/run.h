@@ -38,7 +38,7 @@ typedef struct hn_run {
     const hn_progress *progress;
     hn_arena arena;
     char *dir; /* run folder */
-    int lock;  /* descriptor of its lock file */
+    int lock;  /* of that, see base/lock.h */
     int n_threads;
     const char *isa; /* as given, or NULL */
     const char *isa_name;

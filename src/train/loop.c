@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/dora.h"
@@ -30,6 +31,7 @@ typedef struct run {
     int64_t order_epoch; /* -1 = none yet */
     char *adapter_dir, *checkpoint_path;
     hn_metrics metrics;
+    int lock;  /* of out_dir, by rank 0; -1 = none */
     bool stop; /* early */
 } run;
 
@@ -83,19 +85,6 @@ static hn_status open_files(run *r, hn_error *err) {
     return hn_metrics_open(&r->metrics, r->t.options->out_dir, r->state.step, err);
 }
 
-/* Of rank 0: the folder is there, and takes what this run will leave in it. */
-static hn_status check_place(const run *r, hn_error *err) {
-    const hn_train_options *o = r->t.options;
-    if (!hn_ranks_is_first(o->ranks))
-        return HN_OK;
-    HN_TRY(hn_dir_make(o->out_dir, err));
-    if (hn_path_exists(r->adapter_dir) && !hn_path_is_dir(r->adapter_dir))
-        return hn_fail(err, HN_IO, "%s: exists and is not a directory", r->adapter_dir);
-    if (!o->resume || !hn_path_exists(r->checkpoint_path))
-        return HN_OK;
-    return hn_train_state_check(r->checkpoint_path, r->fingerprint, &r->t.params, err);
-}
-
 static hn_status begin(run *r, hn_error *err) {
     const hn_train_options *o = r->t.options;
     HN_TRY(hn_train_options_check(o, err));
@@ -126,7 +115,10 @@ static hn_status begin(run *r, hn_error *err) {
     r->checkpoint_path = hn_path_join(o->out_dir, "checkpoint");
     if (!r->adapter_dir || !r->checkpoint_path)
         return hn_fail_no_memory(err, strlen(o->out_dir));
-    return check_place(r, err);
+    return hn_ranks_is_first(o->ranks)
+               ? hn_train_place_take(o, r->fingerprint, &r->t.params, r->adapter_dir,
+                                     r->checkpoint_path, &r->lock, err)
+               : HN_OK;
 }
 
 /* From here on what one rank fails at, all do. */
@@ -146,6 +138,7 @@ static hn_status begin_together(run *r, hn_error *err) {
 }
 
 static void end(run *r) {
+    hn_dir_unlock(r->lock);
     hn_metrics_close(&r->metrics);
     hn_free(r->adapter_dir);
     hn_free(r->checkpoint_path);
@@ -380,7 +373,8 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
 
 hn_status hn_train_run(hn_model *model, const hn_task *task, const hn_train_options *options,
                        const hn_progress *progress, hn_train_result *result, hn_error *err) {
-    run r = {.t = {.model = model, .options = options, .progress = progress}, .task = task};
+    run r = {
+        .t = {.model = model, .options = options, .progress = progress}, .task = task, .lock = -1};
     hn_status status = begin_together(&r, err);
     bool began = status == HN_OK;
     if (began)

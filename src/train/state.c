@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/lock.h"
 #include "train/metrics.h"
 
 #include <string.h>
@@ -153,12 +154,19 @@ static hn_status check_header(const hn_map *map, const char *path, uint64_t fing
     return HN_OK;
 }
 
-hn_status hn_train_state_check(const char *path, uint64_t fingerprint, const hn_params *params,
-                               hn_error *err) {
+hn_status hn_train_place_take(const hn_train_options *options, uint64_t fingerprint,
+                              const hn_params *params, const char *adapter_dir,
+                              const char *checkpoint, int *lock, hn_error *err) {
     hn_map map;
     file_header header;
-    HN_TRY(hn_map_open(&map, path, err));
-    hn_status status = check_header(&map, path, fingerprint, params->n, &header, err);
+    HN_TRY(hn_dir_make(options->out_dir, err));
+    HN_TRY(hn_dir_lock(options->out_dir, "training", lock, err));
+    if (hn_path_exists(adapter_dir) && !hn_path_is_dir(adapter_dir))
+        return hn_fail(err, HN_IO, "%s: exists and is not a directory", adapter_dir);
+    if (!options->resume || !hn_path_exists(checkpoint))
+        return HN_OK;
+    HN_TRY(hn_map_open(&map, checkpoint, err));
+    hn_status status = check_header(&map, checkpoint, fingerprint, params->n, &header, err);
     hn_map_close(&map);
     return status;
 }

@@ -36,10 +36,11 @@ HN_MUST_CHECK hn_status hn_train_state_save(const char *path, uint64_t fingerpri
 HN_MUST_CHECK hn_status hn_train_state_load(const char *path, uint64_t fingerprint,
                                             hn_train_state *state, hn_params *params,
                                             hn_optimiser *optimiser, float *best, hn_error *err);
-/* The first of that by itself: whether the file is this run's, before anything is computed for it.
- */
-HN_MUST_CHECK hn_status hn_train_state_check(const char *path, uint64_t fingerprint,
-                                             const hn_params *params, hn_error *err);
+/* Before anything is computed: makes out_dir, locks it (base/lock.h), and sees that the adapter can
+ * go to its folder there, and that a checkpoint which is to be gone on from is this run's. */
+HN_MUST_CHECK hn_status hn_train_place_take(const hn_train_options *options, uint64_t fingerprint,
+                                            const hn_params *params, const char *adapter_dir,
+                                            const char *checkpoint, int *lock, hn_error *err);
 /* HN_USAGE on all ranks when one has another run, or computes at another level, than rank 0: each
  * would learn something else of it. */
 HN_MUST_CHECK hn_status hn_train_check_alike(hn_ranks *ranks, hn_isa isa, uint64_t fingerprint,

@@ -193,6 +193,15 @@ for i in $(seq 3000); do echo '{"prompt":"a","completion":"b"}'; done >many.json
 expect "more steps than can be counted" 2 "(1e\+06|999999) epochs of 3000 steps: at most 2147483647" \
     "$HONE" sft tiny many.jsonl -o begun2 --epochs 999999 --batch 1 --max-length 16
 
+"$HONE" sft tiny train.jsonl -o busy --epochs 100000 >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && [ ! -s busy/metrics.jsonl ]; do sleep 0.02; done
+expect "a folder that another training is at work in" 1 "busy: another training is at work there: wait for it" \
+    "$HONE" sft tiny train.jsonl -o busy --epochs 100000
+kill -INT $pid
+wait $pid
+expect "the lock goes with its process" 0 "" "$HONE" sft tiny train.jsonl -o busy --max-steps 1 --restart
+
 # ---- what is read isn't written over
 cp -r tiny before && cp tiny.gguf before.gguf && cp -r lora before.lora && ln -s tiny linked && cp train.jsonl before.jsonl
 for command in "merge tiny lora -o tiny" "merge tiny lora -o linked" "merge linked lora -o ./tiny/" "merge tiny lora -o lora" \

@@ -36,6 +36,8 @@ if [ ! -x "${MPIRUN:-}" ]; then
 fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_orte_base_help_aggregate=0
+# Of a build with sanitizers only what hone itself leaks counts.
+export LSAN_OPTIONS=print_suppressions=0:suppressions=$golden/../mpi.supp ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}fast_unwind_on_malloc=0
 ranks() { local n=$1; shift; "$MPIRUN" -n "$n" "$HONE" "$@"; }
 
 # alike NAME A B [N]: losses and norms of both folders' steps and evaluations, of the first N if given (later

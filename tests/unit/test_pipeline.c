@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "pipeline/pipeline.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -569,13 +569,18 @@ static void test_two_at_once(void **state) {
     char path[128];
     snprintf(path, sizeof path, "%s/locked", folder);
     assert_int_equal(hn_dir_make(path, &err), HN_OK);
-    snprintf(path, sizeof path, "%s/locked/run.lock", folder);
-    int fd = open(path, O_RDWR | O_CREAT, 0666);
-    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    int lock = -1, other = -1;
+    assert_int_equal(hn_dir_lock(path, "test", &lock, &err), HN_OK);
+    assert_int_equal(hn_dir_lock(path, "test", &other, &err), HN_FAILED);
     hn_pipeline_result result;
     assert_int_equal(run("locked", &result), HN_FAILED);
     assert_non_null(strstr(err.message, "another 'hone run'"));
-    close(fd);
+    hn_dir_unlock(lock);
+    assert_int_equal(hn_dir_lock(path, "test", &lock, &err), HN_OK);
+    hn_dir_unlock(lock);
+    hn_dir_unlock(other);
+    snprintf(path, sizeof path, "%s/absent", folder);
+    assert_int_equal(hn_dir_lock(path, "test", &lock, &err), HN_IO);
 }
 
 static void test_overlap_is_refused(void **state) {

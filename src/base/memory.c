@@ -87,3 +87,8 @@ void hn_memory_read(hn_memory *out, const char *root) {
     see_process(out, root);
     hn_cgroup_each(root, "memory", NULL, see_cgroup, out);
 }
+
+uint64_t hn_memory_peak_resident(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}

@@ -13,3 +13,5 @@ typedef struct hn_memory {
 /* Reads /proc and /sys below `root` ("" = this machine's): MemAvailable and free swap, the cgroups'
  * limits (v1 and v2, counting what they could drop as free), and the process's own (ulimit -v). */
 void hn_memory_read(hn_memory *out, const char *root);
+/* The most that this process has had in memory at a time, in bytes; 0 = unknown. */
+uint64_t hn_memory_peak_resident(void);

@@ -111,6 +111,8 @@ hn_status hn_cli_read(const char *path, char **text, size_t *size, hn_error *err
 }
 
 hn_status hn_cli_check_output(const char *output, const char *input, hn_error *err) {
+    if (output && !output[0])
+        return hn_fail(err, HN_USAGE, "--output is empty: name a place");
     if (output && input && hn_path_same(output, input))
         return hn_fail(err, HN_USAGE,
                        "--output %s is what is read, which would be lost: name another place",

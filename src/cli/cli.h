@@ -63,8 +63,8 @@ void hn_cli_note(hn_cli *cli, const char *fmt, ...) HN_PRINTF(2, 3);
 /* Whole text of a file, or of standard input when path is "-" or NULL; freed with hn_free. */
 HN_MUST_CHECK hn_status hn_cli_read(const char *path, char **text, size_t *size, hn_error *err);
 
-/* HN_USAGE where the output would take the place of `input`, which was only to be read: what was
- * made of it is no second original. Either may be NULL. */
+/* HN_USAGE where the output has no name, or would take the place of `input`, which was only to be
+ * read: what was made of it is no second original. Either may be NULL. */
 HN_MUST_CHECK hn_status hn_cli_check_output(const char *output, const char *input, hn_error *err);
 
 /* $HONE_CACHE, else $XDG_CACHE_HOME/hone, else ~/.cache/hone; freed with hn_free. */

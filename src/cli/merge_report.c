@@ -7,7 +7,7 @@
 #include "model/perplexity.h"
 
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 enum { TEXT_CONTEXT = 512, TEXT_CHUNKS = 8 };
 
@@ -65,10 +65,31 @@ done:
     return status;
 }
 
+/* A pipe can be read once: it is looked at later. */
+static hn_status check_text(const char *path, const hn_checkpoint *base, hn_error *err) {
+    enum { SURELY_ENOUGH = 1 << 16 };
+    struct stat info;
+    char *text;
+    size_t size;
+    if (stat(path, &info))
+        return hn_fail_errno(err, "%s", path);
+    if (!S_ISREG(info.st_mode) || info.st_size > SURELY_ENOUGH)
+        return HN_OK;
+    HN_TRY(hn_cli_read(path, &text, &size, err));
+    hn_ids ids = {0};
+    hn_status status = hn_encode(base->tokenizer, text, size, HN_ENCODE_ADD_SPECIAL, &ids, err);
+    if (status == HN_OK && ids.size < TEXT_CONTEXT)
+        status = hn_fail(err, HN_BAD_INPUT, "%s has %zu tokens, one chunk takes %d: give more text",
+                         path, ids.size, TEXT_CONTEXT);
+    hn_ids_done(&ids);
+    hn_free(text);
+    return status;
+}
+
 hn_status hn_merge_check(const hn_merge_report *r, const hn_checkpoint *base, hn_error *err) {
     hn_golden golden;
-    if (r->text && strcmp(r->text, "-") != 0 && access(r->text, R_OK))
-        return hn_fail_errno(err, "%s", r->text);
+    if (r->text && strcmp(r->text, "-") != 0)
+        HN_TRY(check_text(r->text, base, err));
     if (!r->golden)
         return HN_OK;
     HN_TRY(hn_checkpoint_need_template(base, err));

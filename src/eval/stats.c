@@ -7,6 +7,7 @@
 #include "base/rng.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 void hn_stats_mean(const double *x, size_t n, double *mean, double *standard_error) {
@@ -71,10 +72,21 @@ void hn_stats_sort(double *x, size_t n) {
     qsort(x, n, sizeof *x, compare_doubles);
 }
 
+static bool all_zero(const double *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0)
+            return false;
+    return true;
+}
+
 hn_status hn_stats_bootstrap(const double *x, size_t n, int draws, uint64_t seed, double confidence,
                              hn_interval *out, hn_error *err) {
     if (!n || n > UINT32_MAX || draws < 1)
         return hn_fail(err, HN_USAGE, "a bootstrap needs at least one value and one draw");
+    if (all_zero(x, n)) { /* differences where nothing changed: so is the mean of every draw */
+        *out = (hn_interval){0, 0};
+        return HN_OK;
+    }
     double *means = hn_malloc((size_t)draws * sizeof *means);
     if (!means)
         return hn_fail_no_memory(err, (size_t)draws * sizeof *means);

@@ -7,13 +7,13 @@
 #include "base/hash.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "model/dora.h"
 #include "train/state.h"
 
 #include <math.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { STREAM_SHUFFLE = 1, STREAM_DROPOUT = 2, STREAM_ADAPTER = 3, NUMBER_BYTES = 32 };
 
@@ -174,6 +174,9 @@ static const char *number_text(char out[NUMBER_BYTES], double x) {
     return isnan(x) ? "NaN" : out;
 }
 
+static const char BROKEN_START[] =
+    "the base, the adapter that it starts from or a row leads to numbers out of range";
+
 static hn_status not_finite(const run *r, const uint32_t *items, size_t n, double loss, double norm,
                             hn_error *err) {
     hn_buf lines = {.max = 400};
@@ -182,11 +185,13 @@ static hn_status not_finite(const run *r, const uint32_t *items, size_t n, doubl
         hn_buf_printf(&lines, "%s%llu", i ? ", " : "",
                       (unsigned long long)r->task->line(r->task->context, items[i]));
     hn_fail(err, HN_FAILED,
-            "step %llu: loss %s, gradient norm %s; its rows are lines %s of %s. The adapter as it "
-            "was before is kept in %s: lower the learning rate, or take a bad row out",
+            "step %llu: loss %s, gradient norm %s; its rows are lines %s of %s. %s%s: %s",
             (unsigned long long)r->state.step + 1, number_text(numbers[0], loss),
             number_text(numbers[1], norm), hn_buf_text(&lines),
-            r->task->path ? r->task->path : "the data", r->checkpoint_path);
+            r->task->path ? r->task->path : "the data",
+            r->state.step ? "The adapter as it was before is kept in " : "Nothing was learned yet",
+            r->state.step ? r->checkpoint_path : "",
+            r->state.step ? "lower the learning rate, or take a bad row out" : BROKEN_START);
     hn_buf_done(&lines);
     return HN_FAILED;
 }
@@ -283,6 +288,9 @@ static hn_status evaluate(run *r, hn_error *err) {
     hn_ranks *ranks = r->t.options->ranks;
     HN_TRY(hn_ranks_agree(ranks, r->task->evaluate(r->task->context, &r->t, &m, err), err));
     hn_eval_metrics_sum(ranks, &m);
+    if (!isfinite(m.loss) && r->state.step == 0)
+        return hn_fail(err, HN_FAILED, "the loss on the evaluation rows is %s before any step: %s",
+                       number_text(number, m.loss), BROKEN_START);
     if (!isfinite(m.loss))
         return hn_fail(err, HN_FAILED,
                        "after step %llu the loss on the evaluation rows is %s; %s %s. Lower the "
@@ -337,11 +345,6 @@ static hn_status train(run *r, hn_error *err) {
     return HN_OK;
 }
 
-static uint64_t peak_resident_bytes(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
-}
-
 static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
     bool evaluated = isfinite(r->state.best_eval_loss);
     const float *values = evaluated ? r->best : r->t.params.values;
@@ -366,7 +369,7 @@ static hn_status publish(run *r, hn_train_result *result, hn_error *err) {
         .seconds = r->state.seconds,
         .eval_seconds = r->state.eval_seconds,
         .golden_seconds = r->state.golden_seconds,
-        .peak_resident_bytes = peak_resident_bytes(),
+        .peak_resident_bytes = hn_memory_peak_resident(),
     };
     return HN_OK;
 }

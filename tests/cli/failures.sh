@@ -114,11 +114,14 @@ expect "and that before calibrating" 3 "no folder absent" \
 grep -q calibra err && fail "nothing was calibrated" "$(cat err)" || pass "nothing was calibrated"
 expect "nor for the samples" 3 "no folder absent; make it first: mkdir -p absent$" \
     "$HONE" eval tiny golden.jsonl -n 4 --samples absent/samples.jsonl
-expect "an output without a name" 3 "name of the file to write is empty" "$HONE" quantize tiny -o ""
+for command in "quantize tiny" "merge tiny lora" "export tiny" "student new --from tiny" "distill store tiny train.jsonl"; do
+    expect "$command: an output without a name" 2 "--output is empty" "$HONE" $command -o ""
+done
+expect "eval: samples without a name" 3 "name of the file to write is empty" "$HONE" eval tiny golden.jsonl -n 4 --samples ""
 [ ! -e absent ] && pass "none is made" || fail "none is made" "$(ls absent)"
 
 # ---- one thing in another's place
-mkdir hollow && : >empty
+mkdir hollow && : >empty && printf '%0253d' 0 >short.txt
 "$HONE" export tiny --adapter lora -o lora.gguf >first 2>&1
 "$HONE" quantize tiny --type q8_0 -o tiny.gguf >first 2>&1
 expect "an adapter folder as a model" 3 "lora is a LoRA adapter, no model: name the model" "$HONE" info lora
@@ -161,6 +164,8 @@ expect "samples that nobody draws" 2 "--sample-tokens needs --on-policy" \
     "$HONE" distill tiny train.jsonl --teacher tiny --sample-tokens 4 -o out.d
 expect "numerics of a file" 2 "--teacher-numerics does nothing beside --teacher-logits" \
     "$HONE" distill tiny train.jsonl --teacher-logits a.kd --teacher-numerics f32 -o out.d
+expect "a text too short to measure by" 3 "25[0-9] tokens, one chunk takes 512: give more text" \
+    "$HONE" merge tiny lora --text short.txt -o out.d
 expect "a sum of adapters that overflows" 2 "layer 0 q_proj: with these weights the sum is no finite number" \
     "$HONE" merge tiny lora lora -w 3e38,3e38 --as-adapter -o out.d
 expect "a model as rows" 3 "tiny.gguf: a GGUF file where rows of JSON belong" "$HONE" sft tiny tiny.gguf -o out.d

@@ -108,7 +108,35 @@ static void test_stops(void **state) {
     }
 }
 
+/* What is broken from the start isn't the learning rate's fault, and nothing is kept to go on from.
+ */
+static void test_broken_start(void **state) {
+    (void)state;
+    for (int with_eval = 0; with_eval < 2; with_eval++) {
+        hn_model *model = tiny_model("qwen3", 1);
+        hn_documents docs = make_docs(1), eval = make_docs(2);
+        char *dir = temporary_dir();
+        hn_train_options o = make_options(dir);
+        hn_train_result result;
+        hn_error err = {0};
+        model->output_norm[0] = NAN;
+        assert_int_equal(
+            hn_train_sft(model, &docs, with_eval ? &eval : NULL, &o, NULL, &result, &err),
+            HN_FAILED);
+        assert_non_null(strstr(err.message, with_eval ? "evaluation rows is NaN before any step"
+                                                      : "step 1: loss NaN"));
+        assert_non_null(strstr(err.message, "the adapter that it starts from"));
+        assert_null(strstr(err.message, "earning rate"));
+        assert_null(strstr(err.message, "checkpoint"));
+        hn_documents_done(&docs);
+        hn_documents_done(&eval);
+        tiny_model_free(model);
+        remove_dir(dir);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stops)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stops),
+                                       cmocka_unit_test(test_broken_start)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

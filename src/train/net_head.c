@@ -1,7 +1,8 @@
 /* The output head and the loss, a tile of supervised rows at a time: logits never exist for all
- * rows at once, and none for rows that learn nothing. A loss of whole completions goes over the
- * tiles twice: for the log-probabilities, then for the gradient, when what each weighs is known; so
- * does one that asks for it (hn_loss.between). */
+ * rows at once, and none for rows that learn nothing. What a whole completion weighs is known only
+ * when all of its log-probabilities are: the gradients of the states are kept until then,
+ * unweighted. Where the head itself learns, the tiles are gone over twice instead, and for a loss
+ * that asks for it (hn_loss.between). */
 #include "train/net.h"
 
 #include "base/mem.h"
@@ -17,6 +18,7 @@ typedef struct head {
     int32_t n_docs;
     float *weights; /* (targets) */
     double *logps;  /* (targets) */
+    float *kept; /* (targets, n_embd) gradients of their states before they are weighed, or NULL */
 } head;
 
 hn_status hn_net_logits(hn_net *net, int32_t first, int32_t n, float *logits, hn_error *err) {
@@ -40,7 +42,7 @@ hn_status hn_net_logits(hn_net *net, int32_t first, int32_t n, float *logits, hn
 }
 
 /* Targets [first, first + n): their loss is added to *value, h->logps and hits are set, and, when
- * `backward`, their rows' gradients added to net->dxn. */
+ * `backward`, their rows' gradients added to net->dxn or kept. */
 static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *value, bool *hits,
                       hn_error *err) {
     hn_net *net = h->net;
@@ -64,16 +66,17 @@ static hn_status tile(head *h, int32_t first, int32_t n, bool backward, double *
     HN_TRY(h->pass->loss->rows(h->pass->loss->context, &rows, value, err));
     if (!backward)
         return HN_OK;
+    float *dx = h->kept ? h->kept + first * dim : net->tile_dx;
     hn_backward down = {.n = n,
-                        .dx = net->tile_dx,
+                        .dx = dx,
                         .dx_stride = dim,
                         .n_inputs = 1,
                         .input = {{matrix, net->logits, matrix->rows}}};
     HN_TRY(hn_backward_run(net->model->compute, &down, err));
     if (net->params->full)
         HN_TRY(hn_net_full_linear(net, matrix, NULL, net->tile_x, net->logits, n, err));
-    for (int32_t i = 0; i < n; i++)
-        net->ops->add(net->dxn + row[i] * dim, net->tile_dx + i * dim, dim, 1.0f);
+    for (int32_t i = 0; i < n && !h->kept; i++)
+        net->ops->add(net->dxn + row[i] * dim, dx + i * dim, dim, 1.0f);
     return HN_OK;
 }
 
@@ -124,6 +127,29 @@ done:
     return status;
 }
 
+/* A completion's weight is the same factor for all of its rows. */
+static hn_status document_tiles(head *h, hn_error *err) {
+    const hn_net *net = h->net;
+    int64_t dim = net->model->arch.n_embd, n = net->tree->n_targets;
+    bool backward = h->pass->backward, twice = backward && net->params->full;
+    double unweighted = 0;
+    if (backward && !twice) {
+        h->kept = hn_malloc((size_t)(n * dim) * sizeof *h->kept);
+        if (!h->kept)
+            return hn_fail_no_memory(err, (size_t)(n * dim) * sizeof *h->kept);
+        for (int64_t i = 0; i < n; i++)
+            h->weights[i] = 1;
+    }
+    HN_TRY(tiles(h, backward && !twice, true, &unweighted, err));
+    HN_TRY(weigh_documents(h, err));
+    if (twice)
+        return tiles(h, true, false, &unweighted, err);
+    for (int64_t i = 0; i < n && h->kept; i++)
+        net->ops->add(net->dxn + net->learned.target[i] * dim, h->kept + i * dim, dim,
+                      h->weights[i]);
+    return HN_OK;
+}
+
 static hn_status run_tiles(head *h, hn_error *err) {
     bool backward = h->pass->backward;
     const hn_loss *loss = h->pass->loss;
@@ -132,11 +158,9 @@ static hn_status run_tiles(head *h, hn_error *err) {
         HN_TRY(tiles(h, false, false, &unweighted, err));
         HN_TRY(loss->between(loss->context, err));
     }
-    if (!loss->documents)
-        return tiles(h, backward, true, &h->sum->loss, err);
-    HN_TRY(tiles(h, false, true, &unweighted, err));
-    HN_TRY(weigh_documents(h, err));
-    return backward ? tiles(h, true, false, &unweighted, err) : HN_OK;
+    if (loss->documents)
+        return document_tiles(h, err);
+    return tiles(h, backward, true, &h->sum->loss, err);
 }
 
 static hn_status run(head *h, hn_error *err) {
@@ -155,6 +179,7 @@ static hn_status run(head *h, hn_error *err) {
 done:
     hn_free(h->weights);
     hn_free(h->logps);
+    hn_free(h->kept);
     return status;
 }
 

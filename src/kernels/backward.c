@@ -1,12 +1,14 @@
 /* hn_backward_run: dX = sum of dY W. The packed units are dequantised transposed, two panels of 16
  * columns of W a block, and multiplied as in the forward pass. */
 #include "kernels/low_rank.h"
+#include "kernels/work_left.h"
 
 typedef struct backward_job {
     const hn_compute *compute;
     const hn_backward *b;
     uint8_t *panels; /* thread_bytes a thread: HN_PANELS_BYTES, then the low-rank factor's */
     size_t thread_bytes;
+    hn_work_left *left; /* blocks of columns */
 } backward_job;
 
 static int64_t min_i64(int64_t a, int64_t b) {
@@ -63,13 +65,11 @@ static void multiply_blocks(const backward_job *job, int64_t first, int64_t coun
 
 static void backward_share(void *arg, int thread, int n_threads) {
     const backward_job *job = arg;
-    const int64_t n_blocks = (job->b->input[0].w->cols + HN_BLOCK_COLS - 1) / HN_BLOCK_COLS;
     const int64_t step = HN_PANEL_GROUPS / PANELS_A_BLOCK;
     float *panels = (float *)(void *)(job->panels + (size_t)thread * job->thread_bytes);
     long first, last;
-    hn_pool_share((long)n_blocks, 1, thread, n_threads, &first, &last);
-    for (int64_t b = first; b < last; b += step)
-        multiply_blocks(job, b, min_i64(step, last - b), panels);
+    while (hn_work_take(job->left, thread, n_threads, step, &first, &last))
+        multiply_blocks(job, first, last - first, panels);
 }
 
 hn_status hn_backward_run(hn_compute *compute, const hn_backward *backward, hn_error *err) {
@@ -80,6 +80,8 @@ hn_status hn_backward_run(hn_compute *compute, const hn_backward *backward, hn_e
     size_t bytes = (size_t)hn_pool_threads(compute->pool) * job.thread_bytes;
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, bytes, &panels, err));
     job.panels = panels;
+    const int64_t cols = backward->input[0].w->cols;
+    HN_TRY(hn_work_share(compute, (cols + HN_BLOCK_COLS - 1) / HN_BLOCK_COLS, &job.left, err));
     hn_pool_run(compute->pool, backward_share, &job);
     return HN_OK;
 }

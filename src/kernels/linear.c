@@ -1,27 +1,19 @@
 /* hn_linear_run: norm, then products of up to three matrices with the same rows. */
 #include "kernels/compute.h"
 #include "kernels/low_rank.h"
+#include "kernels/work_left.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 enum {
     /* From two rows on arithmetic takes part of the time, and a thread that ends early can help.
      * One row is read at the memory's pace, of which a thread that is done leaves the others more.
-     * Of more rows than these a share's groups go to the kernel at once: it reads them less often.
-     */
+     * Of more rounded rows than these a share's groups go to the kernel at once: it reads them less
+     * often. */
     MIN_ROWS_BALANCED = 2,
     MAX_ROWS_BALANCED = 16,
     TAKEN_BYTES = 16 << 10, /* of weights at a time: some microseconds' work */
-    MAX_LOOKED_AT = 4,      /* shares that one which is done looks for work at: each is a miss */
 };
-
-/* Groups that a share still has to do, of all outputs': the first in the high half, the end in the
- * low one. Its own thread takes them from the front, so that it reads on in order; whoever is done
- * before it, from the back. */
-typedef struct groups_left {
-    _Alignas(64) _Atomic uint64_t range;
-} groups_left;
 
 typedef struct linear_job {
     hn_compute *compute;
@@ -34,8 +26,8 @@ typedef struct linear_job {
     uint16_t *bf16;     /* (n, act_blocks * 32) */
     uint8_t *panels;    /* thread_bytes a thread: HN_PANELS_BYTES, then a low-rank factor's */
     size_t thread_bytes;
-    groups_left *left; /* a thread; NULL = each share does its own groups at once */
-    int64_t taken;     /* groups at a time */
+    hn_work_left *left; /* a thread; NULL = each share does its own groups at once */
+    int64_t taken;      /* groups at a time */
 } linear_job;
 
 static int64_t groups_of(const hn_matrix *w) {
@@ -204,40 +196,6 @@ static void multiply_range(const linear_job *job, int64_t slot, int64_t first, i
     }
 }
 
-static uint64_t pack_range(uint64_t first, uint64_t end) {
-    return first << 32 | end;
-}
-
-/* Takes up to n groups off the front. False when none is left. */
-static bool take_first(groups_left *left, int64_t n, long *first, long *end) {
-    uint64_t range = atomic_load_explicit(&left->range, memory_order_relaxed), rest;
-    do {
-        *first = (long)(range >> 32);
-        *end = (long)(range & UINT32_MAX);
-        if (*first >= *end)
-            return false;
-        *end = (long)min_i64(*first + n, *end);
-        rest = pack_range((uint64_t)*end, range & UINT32_MAX);
-    } while (!atomic_compare_exchange_weak_explicit(&left->range, &range, rest,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
-}
-
-/* The same off the back. */
-static bool take_last(groups_left *left, int64_t n, long *first, long *end) {
-    uint64_t range = atomic_load_explicit(&left->range, memory_order_relaxed), rest;
-    do {
-        *first = (long)(range >> 32);
-        *end = (long)(range & UINT32_MAX);
-        if (*first >= *end)
-            return false;
-        rest = pack_range((uint64_t)*first, (uint64_t)(*end - *first > n ? *end - n : *first));
-        *first = *end - *first > n ? *end - n : *first;
-    } while (!atomic_compare_exchange_weak_explicit(&left->range, &range, rest,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
-}
-
 static void multiply_share(void *arg, int thread, int n_threads) {
     const linear_job *job = arg;
     const hn_linear *l = job->linear;
@@ -256,30 +214,21 @@ static void multiply_share(void *arg, int thread, int n_threads) {
         multiply_range(job, slot, first, last, x, x_stride, panels);
         return;
     }
-    while (take_first(&job->left[thread], job->taken, &first, &last))
+    while (hn_work_take(job->left, thread, n_threads, job->taken, &first, &last))
         multiply_range(job, slot, first, last, x, x_stride, panels);
-    for (int i = 1; i < n_threads && i <= MAX_LOOKED_AT; i++)
-        while (take_last(&job->left[(thread + i) % n_threads], job->taken, &first, &last))
-            multiply_range(job, slot, first, last, x, x_stride, panels);
 }
 
-/* Shares the groups out, and lets shares that are done take from others. */
-static hn_status balance(linear_job *job, int n_threads, hn_error *err) {
+/* Whether threads take the groups piece by piece, and then *taken of them at a time. */
+static bool is_balanced(const linear_job *job, int n_threads, int64_t *taken) {
     const hn_linear *l = job->linear;
     const hn_matrix *w = l->output[0].w;
-    void *scratch;
-    HN_TRY(hn_compute_scratch(job->compute, HN_SCRATCH_LEFT,
-                              (size_t)n_threads * sizeof(groups_left), &scratch, err));
-    job->left = scratch;
-    const int64_t total = groups_of_all(l);
-    for (int i = 0; i < n_threads; i++) {
-        long first, last;
-        hn_pool_share((long)total, 1, i, n_threads, &first, &last);
-        atomic_init(&job->left[i].range, pack_range((uint64_t)first, (uint64_t)last));
+    const bool rounded = job->wants_i8 || job->wants_bf16;
+    *taken = HN_PANEL_GROUPS;
+    if (rounded) {
+        *taken = TAKEN_BYTES / (int64_t)hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
+        *taken = *taken > 1 ? *taken : 1;
     }
-    job->taken = TAKEN_BYTES / (int64_t)hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
-    job->taken = job->taken > 1 ? job->taken : 1;
-    return HN_OK;
+    return n_threads > 1 && l->n >= MIN_ROWS_BALANCED && (l->n <= MAX_ROWS_BALANCED || !rounded);
 }
 
 hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
@@ -318,9 +267,8 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job.thread_bytes,
                               &scratch, err));
     job.panels = scratch;
-    if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED && l->n <= MAX_ROWS_BALANCED &&
-        (job.wants_i8 || job.wants_bf16))
-        HN_TRY(balance(&job, n_threads, err));
+    if (is_balanced(&job, n_threads, &job.taken))
+        HN_TRY(hn_work_share(compute, groups_of_all(l), &job.left, err));
     if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
         hn_pool_run(compute->pool, prepare_share, &job);
     hn_pool_run(compute->pool, multiply_share, &job);

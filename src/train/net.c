@@ -288,11 +288,10 @@ static hn_status backward_layers(hn_net *net, const hn_pass *pass, hn_net_loss *
             HN_TRY(hn_net_loss_states(net, pass, l, l >= lowest ? net->dx : NULL, sum, err));
         if (l < lowest)
             continue;
-        /* The forward again, but for the layer whose work the shared memory still holds; what it
-         * makes of its output is thrown away, and net->dx, which it doesn't touch, holds the
-         * gradient meanwhile. */
+        /* The forward again, but for the layer whose work the shared memory still holds; net->dx,
+         * which it doesn't touch, holds the gradient meanwhile. */
         if (l < net->n_recomputed - 1)
-            HN_TRY(hn_net_layer_forward(net, l, net->dy, err));
+            HN_TRY(hn_net_layer_again(net, l, net->dy, err));
         HN_TRY(hn_net_layer_backward(net, l, err));
         if (pass->final && net->sums)
             hn_sums_layer(net->sums, l);

@@ -130,6 +130,8 @@ HN_MUST_CHECK hn_status hn_net_prepare(hn_net *net, const hn_tree *tree, bool ba
                                        hn_error *err);
 void hn_net_output_norm(hn_net *net);
 HN_MUST_CHECK hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err);
+/* Once more, for backward: its output, in scratch (rows, n_embd), is there or not. */
+HN_MUST_CHECK hn_status hn_net_layer_again(hn_net *net, int layer, float *scratch, hn_error *err);
 HN_MUST_CHECK hn_status hn_net_layer_backward(hn_net *net, int layer, hn_error *err);
 HN_MUST_CHECK hn_status hn_net_head(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                     hn_error *err);

@@ -160,7 +160,8 @@ static hn_status attention_forward(hn_net *net, int layer, hn_error *err) {
     return HN_OK;
 }
 
-hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err) {
+/* A layer but for its last product, whose input is left in net->h. */
+static hn_status forward_to_down(hn_net *net, int layer, hn_error *err) {
     const hn_arch *arch = &net->model->arch;
     const hn_layer *weights = &net->model->layers[layer];
     hn_layer_acts *a = &net->acts[layer];
@@ -180,8 +181,29 @@ hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *
     HN_TRY(
         linear_group(net, layer, HN_GROUP_GATE_UP, net->xn, n, (float *[]){a->gate, a->up}, err));
     hn_net_glu(net, a->gate, a->up, n, net->h);
-    return add_branch(net, layer, HN_GROUP_DOWN, net->h, n, a->x_mid, weights->post_ffn_norm,
-                      a->mlp_raw, x_next, err);
+    return HN_OK;
+}
+
+static hn_status forward_down(hn_net *net, int layer, float *x_next, hn_error *err) {
+    const hn_layer_acts *a = &net->acts[layer];
+    return add_branch(net, layer, HN_GROUP_DOWN, net->h, hn_net_mid_rows(net, layer), a->x_mid,
+                      net->model->layers[layer].post_ffn_norm, a->mlp_raw, x_next, err);
+}
+
+hn_status hn_net_layer_forward(hn_net *net, int layer, float *x_next, hn_error *err) {
+    HN_TRY(forward_to_down(net, layer, err));
+    return forward_down(net, layer, x_next, err);
+}
+
+hn_status hn_net_layer_again(hn_net *net, int layer, float *scratch, hn_error *err) {
+    HN_TRY(forward_to_down(net, layer, err));
+    /* Of the last product backward needs what a norm makes of it, or the low-rank input alone. */
+    if (net->model->layers[layer].post_ffn_norm || net->dropout > 0 ||
+        hn_net_is_dora(net, layer, HN_GROUP_DOWN))
+        return forward_down(net, layer, scratch, err);
+    hn_linear unused = {.n_outputs = 1};
+    return hn_net_lora_join(net, layer, HN_GROUP_DOWN, net->h, hn_net_mid_rows(net, layer), &unused,
+                            err);
 }
 
 /* net->dx: in, gradient of the layer's output; out, of x_mid (when it is needed). */

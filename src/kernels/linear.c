@@ -8,11 +8,13 @@
 enum {
     /* From two rows on arithmetic takes part of the time, and a thread that ends early can help.
      * One row is read at the memory's pace, of which a thread that is done leaves the others more.
-     * Of more rounded rows than these a share's groups go to the kernel at once: it reads them less
-     * often. */
+     */
     MIN_ROWS_BALANCED = 2,
-    MAX_ROWS_BALANCED = 16,
-    TAKEN_BYTES = 16 << 10, /* of weights at a time: some microseconds' work */
+    /* Rounded weights are taken at a time by bytes for some microseconds' work, and of more rows
+     * than MANY_ROWS by groups: each time all rows are read again. */
+    TAKEN_BYTES = 16 << 10,
+    MANY_ROWS = 16,
+    TAKEN_GROUPS = 2 * HN_PANEL_GROUPS,
 };
 
 typedef struct linear_job {
@@ -218,17 +220,16 @@ static void multiply_share(void *arg, int thread, int n_threads) {
         multiply_range(job, slot, first, last, x, x_stride, panels);
 }
 
-/* Whether threads take the groups piece by piece, and then *taken of them at a time. */
-static bool is_balanced(const linear_job *job, int n_threads, int64_t *taken) {
-    const hn_linear *l = job->linear;
-    const hn_matrix *w = l->output[0].w;
-    const bool rounded = job->wants_i8 || job->wants_bf16;
-    *taken = HN_PANEL_GROUPS;
-    if (rounded) {
-        *taken = TAKEN_BYTES / (int64_t)hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
-        *taken = *taken > 1 ? *taken : 1;
-    }
-    return n_threads > 1 && l->n >= MIN_ROWS_BALANCED && (l->n <= MAX_ROWS_BALANCED || !rounded);
+/* Groups that a thread takes at a time. */
+static int64_t groups_taken(const linear_job *job) {
+    const hn_matrix *w = job->linear->output[0].w;
+    if (!job->wants_i8 && !job->wants_bf16)
+        return HN_PANEL_GROUPS;
+    if (job->linear->n > MANY_ROWS)
+        return TAKEN_GROUPS;
+    const int64_t groups =
+        TAKEN_BYTES / (int64_t)hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
+    return groups > 1 ? groups : 1;
 }
 
 hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
@@ -267,7 +268,8 @@ hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) 
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job.thread_bytes,
                               &scratch, err));
     job.panels = scratch;
-    if (is_balanced(&job, n_threads, &job.taken))
+    job.taken = groups_taken(&job);
+    if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED)
         HN_TRY(hn_work_share(compute, groups_of_all(l), &job.left, err));
     if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
         hn_pool_run(compute->pool, prepare_share, &job);

@@ -310,6 +310,12 @@ static void op_product(const float *a, int64_t a_row, int64_t a_col, const float
         for (; i + MR <= m; i += MR)
             tile(MR, a + i * a_row, a_row, a_col, b + j, b_stride, c + i * c_stride + j, c_stride,
                  k, accumulate);
+        for (; i + 4 <= m; i += 4)
+            tile(4, a + i * a_row, a_row, a_col, b + j, b_stride, c + i * c_stride + j, c_stride, k,
+                 accumulate);
+        for (; i + 2 <= m; i += 2)
+            tile(2, a + i * a_row, a_row, a_col, b + j, b_stride, c + i * c_stride + j, c_stride, k,
+                 accumulate);
         for (; i < m; i++)
             tile(1, a + i * a_row, a_row, a_col, b + j, b_stride, c + i * c_stride + j, c_stride, k,
                  accumulate);

@@ -10,6 +10,9 @@
 
 #include <string.h>
 
+/* A pair is two documents: room for its rows, so that few layers are computed twice. */
+#define LEAST_BUDGET_BYTES (HN_NET_BUDGET_BYTES + HN_NET_BUDGET_BYTES / 2)
+
 typedef struct reference {
     double logps[2];
 } reference;
@@ -96,7 +99,7 @@ done:
 static hn_status run_pairs(const hn_trainer *trainer, const uint32_t *all, size_t n_all,
                            pass_pairs *sums, hn_pass pass, hn_net_loss *total, uint64_t *rows,
                            hn_error *err) {
-    int64_t room = hn_net_max_rows(trainer->net);
+    int64_t room = hn_net_max_rows(trainer->net, pass.backward);
     hn_loss loss = {.context = sums, .rows = hn_loss_cross_entropy, .documents = weigh};
     size_t n = 0;
     uint32_t *items = hn_malloc(n_all * sizeof *items);
@@ -306,13 +309,16 @@ hn_status hn_train_dpo(hn_model *model, const hn_pairs *pairs, const hn_pairs *e
                     .begin = begin,
                     .step = step,
                     .evaluate = evaluate};
+    hn_train_options settings = *train;
+    if (settings.budget_bytes == 0)
+        settings.budget_bytes = hn_net_budget(model, LEAST_BUDGET_BYTES);
     hn_status status = HN_OK;
     d.train.references = hn_calloc(pairs->n, sizeof(reference));
     d.eval.references = hn_calloc(eval ? eval->n : 1, sizeof(reference));
     if (!d.train.references || !d.eval.references)
         status = hn_fail_no_memory(err, pairs->n * sizeof(reference));
     HN_GO(hn_ranks_agree(train->ranks, status, err));
-    status = hn_train_run(model, &task, train, progress, result, err);
+    status = hn_train_run(model, &task, &settings, progress, result, err);
 done:
     hn_free(d.train.references);
     hn_free(d.eval.references);

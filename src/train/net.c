@@ -12,12 +12,13 @@ enum {
     FLOATS_ALIGN = HN_ALIGN_BYTES / 4,
 };
 
-static size_t default_budget(const hn_model *model) {
+size_t hn_net_budget(const hn_model *model, size_t least) {
     size_t bytes = 0;
+    least = least > HN_NET_BUDGET_BYTES ? least : HN_NET_BUDGET_BYTES;
     for (int l = 0; l < model->arch.n_layer; l++)
         for (int m = 0; m < HN_MODULE_COUNT; m++)
             bytes += model->layers[l].w[m].packed_bytes;
-    return bytes > HN_NET_BUDGET_BYTES ? bytes : HN_NET_BUDGET_BYTES;
+    return bytes > least ? bytes : least;
 }
 
 hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dropout,
@@ -28,7 +29,7 @@ hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dro
     *net = (hn_net){.model = model, .params = params, .dropout = dropout};
     net->ops = hn_train_ops_get(hn_compute_isa(model->compute));
     net->pool = hn_compute_pool(model->compute);
-    net->budget_bytes = budget_bytes ? budget_bytes : default_budget(model);
+    net->budget_bytes = budget_bytes ? budget_bytes : hn_net_budget(model, 0);
     hn_status status = params->dora ? hn_net_dora_new(net, err) : HN_OK;
     if (status == HN_OK)
         *out = net;
@@ -154,11 +155,13 @@ static void carve_scratch(hn_net *net, carver *c, int64_t rows, int64_t learned)
     net->logits = carve(c, net->tile_rows, arch->n_vocab);
 }
 
-int64_t hn_net_max_rows(const hn_net *net) {
+int64_t hn_net_max_rows(const hn_net *net, bool backward) {
     enum { SAMPLE_ROWS = 1024 };
     hn_net probe = {.model = net->model, .params = net->params};
     carver c = {0};
-    carve_layers(&probe, &c, SAMPLE_ROWS, SAMPLE_ROWS, 0);
+    carve_layers(&probe, &c, SAMPLE_ROWS, SAMPLE_ROWS, backward ? 0 : net->model->arch.n_layer);
+    if (!backward) /* then rows are many, and scratch is no small part of what they need */
+        carve_scratch(&probe, &c, SAMPLE_ROWS, SAMPLE_ROWS);
     int64_t rows = (int64_t)(net->budget_bytes / (c.used * sizeof(float) / SAMPLE_ROWS));
     return rows > 1 ? rows : 1;
 }

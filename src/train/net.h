@@ -105,11 +105,13 @@ typedef struct hn_net_loss {
  * for them has it for this, and at least HN_NET_BUDGET_BYTES: passes of fewer rows than fit there
  * unpack weights too often. */
 #define HN_NET_BUDGET_BYTES ((size_t)256 << 20)
+/* What 0 stands for, but at least `least`. */
+size_t hn_net_budget(const hn_model *model, size_t least);
 HN_MUST_CHECK hn_status hn_net_new(hn_net **out, hn_model *model, hn_params *params, float dropout,
                                    size_t budget_bytes, hn_error *err);
 void hn_net_free(hn_net *net);
-/* Rows of a pass that fit in the budget with everything kept. */
-int64_t hn_net_max_rows(const hn_net *net);
+/* Rows of a pass that fit in the budget, for backward with everything kept. */
+int64_t hn_net_max_rows(const hn_net *net, bool backward);
 /* Adds to *sum. */
 HN_MUST_CHECK hn_status hn_net_run(hn_net *net, const hn_pass *pass, hn_net_loss *sum,
                                    hn_error *err);

@@ -58,7 +58,7 @@ hn_status hn_train_passes(const hn_trainer *trainer, const hn_document *const *d
     hn_packing packing;
     if (n == 0)
         return HN_OK;
-    HN_TRY(hn_pack_documents(&packing, docs, n, hn_net_max_rows(trainer->net),
+    HN_TRY(hn_pack_documents(&packing, docs, n, hn_net_max_rows(trainer->net, pass->backward),
                              shares(trainer->options), err));
     const hn_document **bin = hn_malloc(n * sizeof *bin);
     bool *missed = sum->missed;

@@ -48,9 +48,15 @@ def run_hone(args, name, work, numerics):
         said = run(command)
         with open(os.path.join(out, "run", "metrics.jsonl"), encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
-    if name == "dpo":  # its reference is computed before the first step, TRL's within each
-        return sample(lines, said, sum(line["tokens"] for line in lines) / said["seconds"])
+    if name == "dpo":
+        return with_reference(lines, said)
     return sample(lines, said)
+
+
+def with_reference(steps, said):
+    """hone's reference is computed before the first step, TRL's within each: a step's share of it counts."""
+    share = (said["until_step_s"] - steps[0]["seconds"]) / sum(s["tokens"] for s in steps)
+    return sample([s | {"seconds": s["seconds"] + s["tokens"] * share} for s in steps], said)
 
 
 def run_trl(args, name, work):
@@ -66,10 +72,10 @@ def run_trl(args, name, work):
     return sample(said["steps"], said)
 
 
-def sample(steps, said, rate=None):
+def sample(steps, said):
     """Without the first step, in which both programs get their memory."""
     counted = steps[1:] or steps
-    return {"tokens_s": rate or sum(s["tokens"] for s in counted) / sum(s["seconds"] for s in counted),
+    return {"tokens_s": sum(s["tokens"] for s in counted) / sum(s["seconds"] for s in counted),
             "peak_mb": said["peak_mb"], "steps": steps, "said": {k: said[k] for k in said if k != "steps"}}
 
 

@@ -174,7 +174,8 @@ static void pad(const settings *s, hn_documents *docs) {
     }
 }
 
-/* Both return the seconds of the whole run, without reading the rows. */
+/* Both return the seconds of the whole run, without reading the rows; *until_step: of these, of the
+ * reference and the first step. */
 static double run_sft(const settings *s, hn_model *model) {
     hn_documents docs;
     hn_records records;
@@ -198,7 +199,26 @@ static double run_sft(const settings *s, hn_model *model) {
     return seconds;
 }
 
-static double run_dpo(const settings *s, hn_model *model) {
+/* When the reference was begun, and when the first step was reported. */
+typedef struct reference_clock {
+    double began, first_step;
+} reference_clock;
+
+static void clock_note(void *context, const char *text) {
+    reference_clock *c = context;
+    if (strstr(text, "reference"))
+        c->began = hn_clock_seconds();
+}
+
+static void clock_update(void *context, const char *label, uint64_t done, uint64_t total,
+                         const char *unit, const char *detail) {
+    reference_clock *c = context;
+    (void)label, (void)done, (void)total, (void)unit, (void)detail;
+    if (c->first_step == 0)
+        c->first_step = hn_clock_seconds();
+}
+
+static double run_dpo(const settings *s, hn_model *model, double *until_step) {
     hn_pairs pairs;
     hn_records records;
     hn_train_result result;
@@ -209,8 +229,11 @@ static double run_dpo(const settings *s, hn_model *model) {
           &err);
     hn_records_done(&records);
     double began = hn_clock_seconds();
-    check(hn_train_dpo(model, &pairs, NULL, &options, &s->train, NULL, &result, &err), &err);
+    reference_clock clock = {0};
+    hn_progress progress = {.context = &clock, .update = clock_update, .note = clock_note};
+    check(hn_train_dpo(model, &pairs, NULL, &options, &s->train, &progress, &result, &err), &err);
     double seconds = hn_clock_seconds() - began;
+    *until_step = clock.first_step - clock.began;
     hn_pairs_done(&pairs);
     return seconds;
 }
@@ -220,11 +243,12 @@ int main(int argc, char **argv) {
     hn_error err;
     hn_model *model;
     check(hn_model_open(&model, argv[optind], &s.model, &err), &err);
-    double seconds = s.dpo ? run_dpo(&s, model) : run_sft(&s, model);
+    double until_step = 0, seconds = s.dpo ? run_dpo(&s, model, &until_step) : run_sft(&s, model);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"seconds\": %.3f, \"peak_mb\": %.1f, \"isa\": \"%s\"}\n", seconds,
-           (double)usage.ru_maxrss * 1024 / 1e6, hn_isa_name(hn_compute_isa(model->compute)));
+    printf("{\"seconds\": %.3f, \"until_step_s\": %.3f, \"peak_mb\": %.1f, \"isa\": \"%s\"}\n",
+           seconds, until_step, (double)usage.ru_maxrss * 1024 / 1e6,
+           hn_isa_name(hn_compute_isa(model->compute)));
     hn_model_free(model);
     return 0;
 }

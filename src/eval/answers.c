@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "model/continue.h"
+#include "model/sampling.h"
 #include "model/vmath.h"
 
 #include <string.h>
@@ -39,6 +40,7 @@ static hn_status choose(void *context, size_t index, const hn_ids *so_far, float
         n_vocab = (int)hn_tokenizer_size(tokenizer);
     }
     *token = (int32_t)hn_argmax(logits, hn_tokenizer_size(tokenizer));
+    HN_TRY(hn_drawn_check(logits[*token], err));
     run->answers[index].log_prob += (double)logits[*token] - hn_log_sum_exp(logits, n_vocab);
     if (hn_tokenizer_is_end(tokenizer, *token))
         *token = -1;

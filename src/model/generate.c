@@ -86,7 +86,7 @@ static hn_status draw(run *r, int made, int32_t *token, bool *drawn, hn_error *e
     if (o->constraint)
         HN_TRY(hn_constraint_apply(o->constraint, logits, o->ignore_eos, err));
     *token = hn_sampler_draw(&r->sampler, logits);
-    return HN_OK;
+    return hn_drawn_check(logits[*token], err);
 }
 
 /* The token is part of the answer: tells everybody. */

@@ -255,3 +255,11 @@ void hn_sampler_skip(hn_sampler *sampler) {
     if (sampler->options.temperature > 0)
         (void)hn_rng_double(&sampler->rng);
 }
+
+hn_status hn_drawn_check(float logit, hn_error *err) {
+    if (isnan(logit))
+        return hn_fail(err, HN_FAILED,
+                       "the model's logits are NaN: its weights, or those of its adapter, lead to "
+                       "numbers out of range");
+    return HN_OK;
+}

@@ -26,5 +26,8 @@ void hn_sampler_accept(hn_sampler *sampler, int32_t token, bool generated);
 /* Draws; logits (n_vocab) are changed by bias and penalties. The order is transformers': bias,
  * penalties, temperature, top-k, top-p, min-p. Among equals the lowest id wins. */
 int32_t hn_sampler_draw(hn_sampler *sampler, float *logits);
+/* HN_FAILED where the logit of the token that was drawn is NaN: then all are, and the answer would
+ * be token 0 for ever. */
+HN_MUST_CHECK hn_status hn_drawn_check(float logit, hn_error *err);
 /* What a draw from a single candidate does: the random number is spent, nothing else. */
 void hn_sampler_skip(hn_sampler *sampler);

@@ -222,6 +222,19 @@ for at in "tiny before" "tiny.gguf before.gguf" "lora before.lora" "train.jsonl 
     same "${at% *} is as before" $at
 done
 
+# ---- numbers out of range
+cp -r lora huge && python3 - huge/adapter_model.safetensors <<'END'
+import struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+start = 8 + struct.unpack("<Q", data[:8])[0]
+data[start:] = struct.pack("<f", 3e38) * ((len(data) - start) // 4)
+open(sys.argv[1], "wb").write(data)
+END
+expect "chat with an adapter that overflows" 1 "logits are NaN: its weights, or those of its adapter" "$HONE" chat tiny --raw -p abc -n 3 --adapter huge
+expect "eval with it" 1 "logits are NaN" "$HONE" eval tiny golden.jsonl -n 3 --adapter huge
+expect "going on from it" 1 "step 1: loss NaN.*Nothing was learned yet: the base, the adapter that it starts from" \
+    "$HONE" sft tiny train.jsonl --init-adapter huge --max-steps 2 -o from.huge
+
 # ---- merging over another model leaves nothing of it
 mkdir over && echo mine >over/notes.txt && echo '{}' >over/model.safetensors.index.json
 echo '{"model_type": "old"}' >over/config.json

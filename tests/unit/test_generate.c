@@ -533,11 +533,11 @@ static void test_shared_perplexity(void **state) {
     ASSERT_OK(hn_perplexity_run(&job, NULL, &whole, errp));
     for (int n_parts = 1; n_parts < 60; n_parts += 29) { /* of more parts than chunks, too */
         gathered g = {0};
-        for (int part = 0; part < n_parts; part++) {
-            const hn_share share = {part, n_parts, gather_parts, &g};
-            job.share = &share;
+        hn_share share = {0, n_parts, gather_parts, &g};
+        job.share = &share;
+        for (; share.part < n_parts; share.part++)
             ASSERT_OK(hn_perplexity_run(&job, NULL, &shared, errp));
-        }
+        share.part = n_parts - 1;
         assert_memory_equal(&shared, &whole, sizeof whole);
         assert_int_equal(g.calls, n_parts);
         job.n_ctx = 1; /* also of a failure the others are told */

@@ -1,6 +1,7 @@
 /* What an evaluation during training measures beside the loss: the golden set's score, by which an
  * adapter can be chosen and a run stopped; and what that took. */
 #define _GNU_SOURCE
+#include "gathered.h"
 #include "sft_run.h"
 
 #include "base/json.h"
@@ -239,25 +240,6 @@ static hn_model *chatting_model(void) {
 }
 
 enum { SHARED_ROWS = 7 };
-
-/* What the parts of a share, one after the other, have found so far. */
-typedef struct gathered {
-    double sums[SHARED_ROWS];
-    int calls;
-} gathered;
-
-static hn_status gather_parts(void *context, hn_status status, double *values, size_t n,
-                              hn_error *err) {
-    gathered *g = context;
-    (void)err;
-    g->calls++;
-    if (status != HN_OK)
-        return status;
-    assert_int_equal(n, SHARED_ROWS);
-    for (size_t i = 0; i < n; i++)
-        values[i] = g->sums[i] += values[i];
-    return HN_OK;
-}
 
 /* Rows of different weights, shared out: the last part's score is that of one that asks all. */
 static void test_shared(void **state) {

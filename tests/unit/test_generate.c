@@ -1,4 +1,6 @@
 /* Sampling, generation, scoring and perplexity on stories260K. */
+#include "gathered.h"
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -494,31 +496,6 @@ static void test_perplexity(void **state) {
     assert_int_equal(hn_perplexity_run(&job, NULL, &out, &err), HN_BAD_INPUT);
     hn_ids_done(&ids);
     free(story);
-}
-
-enum { PARTS_VALUES = 4096 };
-
-/* What the parts of a share, one after the other, have found so far. */
-typedef struct gathered {
-    double sums[PARTS_VALUES];
-    size_t n;
-    int calls;
-} gathered;
-
-static hn_status gather_parts(void *context, hn_status status, double *values, size_t n,
-                              hn_error *err) {
-    gathered *g = context;
-    (void)err;
-    g->calls++;
-    if (status != HN_OK)
-        return status;
-    assert_true(n <= PARTS_VALUES && (g->n == 0 || g->n == n));
-    g->n = n;
-    for (size_t i = 0; i < n; i++) {
-        assert_true(g->sums[i] == 0 || values[i] == 0);
-        values[i] = g->sums[i] += values[i];
-    }
-    return HN_OK;
 }
 
 /* The last part's result is that of one that does all, in every bit. */

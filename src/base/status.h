@@ -18,6 +18,7 @@ typedef enum hn_status {
     HN_UNSUPPORTED, /* valid, but not something hone can do (exit 3) */
     HN_NO_MEMORY,   /* an allocation failed (exit 1) */
     HN_CANCELLED,   /* Ctrl-C or a caller's cancel flag (exit 130) */
+    HN_BUSY,        /* too much to do already: later it may work (exit 1) */
 } hn_status;
 
 enum { HN_ERROR_MESSAGE_MAX = 1024 };

@@ -148,6 +148,7 @@ static int exit_code_of(hn_status status) {
         return HN_EXIT_CANCELLED;
     case HN_FAILED:
     case HN_NO_MEMORY:
+    case HN_BUSY:
         break;
     }
     return HN_EXIT_FAILED;

@@ -6,6 +6,8 @@
  * else is put behind the text's first character before the template sees it, and taken out again
  * after the rendered text was split at the control tokens that are whole. Other conversations go
  * through untouched, and their ids are exactly those of the model's own tokenizer. */
+#include "model/chat_encode.h"
+
 #include "base/mem.h"
 #include "base/text.h"
 #include "model/generate.h"
@@ -121,13 +123,14 @@ static bool json_contains(const json_t *value, const char *needle) {
 }
 
 /* The first private-use character that neither the conversation nor the template holds. */
-static hn_status choose_mark(guard *g, const json_t *messages, const json_t *tools) {
+static hn_status choose_mark(guard *g, const json_t *messages, const json_t *tools,
+                             const json_t *extra) {
     enum { FIRST = 0xE000, LAST = 0xF8FF }; /* the Basic Multilingual Plane's private use area */
     for (uint32_t code = FIRST; code <= LAST; code++) {
         char text[5] = {0};
         g->n_mark = hn_utf8_encode(code, text);
         if (strstr(g->ckpt->chat_template_source, text) || json_contains(messages, text) ||
-            json_contains(tools, text))
+            json_contains(tools, text) || json_contains(extra, text))
             continue;
         memcpy(g->mark, text, sizeof g->mark);
         return HN_OK;
@@ -173,47 +176,73 @@ static hn_status token_text(const hn_tokenizer *tokenizer, int32_t id, hn_buf *o
 }
 
 static hn_status render(const guard *g, const json_t *messages, const json_t *tools,
-                        bool add_generation_prompt, hn_buf *out) {
+                        const json_t *extra, const hn_chat_encode_options *options, hn_buf *out) {
     const hn_tokenizer *tokenizer = g->ckpt->tokenizer;
     hn_buf bos = {0}, eos = {0};
     hn_status status = HN_OK;
     HN_GO(token_text(tokenizer, hn_tokenizer_bos(tokenizer), &bos, g->err));
     HN_GO(token_text(tokenizer, hn_tokenizer_eos(tokenizer), &eos, g->err));
-    hn_chat_options options = {.tools = tools,
-                               .add_generation_prompt = add_generation_prompt,
-                               .bos_token = hn_buf_text(&bos),
-                               .eos_token = hn_buf_text(&eos),
-                               .now = (int64_t)time(NULL)};
-    HN_GO(hn_chat_render(g->ckpt->chat_template, messages, &options, out, g->err));
+    hn_chat_options chat = {.tools = tools,
+                            .extra = extra,
+                            .add_generation_prompt = options->add_generation_prompt,
+                            .continue_final_message = options->continue_final_message,
+                            .bos_token = hn_buf_text(&bos),
+                            .eos_token = hn_buf_text(&eos),
+                            .now = (int64_t)time(NULL)};
+    HN_GO(hn_chat_render(g->ckpt->chat_template, messages, &chat, out, g->err));
 done:
     hn_buf_done(&bos);
     hn_buf_done(&eos);
     return status;
 }
 
-hn_status hn_checkpoint_chat_encode(const hn_checkpoint *ckpt, const json_t *messages,
-                                    const json_t *tools, bool add_generation_prompt, hn_ids *ids,
-                                    hn_error *err) {
+/* The text as the template would have written it, without marks. */
+static hn_status add_unmarked(const guard *g, const hn_buf *text, hn_buf *out) {
+    const char *data = hn_buf_text(text);
+    for (size_t i = 0; i < text->size;) {
+        bool mark = text->size - i >= g->n_mark && !memcmp(data + i, g->mark, g->n_mark);
+        if (!mark)
+            hn_buf_putc(out, data[i]);
+        i += mark ? g->n_mark : 1;
+    }
+    return hn_buf_check(out, g->err);
+}
+
+hn_status hn_chat_encode_with(const hn_checkpoint *ckpt, const json_t *messages,
+                              const hn_chat_encode_options *options, hn_ids *ids, hn_error *err) {
     HN_TRY(hn_checkpoint_need_template(ckpt, err));
     guard g = {.ckpt = ckpt, .err = err};
     hn_status status = HN_OK;
-    json_t *safe_messages = NULL, *safe_tools = NULL;
+    json_t *safe_messages = NULL, *safe_tools = NULL, *safe_extra = NULL;
     hn_buf text = {0};
-    HN_GO(choose_mark(&g, messages, tools));
+    HN_GO(choose_mark(&g, messages, options->tools, options->extra));
     HN_GO(guard_json(&g, messages, &safe_messages));
-    if (tools)
-        HN_GO(guard_json(&g, tools, &safe_tools));
-    HN_GO(render(&g, safe_messages, safe_tools, add_generation_prompt, &text));
+    if (options->tools)
+        HN_GO(guard_json(&g, options->tools, &safe_tools));
+    if (options->extra)
+        HN_GO(guard_json(&g, options->extra, &safe_extra));
+    HN_GO(render(&g, safe_messages, safe_tools, safe_extra, options, &text));
     if (g.used)
         HN_GO(encode_marked(&g, hn_buf_text(&text), text.size, ids));
     else
         HN_GO(hn_encode(ckpt->tokenizer, hn_buf_text(&text), text.size, HN_ENCODE_PARSE_SPECIAL,
                         ids, err));
+    if (options->text)
+        HN_GO(add_unmarked(&g, &text, options->text));
 done:
     json_decref(safe_messages);
     json_decref(safe_tools);
+    json_decref(safe_extra);
     hn_buf_done(&text);
     return status;
+}
+
+hn_status hn_checkpoint_chat_encode(const hn_checkpoint *ckpt, const json_t *messages,
+                                    const json_t *tools, bool add_generation_prompt, hn_ids *ids,
+                                    hn_error *err) {
+    const hn_chat_encode_options options = {.tools = tools,
+                                            .add_generation_prompt = add_generation_prompt};
+    return hn_chat_encode_with(ckpt, messages, &options, ids, err);
 }
 
 hn_status hn_chat_encode(const hn_model *model, const json_t *messages, const json_t *tools,

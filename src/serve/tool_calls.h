@@ -1,0 +1,99 @@
+/* What a model wrote, taken apart as it comes: thought, content and tool calls, in the formats that
+ * models were taught (each by its chat template). */
+#pragma once
+
+#include "base/rng.h"
+#include "serve/call_object.h"
+
+typedef enum hn_tool_format {
+    HN_TOOLS_NONE,
+    HN_TOOLS_HERMES,  /* <tool_call>{"name", "arguments"}</tool_call>: Qwen, Hermes, SmolLM2 */
+    HN_TOOLS_LLAMA3,  /* {"name", "parameters"}, alone or after <|python_tag|> */
+    HN_TOOLS_MISTRAL, /* [TOOL_CALLS] [{"name", "arguments"}, ...] */
+} hn_tool_format;
+
+/* By the chat template (NULL = none). *shows_tools: it puts them into the prompt by itself;
+ * otherwise hn_tool_system_text has to. Never HN_TOOLS_NONE: a model without a format of its own is
+ * asked for Hermes'. */
+hn_tool_format hn_tool_format_detect(const char *template_source, bool *shows_tools);
+
+/* What tells a model whose template doesn't know tools about them: to be put before the system
+ * message's own text. `tools`: the request's array. */
+void hn_tool_system_text(const json_t *tools, hn_buf *out);
+
+/* For tool_choice "required" or one by name. *opening: what the prompt has to go on with (static,
+ * may be ""); *schema: text of the schema that the answer then must keep to (freed with hn_free).
+ */
+HN_MUST_CHECK hn_status hn_tool_force(hn_tool_format format, const hn_api_tool *tools,
+                                      size_t n_tools, const char *name, bool parallel,
+                                      const char **opening, char **schema, size_t *n_bytes,
+                                      hn_error *err);
+
+typedef enum hn_delta_kind {
+    HN_DELTA_CONTENT,
+    HN_DELTA_REASONING,
+    HN_DELTA_CALL,      /* id and name */
+    HN_DELTA_ARGUMENTS, /* text: more of the call's arguments */
+} hn_delta_kind;
+
+/* Lent for the call. Texts are whole characters if the answer is UTF-8. */
+typedef struct hn_delta {
+    hn_delta_kind kind;
+    int call; /* index, from 0 */
+    const char *id, *name;
+    const char *text; /* (n_bytes) */
+    size_t n_bytes;
+} hn_delta;
+typedef void hn_delta_fn(void *context, const hn_delta *delta);
+
+typedef struct hn_answer_options {
+    hn_tool_format format;    /* HN_TOOLS_NONE: there are no calls */
+    const hn_api_tool *tools; /* (n_tools), borrowed: only they can be called */
+    size_t n_tools;
+    bool one_call;     /* parallel_tool_calls false: the answer is over after the first */
+    bool keep_thought; /* <think> is content like all else */
+    bool in_thought;   /* the prompt has opened a thought */
+    bool in_call;      /* the prompt has opened a call (hn_tool_force) */
+    bool goes_on;      /* continues a message: it doesn't begin with a thought or a call */
+    uint64_t seed;     /* of the calls' ids */
+    hn_delta_fn *emit;
+    void *context;
+} hn_answer_options;
+
+typedef enum hn_answer_state {
+    HN_ANSWER_START, /* a thought may begin */
+    HN_ANSWER_THOUGHT,
+    HN_ANSWER_BEGIN, /* a call without a tag may begin */
+    HN_ANSWER_CONTENT,
+    HN_ANSWER_OPEN, /* an object or array of calls must begin */
+    HN_ANSWER_CALL,
+    HN_ANSWER_BETWEEN, /* after an object: another, or the end tag */
+    HN_ANSWER_OVER,
+} hn_answer_state;
+
+typedef struct hn_answer_parser {
+    hn_answer_options options;
+    hn_answer_state state;
+    hn_buf in;        /* not yet looked at, or not yet decided about */
+    size_t at;        /* where in it */
+    hn_buf held;      /* of a call that may turn out to be none */
+    hn_buf blanks;    /* at the end of a text: dropped if it ends there */
+    bool skip_blanks; /* at the beginning of a text */
+    bool array;
+    hn_call_object object;
+    size_t n_sent; /* bytes of the object's arguments */
+    bool announced;
+    int n_calls;
+    hn_rng rng;
+    char id[32];
+} hn_answer_parser;
+
+void hn_answer_parser_init(hn_answer_parser *parser, const hn_answer_options *options);
+void hn_answer_parser_done(hn_answer_parser *parser);
+/* More of the answer, cut anywhere. The deltas together don't depend on how it was cut. */
+HN_MUST_CHECK hn_status hn_answer_parser_push(hn_answer_parser *parser, const char *text, size_t n,
+                                              hn_error *err);
+/* The answer has ended: what was held back comes. */
+HN_MUST_CHECK hn_status hn_answer_parser_finish(hn_answer_parser *parser, hn_error *err);
+/* Nothing that comes will matter (one_call). */
+bool hn_answer_parser_is_over(const hn_answer_parser *parser);

@@ -1,0 +1,345 @@
+/* Answers taken apart as they stream: every format, cut at every place, and texts that only look
+ * like calls. */
+#include "base/mem.h"
+#include "base/text.h"
+#include "grammar/grammar.h"
+#include "serve/reply.h"
+#include "serve/tool_calls.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const hn_api_tool TOOLS[] = {{"add", NULL}, {"look", NULL}};
+enum { N_TOOLS = 2 };
+
+/* Deltas in one line: C(content) R(reasoning) then the calls name{arguments}. */
+typedef struct heard {
+    hn_reply_answer answer;
+    bool half; /* a character was cut */
+} heard;
+
+static void hear(void *context, const hn_delta *delta) {
+    heard *h = context;
+    h->half |= !hn_utf8_valid(delta->text, delta->n_bytes);
+    hn_reply_answer_add(&h->answer, delta);
+}
+
+static char *told(heard *h) {
+    hn_buf line = {0};
+    const hn_reply_answer *a = &h->answer;
+    if (a->reasoning.size)
+        hn_buf_printf(&line, "R(%s)", hn_buf_text(&a->reasoning));
+    if (a->content.size)
+        hn_buf_printf(&line, "C(%s)", hn_buf_text(&a->content));
+    for (size_t i = 0; i < a->n_calls; i++)
+        hn_buf_printf(&line, "%s%s", a->calls[i].name, hn_buf_text(&a->calls[i].arguments));
+    assert_false(a->failed || h->half);
+    hn_reply_answer_done(&h->answer);
+    return line.size ? hn_buf_take(&line) : hn_strdup("");
+}
+
+static hn_answer_options options_of(hn_tool_format format, heard *h) {
+    return (hn_answer_options){.format = format,
+                               .tools = TOOLS,
+                               .n_tools = N_TOOLS,
+                               .seed = 7,
+                               .emit = hear,
+                               .context = h};
+}
+
+static void push(hn_answer_parser *p, const char *text, size_t n) {
+    assert_int_equal(hn_answer_parser_push(p, text, n, NULL), HN_OK);
+}
+
+/* The same at every split in two, and byte by byte. */
+static void expect_with(const hn_answer_options *given, const char *text, const char *wanted) {
+    size_t n = strlen(text);
+    for (size_t cut = 0; cut <= n + 1; cut++) {
+        heard h = {0};
+        hn_answer_options options = *given;
+        options.context = &h;
+        hn_answer_parser p;
+        hn_answer_parser_init(&p, &options);
+        if (cut <= n) {
+            push(&p, text, cut);
+            push(&p, text + cut, n - cut);
+        } else {
+            for (size_t i = 0; i < n; i++)
+                push(&p, text + i, 1);
+        }
+        assert_int_equal(hn_answer_parser_finish(&p, NULL), HN_OK);
+        hn_answer_parser_done(&p);
+        char *line = told(&h);
+        if (strcmp(line, wanted) != 0)
+            fail_msg("cut at %zu of '%s': %s, not %s", cut, text, line, wanted);
+        hn_free(line);
+    }
+}
+
+static void expect(hn_tool_format format, const char *text, const char *wanted) {
+    const hn_answer_options options = options_of(format, NULL);
+    expect_with(&options, text, wanted);
+}
+
+static void test_plain(void **state) {
+    (void)state;
+    expect(HN_TOOLS_NONE, "", "");
+    expect(HN_TOOLS_NONE, " Grüße \n", "C( Grüße \n)");
+    expect(HN_TOOLS_NONE, "<tool_call>{\"name\": \"add\"}", "C(<tool_call>{\"name\": \"add\"})");
+    expect(HN_TOOLS_HERMES, "Hello <tool", "C(Hello <tool)");
+    expect(HN_TOOLS_HERMES, "a < b \n", "C(a < b \n)");
+    expect(HN_TOOLS_LLAMA3, "\n ", "C(\n )");
+    expect(HN_TOOLS_MISTRAL, "see [TOOL", "C(see [TOOL)");
+}
+
+static void test_thought(void **state) {
+    (void)state;
+    expect(HN_TOOLS_NONE, "<think>\nwhy é\n</think>\n\nso", "R(why é)C(so)");
+    expect(HN_TOOLS_NONE, "\n<think>a", "R(a)");
+    expect(HN_TOOLS_NONE, "<think></think>b", "C(b)");
+    expect(HN_TOOLS_NONE, "x <think>a</think>", "C(x <think>a</think>)");
+    expect(HN_TOOLS_NONE, "<thin", "C(<thin)");
+    expect(HN_TOOLS_HERMES,
+           "<think>t <tool_call></think>\n<tool_call>\n{\"name\": \"add\", \"arguments\": {}}\n"
+           "</tool_call>",
+           "R(t <tool_call>)add{}");
+    expect(HN_TOOLS_LLAMA3, "<think>t</think> {\"name\": \"add\", \"parameters\": {\"a\": 1}}",
+           "R(t)add{\"a\": 1}");
+    hn_answer_options open = options_of(HN_TOOLS_NONE, NULL);
+    open.in_thought = true;
+    expect_with(&open, "\na </thin b\n</think>\nc", "R(a </thin b)C(c)");
+    hn_answer_options keep = options_of(HN_TOOLS_NONE, NULL);
+    keep.keep_thought = true;
+    expect_with(&keep, "<think>a</think>b", "C(<think>a</think>b)");
+}
+
+static void test_hermes(void **state) {
+    (void)state;
+    const hn_tool_format f = HN_TOOLS_HERMES;
+    expect(f, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": \"}\\\"é\"}}\n</tool_call>",
+           "add{\"a\": \"}\\\"é\"}");
+    expect(f,
+           "I look.\n<tool_call>{\"arguments\": {\"q\": [1, {}]}, \"name\": \"look\"}</tool_call>\n"
+           "<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>\n",
+           "C(I look.)look{\"q\": [1, {}]}add{}");
+    expect(f,
+           "<tool_call>[{\"name\": \"add\", \"arguments\": {}}, {\"name\": \"look\"}]</tool_call>",
+           "add{}look{}");
+    expect(f, "<tool_call>{\"name\": \"add\", \"arguments\": \"{\\\"a\\\": 1}\"}</tool_call> done",
+           "C(done)add{\"a\": 1}");
+    expect(f,
+           "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"add\", \"arguments\": "
+           "{\"a\": null}}}</tool_call>",
+           "add{\"a\": null}");
+    expect(f, "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1", "add{\"a\": 1");
+    expect(f, "<tool_call>{\"name\": \"add\", \"arguments\": null}</tool_call>", "add{}");
+}
+
+static void test_no_calls(void **state) {
+    (void)state;
+    static const char *const TEXTS[] = {
+        "<tool_call>",
+        "<tool_call>nothing</tool_call>",
+        "<tool_call>{\"name\": \"add\"",
+        "<tool_call>{\"name\": \"rm\", \"arguments\": {}}</tool_call>",
+        "<tool_call>{\"name\": 5}</tool_call>",
+        "<tool_call>{\"arguments\": {}}</tool_call>",
+        "<tool_call>{}</tool_call>",
+        "<tool_call>[]</tool_call>",
+        "<tool_call>{\"name\": \"add\", \"arguments\": [1]}</tool_call>",
+        "<tool_call>{\"name\": \"add\" \"arguments\": {}}</tool_call>",
+        "<tool_call>{\"name\"; \"add\"}</tool_call>",
+        "<tool_call>{\"a\": }</tool_call>",
+        "<tool_call>{\"name\": \"a\\u12\"}",
+        "<tool_call><tool_call>{",
+        "<tool_call>{\"a\": \"\\\\\\\" <tool_call>",
+        "<tool_call>{\"a\":[[[[[[[[{{{{",
+    };
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
+        hn_buf wanted = {0};
+        hn_buf_printf(&wanted, "C(%s)", TEXTS[i]);
+        expect(HN_TOOLS_HERMES, TEXTS[i], hn_buf_text(&wanted));
+        hn_buf_done(&wanted);
+    }
+    expect(HN_TOOLS_LLAMA3, "{\"name\": \"add\", \"age\": 3}",
+           "C({\"name\": \"add\", \"age\": 3})");
+    expect(HN_TOOLS_LLAMA3, "{\"name\": \"add\"}", "C({\"name\": \"add\"})");
+    expect(HN_TOOLS_LLAMA3, "{ok}", "C({ok})");
+    expect(HN_TOOLS_LLAMA3, "<|python_tag|>print(1)", "C(<|python_tag|>print(1))");
+    expect(HN_TOOLS_LLAMA3, "see {\"name\": \"add\", \"parameters\": {}}",
+           "C(see {\"name\": \"add\", \"parameters\": {}})");
+}
+
+static void test_llama3(void **state) {
+    (void)state;
+    const hn_tool_format f = HN_TOOLS_LLAMA3;
+    expect(f, "{\"name\": \"add\", \"parameters\": {\"a\": 1}}", "add{\"a\": 1}");
+    expect(f, "\n{\"type\": \"function\", \"name\": \"add\", \"parameters\": {}}", "add{}");
+    expect(f,
+           "<|python_tag|>{\"name\": \"add\", \"parameters\": {}}; {\"name\": \"look\", "
+           "\"parameters\": {\"x\": \"y\"}}",
+           "add{}look{\"x\": \"y\"}");
+    expect(f, "{\"type\": \"function\", \"function\": \"add\", \"parameters\": {}}", "add{}");
+}
+
+static void test_mistral(void **state) {
+    (void)state;
+    const hn_tool_format f = HN_TOOLS_MISTRAL;
+    expect(f,
+           "[TOOL_CALLS] [{\"name\": \"add\", \"arguments\": {\"a\": 1}}, {\"name\": \"look\", "
+           "\"arguments\": {}}]",
+           "add{\"a\": 1}look{}");
+    expect(f, "Sure. [TOOL_CALLS][{\"name\": \"add\", \"arguments\": {}}]", "C(Sure.)add{}");
+    expect(f, "[TOOL_CALLS] none", "C([TOOL_CALLS] none)");
+    expect(f, "[TOOL_CALLS]", "C([TOOL_CALLS])");
+}
+
+static void test_one_call(void **state) {
+    (void)state;
+    hn_answer_options options = options_of(HN_TOOLS_HERMES, NULL);
+    options.one_call = true;
+    expect_with(&options,
+                "<tool_call>{\"name\": \"add\"}</tool_call><tool_call>{\"name\": \"look\"}"
+                "</tool_call>",
+                "add{}");
+    options.in_call = true;
+    expect_with(&options, "{\"name\": \"look\", \"arguments\": {}}", "look{}");
+    options.one_call = false;
+    expect_with(&options, "{\"name\": \"look\", \"arguments\": {\"a", "look{\"a");
+    expect_with(&options, "{\"name\": \"lo", "C({\"name\": \"lo)");
+}
+
+/* Arguments come while they are written, and ids have the form that templates want. */
+static void test_streaming(void **state) {
+    (void)state;
+    const char *text = "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"a\": \"long";
+    heard h = {0};
+    hn_answer_options options = options_of(HN_TOOLS_MISTRAL, &h);
+    hn_answer_parser p;
+    hn_answer_parser_init(&p, &options);
+    push(&p, text, strlen(text));
+    assert_int_equal(h.answer.n_calls, 1);
+    assert_string_equal(hn_buf_text(&h.answer.calls[0].arguments), "{\"a\": \"long");
+    assert_int_equal(strlen(h.answer.calls[0].id), 9);
+    hn_answer_parser_done(&p);
+    hn_reply_answer_done(&h.answer);
+    options.format = HN_TOOLS_HERMES;
+    hn_answer_parser_init(&p, &options);
+    text = "<tool_call>{\"name\": \"add\", \"arguments\": {";
+    push(&p, text, strlen(text));
+    assert_memory_equal(h.answer.calls[0].id, "call_", 5);
+    hn_answer_parser_done(&p);
+    hn_reply_answer_done(&h.answer);
+}
+
+static void test_detect(void **state) {
+    (void)state;
+    bool shows;
+    assert_int_equal(hn_tool_format_detect(NULL, &shows), HN_TOOLS_HERMES);
+    assert_false(shows);
+    assert_int_equal(hn_tool_format_detect("{% if tools %}<tool_call>", &shows), HN_TOOLS_HERMES);
+    assert_true(shows);
+    assert_int_equal(hn_tool_format_detect("{{ tools }} [TOOL_CALLS]", &shows), HN_TOOLS_MISTRAL);
+    assert_int_equal(hn_tool_format_detect("tools <|python_tag|>", &shows), HN_TOOLS_LLAMA3);
+    assert_int_equal(hn_tool_format_detect("tools <|start_header_id|> \"parameters\": x", &shows),
+                     HN_TOOLS_LLAMA3);
+}
+
+static bool accepts(const char *schema, size_t n, const char *text) {
+    hn_grammar *grammar;
+    hn_matcher *matcher;
+    hn_error err;
+    bool accepted, all;
+    if (hn_grammar_from_schema_text(&grammar, schema, n, "schema", &err) != HN_OK)
+        fail_msg("%s: %s", schema, err.message);
+    assert_int_equal(hn_matcher_new(&matcher, grammar, NULL, NULL), HN_OK);
+    assert_int_equal(hn_matcher_feed(matcher, text, strlen(text), &accepted, NULL), HN_OK);
+    all = accepted && hn_matcher_may_end(matcher);
+    hn_matcher_free(matcher);
+    hn_grammar_free(grammar);
+    return all;
+}
+
+static void test_force(void **state) {
+    (void)state;
+    json_t *parameters =
+        json_loads("{\"properties\": {\"p\": {\"$ref\": \"#/$defs/P\"}}, \"required\": [\"p\"], "
+                   "\"additionalProperties\": false, \"$defs\": {\"P\": {\"type\": \"integer\"}}}",
+                   0, NULL);
+    const hn_api_tool tools[] = {{"add", parameters}, {"look", NULL}};
+    const char *opening;
+    char *schema;
+    size_t n;
+    assert_int_equal(
+        hn_tool_force(HN_TOOLS_HERMES, tools, 2, NULL, true, &opening, &schema, &n, NULL), HN_OK);
+    assert_string_equal(opening, "<tool_call>\n");
+    assert_true(accepts(schema, n, "{\"name\": \"add\", \"arguments\": {\"p\": 3}}"));
+    assert_true(accepts(schema, n, "{\"name\": \"look\", \"arguments\": {}}"));
+    assert_false(accepts(schema, n, "{\"name\": \"add\", \"arguments\": {\"p\": \"x\"}}"));
+    assert_false(accepts(schema, n, "{\"name\": \"rm\", \"arguments\": {}}"));
+    hn_free(schema);
+    assert_int_equal(
+        hn_tool_force(HN_TOOLS_MISTRAL, tools, 2, "add", true, &opening, &schema, &n, NULL), HN_OK);
+    assert_true(accepts(schema, n, "[{\"name\": \"add\", \"arguments\": {\"p\": 3}}]"));
+    assert_false(accepts(schema, n, "[]"));
+    assert_false(accepts(schema, n, "[{\"name\": \"look\", \"arguments\": {}}]"));
+    hn_free(schema);
+    json_decref(parameters);
+}
+
+/* Work grows with the text, not with its square. */
+static void test_long(void **state) {
+    (void)state;
+    enum { TIMES = 20000 };
+    hn_buf text = {0};
+    for (int i = 0; i < TIMES; i++)
+        hn_buf_puts(&text, "<tool_call>{\"a\":\"");
+    heard h = {0};
+    hn_answer_options options = options_of(HN_TOOLS_HERMES, &h);
+    hn_answer_parser p;
+    hn_answer_parser_init(&p, &options);
+    for (size_t i = 0; i < text.size; i += 3)
+        push(&p, text.data + i, text.size - i < 3 ? text.size - i : 3);
+    assert_int_equal(hn_answer_parser_finish(&p, NULL), HN_OK);
+    assert_int_equal(h.answer.content.size, text.size);
+    hn_answer_parser_done(&p);
+    hn_reply_answer_done(&h.answer);
+    hn_buf_done(&text);
+}
+
+static void test_memory(void **state) {
+    (void)state;
+    const char *text = "<think>a</think>b <tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}"
+                       "</tool_call>";
+    bool done = false;
+    for (int n = 0; !done; n++) {
+        heard h = {0};
+        hn_answer_options options = options_of(HN_TOOLS_HERMES, &h);
+        hn_answer_parser p;
+        hn_error err = {0};
+        hn_answer_parser_init(&p, &options);
+        hn_mem_fail_after(n);
+        hn_status status = hn_answer_parser_push(&p, text, strlen(text), &err);
+        hn_status end = hn_answer_parser_finish(&p, &err);
+        hn_mem_fail_after(-1);
+        done = status == HN_OK && end == HN_OK && !h.answer.failed;
+        hn_answer_parser_done(&p);
+        hn_reply_answer_done(&h.answer);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain),    cmocka_unit_test(test_thought),
+        cmocka_unit_test(test_hermes),   cmocka_unit_test(test_no_calls),
+        cmocka_unit_test(test_llama3),   cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_one_call), cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_detect),   cmocka_unit_test(test_force),
+        cmocka_unit_test(test_long),     cmocka_unit_test(test_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

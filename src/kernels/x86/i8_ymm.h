@@ -1,6 +1,6 @@
 /* Int8 products with 256-bit registers; included by i8_avx2.c, and by i8_avxvnni.c with HN_VNNI
  * defined. HN_LEVEL is the ending of the kernels' names. One row is here, several in
- * i8_ymm_panel.h.
+ * i8_ymm_few.h and i8_ymm_panel.h.
  *
  * Plain AVX2: codes are unsigned bytes or, where they have 6 or 8 bits, signed ones; one row's sums
  * of vpmaddubsw stay inside int16 for 8 quads of 4-bit codes (8 * 2 * 15 * 127 = 30480) and 4 quads
@@ -152,6 +152,8 @@ HN_INLINE void one_row(hn_layout l, int64_t n_units, const uint8_t *unit, const 
 
 #include "kernels/x86/i8_ymm_panel.h"
 
+#include "kernels/x86/i8_ymm_few.h"
+
 static void write_rows(int64_t m, int64_t width, const float *sum, float *y, int64_t y_stride,
                        bool add) {
     for (int64_t i = 0; i < m; i++, y += y_stride, sum += HN_UNIT_ROWS) {
@@ -180,6 +182,8 @@ HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, cons
             const uint8_t *unit = w + (size_t)(j / HN_UNIT_ROWS) * group_bytes;
             if (rows == 1)
                 one_row(l, n_units, unit, x, sum);
+            else if (rows <= FEW_ROWS && goes_without_panel(l))
+                few_rows(l, rows, n_units, unit, x, x_stride, sum);
             else
                 several_rows(l, rows, n_units, unit, x, x_stride, sum);
             write_rows(rows, width - j, sum, y + j, y_stride, add);

@@ -14,7 +14,7 @@
 
 enum {
     TILE_ROWS = 4,
-    FEW_ROWS = 8,    /* at most: memory sets the pace */
+    FEW_ROWS = 8,    /* at most: small panels, or none (i8_ymm_few.h) */
     PANEL_UNITS = 8, /* of columns: 8 or 16 KB of codes */
     PANEL_BLOCKS = PANEL_UNITS * HN_UNIT_BLOCKS,
     QUADS = HN_BLOCK_COLS / 4,
@@ -195,12 +195,10 @@ HN_INLINE void sum_signed(int rows, const uint8_t *codes, const hn_act_block *x,
 }
 #endif
 
-/* int32 sums of q * (code - offset) over part `part` of a block. */
-HN_INLINE void sum_part(hn_layout l, int rows, int part, const uint8_t *codes,
-                        const hn_act_block *x, int64_t x_stride, tile_sums *s) {
+/* Where the sums over part `part` of a block start. */
+HN_INLINE void start_sums(hn_layout l, int rows, int part, const hn_act_block *x, int64_t x_stride,
+                          tile_sums *s) {
     const sum_kind kind = kind_of(l);
-    const int quads = QUADS / parts_of(l), first = part * quads, last = first + quads;
-    const int left = l.offset - center_of(l);
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
         __m256i start = _mm256_setzero_si256();
@@ -210,26 +208,40 @@ HN_INLINE void sum_part(hn_layout l, int rows, int part, const uint8_t *codes,
             start = minus_times(start, part_sum(l, x + i * x_stride, part), l.offset);
         s->at[i][0] = s->at[i][1] = start;
     }
-#ifndef HN_VNNI
-    if (kind == SUM_SIGNED) {
-        sum_signed(rows, codes, x, x_stride, s);
-        return;
-    }
-    if (kind == SUM_PAIRS) {
-        sum_pairs(rows, first, last, codes, x, x_stride, s);
-        return;
-    }
-#endif
-    sum_plain(l, rows, first, last, codes, x, x_stride, s);
-    if (kind == SUM_I32)
+}
+
+/* Sums of any kind become int32 sums of q * (code - offset). */
+HN_INLINE void end_sums(hn_layout l, int rows, int part, const hn_act_block *x, int64_t x_stride,
+                        tile_sums *s) {
+    if (kind_of(l) != SUM_I16)
         return;
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < 2; v++) {
             __m256i sum = _mm256_madd_epi16(s->at[i][v], _mm256_set1_epi16(1));
-            s->at[i][v] = minus_times(sum, part_sum(l, x + i * x_stride, part), left);
+            s->at[i][v] =
+                minus_times(sum, part_sum(l, x + i * x_stride, part), l.offset - center_of(l));
         }
+}
+
+/* int32 sums of q * (code - offset) over part `part` of a block. */
+HN_INLINE void sum_part(hn_layout l, int rows, int part, const uint8_t *codes,
+                        const hn_act_block *x, int64_t x_stride, tile_sums *s) {
+    const int quads = QUADS / parts_of(l), first = part * quads, last = first + quads;
+    start_sums(l, rows, part, x, x_stride, s);
+#ifndef HN_VNNI
+    if (kind_of(l) == SUM_SIGNED) {
+        sum_signed(rows, codes, x, x_stride, s);
+        return;
+    }
+    if (kind_of(l) == SUM_PAIRS) {
+        sum_pairs(rows, first, last, codes, x, x_stride, s);
+        return;
+    }
+#endif
+    sum_plain(l, rows, first, last, codes, x, x_stride, s);
+    end_sums(l, rows, part, x, x_stride, s);
 }
 
 /* y (rows, 16) += the panel's first n_blocks blocks times x. */

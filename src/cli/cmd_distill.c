@@ -21,6 +21,8 @@ static hn_status distill_options(const hn_cli *cli, hn_distill_options *o, hn_la
     o->hidden = (float)hn_cli_real(cli, "hidden");
     if (hn_layer_pairs_parse(hn_cli_text(cli, "hidden-layers"), layers, &o->n_layers, err) != HN_OK)
         return hn_error_prefix(err, "--hidden-layers");
+    if (o->n_layers && o->hidden == 0)
+        return hn_fail(err, HN_USAGE, "--hidden-layers would do nothing: --hidden is 0");
     o->layers = *layers;
     if (!hn_cli_text(cli, "teacher") == !hn_cli_text(cli, "teacher-logits"))
         return hn_fail(err, HN_USAGE, "name a teacher, with either --teacher or --teacher-logits");

@@ -44,9 +44,12 @@ static hn_status write_together(writer *w, int n, int32_t *ids, hn_error *err) {
         if (hn_progress_cancelled(w->progress))
             return hn_fail(err, HN_CANCELLED, "stopped; nothing was written");
         HN_TRY(hn_forward(w->model, w->kv, NULL, 0, rows, n, w->logits, NULL, err));
-        for (int seq = 0; seq < n; seq++)
-            ids[seq * w->length + at + 1] = hn_sampler_draw(
-                &w->sampler, w->logits + (size_t)seq * (size_t)w->model->arch.n_vocab);
+        for (int seq = 0; seq < n; seq++) {
+            float *logits = w->logits + (size_t)seq * (size_t)w->model->arch.n_vocab;
+            int32_t token = hn_sampler_draw(&w->sampler, logits);
+            HN_TRY(hn_drawn_check(logits[token], err));
+            ids[seq * w->length + at + 1] = token;
+        }
     }
     return HN_OK;
 }

@@ -187,6 +187,7 @@ static hn_status step(local *l, hn_error *err) {
         local_slot *slot = &l->slots[l->wanting[i]];
         float *logits = l->logits + (size_t)i * (size_t)l->model->arch.n_vocab;
         int32_t token = hn_sampler_draw(&slot->sampler, logits);
+        HN_TRY(hn_drawn_check(logits[token], err));
         bool ends = hn_tokenizer_is_end(tokenizer, token);
         if (!ends)
             HN_TRY(hn_ids_push(&slot->out, token, err));

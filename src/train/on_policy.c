@@ -59,11 +59,12 @@ typedef struct sampling {
 
 static hn_status choose(void *context, size_t index, const hn_ids *so_far, float *logits,
                         int32_t *token, hn_error *err) {
-    (void)so_far, (void)err;
+    (void)so_far;
     sampling *s = context;
     s->sampler.rng = s->rngs[index];
     *token = hn_sampler_draw(&s->sampler, logits);
     s->rngs[index] = s->sampler.rng;
+    HN_TRY(hn_drawn_check(logits[*token], err));
     if (hn_tokenizer_is_end(s->tokenizer, *token))
         *token = -1;
     return HN_OK;

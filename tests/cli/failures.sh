@@ -148,6 +148,8 @@ expect "layers that aren't there" 2 "layers 2:99: the student has 1 to" \
     "$HONE" distill tiny train.jsonl --teacher tiny --hidden 1 --hidden-layers 2:99 -o out.d
 expect "distill: layers that nothing is asked of" 2 "--hidden-layers needs --hidden" \
     "$HONE" distill tiny train.jsonl --teacher tiny --hidden-layers 1:1 -o out.d
+expect "distill: layers at no weight" 2 "--hidden-layers would do nothing: --hidden is 0" \
+    "$HONE" distill tiny train.jsonl --teacher tiny --hidden 0 --hidden-layers 1:1 -o out.d
 expect "a student of nobody" 2 "from is missing: the teacher" "$HONE" student new -o out.d
 expect "a student larger than its teacher" 2 "99 layers: the teacher has" "$HONE" student new --from tiny --layers 99 -o out.d
 expect "weights without number" 2 "1 numbers are needed" "$HONE" merge tiny lora -w x -o out.d

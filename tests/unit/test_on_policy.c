@@ -108,11 +108,29 @@ static void test_cancelled(void **state) {
     end(&s);
 }
 
+/* Weights out of range: token 0 for ever is no completion to learn from. */
+static void test_not_finite(void **state) {
+    (void)state;
+    setup s;
+    begin_sampled(&s, 1);
+    hn_trainer trainer = {.model = student_of(&s, "llama", 1)};
+    hn_on_policy policy = {.max_tokens = SAMPLED_TOKENS, .temperature = 0.9f};
+    const hn_document *doc = s.docs.items, *out;
+    hn_error err;
+    trainer.model->output_norm[0] = NAN;
+    assert_int_equal(hn_on_policy_sample(&policy, &trainer, &doc, 1, 1, &out, &err), HN_FAILED);
+    assert_non_null(strstr(err.message, "the model's logits are NaN"));
+    hn_on_policy_done(&policy);
+    tiny_model_free(trainer.model);
+    end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_falls),
         cmocka_unit_test(test_together_as_alone),
         cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include "release/self_text.h"
 #include "support/files.h"
 
+#include <math.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,6 +83,17 @@ static void test_cancelled(void **state) {
     hn_model_free(model);
 }
 
+static void test_not_finite(void **state) {
+    (void)state;
+    hn_model *model = open_model(1);
+    hn_ids ids = {0};
+    model->output_norm[0] = NAN;
+    assert_int_equal(hn_self_text(model, 2, LENGTH, NULL, &ids, &err), HN_FAILED);
+    assert_non_null(strstr(err.message, "the model's logits are NaN"));
+    assert_null(ids.data);
+    hn_model_free(model);
+}
+
 static void quantise(const char *path, hn_ftype ftype, bool own_text, char *sum) {
     hn_quantise_options options = {
         .ftype = ftype, .n_threads = 2, .calibrate_on_own_text = own_text};
@@ -123,8 +136,8 @@ static void test_coarse(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),      cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_cancelled), cmocka_unit_test(test_quantise),
-        cmocka_unit_test(test_coarse),
+        cmocka_unit_test(test_cancelled), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_quantise),  cmocka_unit_test(test_coarse),
     };
     return cmocka_run_group_tests(tests, test_folder_make, test_folder_remove);
 }

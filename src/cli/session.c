@@ -268,6 +268,8 @@ const char *hn_finish_name(hn_finish finish) {
         return "stop";
     case HN_FINISH_LENGTH:
         return "length";
+    case HN_FINISH_DEADLINE:
+        return "deadline";
     case HN_FINISH_CANCELLED:
         break;
     }

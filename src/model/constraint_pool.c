@@ -7,7 +7,7 @@
 
 enum {
     MAX_GRAMMARS = 8, /* that are kept while nobody uses them; the last used ones */
-    MAX_IDLE = 2,     /* constraints a grammar: their masks are what takes memory */
+    MAX_IDLE = 8,     /* constraints a grammar: their masks are what takes memory */
 };
 
 typedef struct hn_pool_entry {
@@ -23,6 +23,7 @@ typedef struct hn_pool_entry {
 struct hn_constraint_pool {
     pthread_mutex_t lock;
     const hn_tokenizer *tokenizer;
+    pthread_mutex_t trie_lock;
     hn_token_trie *trie;    /* made with the first constraint */
     hn_pool_entry *entries; /* the last used first */
 };
@@ -33,6 +34,7 @@ hn_status hn_constraint_pool_new(hn_constraint_pool **out, const hn_tokenizer *t
     if (!pool)
         return hn_fail_no_memory(err, sizeof *pool);
     pthread_mutex_init(&pool->lock, NULL);
+    pthread_mutex_init(&pool->trie_lock, NULL);
     pool->tokenizer = tokenizer;
     *out = pool;
     return HN_OK;
@@ -56,6 +58,7 @@ void hn_constraint_pool_free(hn_constraint_pool *pool) {
     }
     hn_token_trie_free(pool->trie);
     pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->trie_lock);
     hn_free(pool);
 }
 
@@ -108,54 +111,88 @@ static void trim(hn_constraint_pool *pool) {
     }
 }
 
-static hn_status take_constraint(hn_constraint_pool *pool, hn_pool_entry *entry,
-                                 hn_constraint **out, hn_error *err) {
-    if (entry->n_idle) {
-        *out = entry->idle[--entry->n_idle];
-        return HN_OK;
+/* The entry is used once less; the constraint (may be NULL) waits for the next one. */
+static void give_entry(hn_constraint_pool *pool, hn_pool_entry *entry, hn_constraint *constraint) {
+    pthread_mutex_lock(&pool->lock);
+    entry->n_used--;
+    if (constraint && entry->n_idle < MAX_IDLE) {
+        entry->idle[entry->n_idle++] = constraint;
+        constraint = NULL;
     }
+    trim(pool);
+    pthread_mutex_unlock(&pool->lock);
+    hn_constraint_free(constraint);
+}
+
+/* Puts the entry first; it won't go while it is used. */
+static void use_entry(hn_constraint_pool *pool, hn_pool_entry *entry) {
+    entry->next = pool->entries;
+    pool->entries = entry;
+    entry->n_used++;
+}
+
+/* The entry of this text, in use. Compiling may take long: others needn't wait for it. */
+static hn_status take_entry(hn_constraint_pool *pool, hn_constraint_kind kind, const char *text,
+                            size_t n_bytes, const char *where, hn_pool_entry **out, hn_error *err) {
+    hn_pool_entry *made = NULL;
+    pthread_mutex_lock(&pool->lock);
+    hn_pool_entry *entry = unlink_entry(pool, kind, text, n_bytes);
+    if (!entry) {
+        pthread_mutex_unlock(&pool->lock);
+        HN_TRY(compile(&made, kind, text, n_bytes, where, err));
+        pthread_mutex_lock(&pool->lock);
+        entry = unlink_entry(pool, kind, text, n_bytes); /* another thread was quicker */
+        if (!entry) {
+            entry = made;
+            made = NULL;
+        }
+    }
+    use_entry(pool, entry);
+    trim(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (made)
+        entry_free(made);
+    *out = entry;
+    return HN_OK;
+}
+
+static hn_status take_trie(hn_constraint_pool *pool, hn_error *err) {
+    hn_status status = HN_OK;
+    pthread_mutex_lock(&pool->trie_lock);
     if (!pool->trie)
-        HN_TRY(hn_tokenizer_trie(&pool->trie, pool->tokenizer, err));
-    return hn_constraint_new(out, entry->grammar, pool->trie, pool->tokenizer, err);
+        status = hn_tokenizer_trie(&pool->trie, pool->tokenizer, err);
+    pthread_mutex_unlock(&pool->trie_lock);
+    return status;
 }
 
 hn_status hn_constraint_pool_take(hn_constraint_pool *pool, hn_constraint_kind kind,
                                   const char *text, size_t n_bytes, const char *where,
                                   hn_pooled_constraint *out, hn_error *err) {
-    hn_constraint *constraint = NULL;
-    hn_status status = HN_OK;
+    hn_pooled_constraint taken = {0};
     if (n_bytes > HN_GRAMMAR_MAX_BYTES)
         return hn_fail(err, HN_BAD_INPUT, "%s: %zu bytes, at most %d are possible", where, n_bytes,
                        HN_GRAMMAR_MAX_BYTES);
+    HN_TRY(take_trie(pool, err));
+    HN_TRY(take_entry(pool, kind, text, n_bytes, where, &taken.entry, err));
     pthread_mutex_lock(&pool->lock);
-    hn_pool_entry *entry = unlink_entry(pool, kind, text, n_bytes);
-    if (!entry)
-        status = compile(&entry, kind, text, n_bytes, where, err);
-    if (status == HN_OK) {
-        entry->next = pool->entries;
-        pool->entries = entry;
-        status = take_constraint(pool, entry, &constraint, err);
-    }
-    if (status == HN_OK) {
-        entry->n_used++;
-        *out = (hn_pooled_constraint){constraint, entry};
-    }
-    trim(pool);
+    if (taken.entry->n_idle)
+        taken.constraint = taken.entry->idle[--taken.entry->n_idle];
     pthread_mutex_unlock(&pool->lock);
-    return status;
+    if (!taken.constraint) {
+        hn_status status = hn_constraint_new(&taken.constraint, taken.entry->grammar, pool->trie,
+                                             pool->tokenizer, err);
+        if (status != HN_OK) {
+            give_entry(pool, taken.entry, NULL);
+            return status;
+        }
+    }
+    *out = taken;
+    return HN_OK;
 }
 
 void hn_constraint_pool_give(hn_constraint_pool *pool, hn_pooled_constraint *pooled) {
     if (!pooled->constraint)
         return;
-    pthread_mutex_lock(&pool->lock);
-    hn_pool_entry *entry = pooled->entry;
-    entry->n_used--;
-    if (entry->n_idle < MAX_IDLE)
-        entry->idle[entry->n_idle++] = pooled->constraint;
-    else
-        hn_constraint_free(pooled->constraint);
-    trim(pool);
-    pthread_mutex_unlock(&pool->lock);
+    give_entry(pool, pooled->entry, pooled->constraint);
     *pooled = (hn_pooled_constraint){0};
 }

@@ -1,182 +1,127 @@
-/* The generation loop: prefill what the cache lacks, draw, show text as soon as it is safe. */
+/* One answer alone: the rows that its writer wants, pass by pass. */
 #include "model/generate.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "model/ahead.h"
-#include "model/sampling.h"
+#include "model/writer.h"
 
-#include <string.h>
+enum { BATCH = 512 }; /* tokens of the prompt a pass */
 
 typedef struct run {
     hn_model *model;
+    hn_kv *kv;
+    int seq;
     const hn_generate_options *options;
-    hn_sampler sampler;
-    hn_decoder decoder;
-    hn_ahead ahead;
-    hn_buf text;     /* all that was decoded */
-    size_t released; /* bytes of it that were shown */
-    size_t searched; /* no stop string begins before this */
-    bool stopped;    /* a stop string was found; text is cut before it */
-    bool cancelled;  /* by on_text or from outside */
-    hn_generation out;
+    hn_writer writer;
+    float *logits; /* (1 + HN_DRAFT_MAX, n_vocab); one row without a speculator */
 } run;
 
-/* Looks for the first stop string in the text that wasn't searched yet and cuts there. */
-static void find_stop(run *r) {
+static bool on_piece(void *context, const hn_piece *piece) {
+    const hn_generate_options *o = context;
+    return piece->n_bytes == 0 || o->on_text(o->context, piece->text, piece->n_bytes);
+}
+
+static int64_t positions(const run *r) {
+    return hn_kv_room(r->kv, r->seq) + hn_kv_length(r->kv, r->seq);
+}
+
+/* Cuts the cache to what it has in common with the prompt, at least one token less than that. */
+static hn_status begin(run *r, const int32_t *prompt, int n_prompt, int *n_known, hn_error *err) {
     const hn_generate_options *o = r->options;
-    for (; r->searched < r->text.size; r->searched++) {
-        size_t left = r->text.size - r->searched;
-        for (int i = 0; i < o->n_stop; i++) {
-            size_t n = strlen(o->stop[i]);
-            const char *at = r->text.data + r->searched;
-            if (n == 0 || memcmp(at, o->stop[i], n < left ? n : left))
-                continue;
-            if (n > left)
-                return; /* may still become one: wait here */
-            r->text.size = r->searched;
-            r->text.data[r->text.size] = 0;
-            r->stopped = true;
-            return;
-        }
+    const hn_writer_options options = {.sampling = o->sampling,
+                                       .max_tokens = o->max_tokens > 0 ? o->max_tokens : -1,
+                                       .stop = o->stop,
+                                       .n_stop = o->n_stop,
+                                       .ignore_eos = o->ignore_eos,
+                                       .constraint = o->constraint,
+                                       .speculator = o->speculator,
+                                       .n_logprobs = -1,
+                                       .context = (void *)(uintptr_t)o,
+                                       .on_piece = o->on_text ? on_piece : NULL};
+    HN_TRY(hn_writer_init(&r->writer, r->model, prompt, n_prompt, &options, err));
+    *n_known = hn_writer_resume(&r->writer,
+                                hn_kv_common_prefix(r->kv, r->seq, o->adapter, prompt, n_prompt));
+    hn_kv_truncate(r->kv, r->seq, *n_known);
+    if (positions(r) < n_prompt)
+        return hn_fail(err, HN_BAD_INPUT,
+                       "the prompt has %d tokens, but the context has room for %lld: shorten it or "
+                       "enlarge the context",
+                       n_prompt, (long long)positions(r));
+    const size_t rows = o->speculator ? 1 + HN_DRAFT_MAX : 1;
+    const size_t bytes = rows * (size_t)r->model->arch.n_vocab * sizeof *r->logits;
+    r->logits = hn_malloc(bytes);
+    return r->logits ? HN_OK : hn_fail_no_memory(err, bytes);
+}
+
+/* One pass over the model. */
+static hn_status step(run *r, hn_error *err) {
+    hn_writer *w = &r->writer;
+    const hn_adapter *adapter = r->options->adapter;
+    const hn_writer_room room = {.rows = BATCH,
+                                 .logits = 1 + HN_DRAFT_MAX,
+                                 .drafts = HN_DRAFT_MAX,
+                                 .positions = positions(r)};
+    int32_t tokens[BATCH + HN_DRAFT_MAX];
+    hn_batch_row rows[BATCH + HN_DRAFT_MAX];
+    hn_writer_rows next;
+    HN_TRY(hn_writer_next(w, &room, tokens, &next, err));
+    for (int i = 0; i < next.n; i++)
+        rows[i] = (hn_batch_row){.token = tokens[i],
+                                 .seq = r->seq,
+                                 .adapter = adapter ? 0 : -1,
+                                 .wants_logits = i >= next.n - next.n_logits};
+    const uint64_t began = hn_clock_ns();
+    HN_TRY(hn_forward_wanted(r->model, r->kv, &adapter, adapter ? 1 : 0, rows, next.n, w->wanted,
+                             next.n_wanted, r->logits, NULL, err));
+    hn_writer_time(w, hn_clock_ns() - began);
+    hn_status status = hn_writer_take(w, r->logits, room.positions, err);
+    hn_kv_truncate(r->kv, r->seq, hn_writer_computed(w));
+    return status;
+}
+
+static hn_status write_answer(run *r, hn_error *err) {
+    const atomic_bool *cancel = r->options->cancel;
+    while (!r->writer.over) {
+        if (cancel && atomic_load(cancel))
+            hn_writer_stop(&r->writer, HN_FINISH_CANCELLED);
+        else
+            HN_TRY(step(r, err));
     }
-}
-
-static void release_text(run *r, bool at_end) {
-    size_t safe = at_end || r->stopped ? r->text.size : r->searched;
-    if (safe <= r->released)
-        return;
-    const hn_generate_options *o = r->options;
-    if (o->on_text && !o->on_text(o->context, r->text.data + r->released, safe - r->released))
-        r->cancelled = true;
-    r->released = safe;
-}
-
-/* Begins the text: nothing is computed yet. */
-static hn_status start(run *r, const int32_t *prompt, int n_prompt, hn_error *err) {
-    const hn_generate_options *o = r->options;
-    r->out.n_prompt = n_prompt;
-    HN_TRY(hn_ahead_begin(&r->ahead, prompt, n_prompt, &r->out.n_reused, err));
-    for (int i = 0; i < n_prompt; i++)
-        hn_sampler_accept(&r->sampler, prompt[i], false);
-    hn_decoder_init(&r->decoder, r->model->ckpt.tokenizer, false);
-    return o->constraint ? hn_constraint_start(o->constraint, err) : HN_OK;
-}
-
-/* Draws the token that follows `made` others. False when cancelled before it was known. */
-static hn_status draw(run *r, int made, int32_t *token, bool *drawn, hn_error *err) {
-    const hn_generate_options *o = r->options;
-    const int64_t left = o->max_tokens > 0 ? o->max_tokens - made - 1 : INT64_MAX;
-    float *logits;
-    *drawn = true;
-    /* What a grammar leaves no choice about is taken without its logits, and computed with what
-     * follows. The first token waits for the prompt all the same. */
-    if (o->constraint && made > 0) {
-        HN_TRY(hn_constraint_only(o->constraint, o->ignore_eos, token, err));
-        if (*token >= 0) {
-            hn_sampler_skip(&r->sampler);
-            return HN_OK;
-        }
-    }
-    /* The first token should come soon: nothing is guessed with the prompt. */
-    HN_TRY(hn_ahead_logits(&r->ahead, made ? left : 0, o->cancel, &logits, err));
-    *drawn = logits != NULL;
-    if (!logits)
-        return HN_OK;
-    if (o->constraint)
-        HN_TRY(hn_constraint_apply(o->constraint, logits, o->ignore_eos, err));
-    *token = hn_sampler_draw(&r->sampler, logits);
-    return hn_drawn_check(logits[*token], err);
-}
-
-/* The token is part of the answer: tells everybody. */
-static hn_status take(run *r, int32_t token, hn_error *err) {
-    const hn_generate_options *o = r->options;
-    hn_sampler_accept(&r->sampler, token, true);
-    if (o->constraint)
-        HN_TRY(hn_constraint_accept(o->constraint, token, err));
-    HN_TRY(hn_ids_push(&r->out.ids, token, err));
-    HN_TRY(hn_ahead_push(&r->ahead, token, err));
-    HN_TRY(hn_decoder_push(&r->decoder, token, &r->text, err));
-    find_stop(r);
-    release_text(r, false);
     return HN_OK;
 }
 
-static hn_status generate_loop(run *r, uint64_t began, hn_error *err) {
-    const hn_generate_options *o = r->options;
-    if (o->constraint && hn_constraint_is_over(o->constraint)) {
-        r->out.finish = HN_FINISH_STOP; /* only the empty answer is allowed */
-        return HN_OK;
-    }
-    r->out.finish = HN_FINISH_LENGTH;
-    for (int made = 0; o->max_tokens <= 0 || made < o->max_tokens; made++) {
-        int32_t token = 0;
-        bool drawn;
-        if (made > 0 && hn_ahead_room(&r->ahead) < 0)
-            break; /* the last token has no place in the context */
-        HN_TRY(draw(r, made, &token, &drawn, err));
-        if (!drawn) {
-            r->out.finish = HN_FINISH_CANCELLED;
-            return HN_OK;
-        }
-        if (made == 0)
-            r->out.first_token_ns = hn_clock_ns() - began;
-        if (!o->ignore_eos && hn_tokenizer_is_end(r->model->ckpt.tokenizer, token)) {
-            r->out.finish = HN_FINISH_STOP;
-            break;
-        }
-        HN_TRY(take(r, token, err));
-        if (r->stopped || r->cancelled) {
-            r->out.finish = r->stopped ? HN_FINISH_STOP : HN_FINISH_CANCELLED;
-            return HN_OK;
-        }
-        if (o->constraint && hn_constraint_is_over(o->constraint)) {
-            r->out.finish = HN_FINISH_STOP; /* nothing but an end could follow */
-            break;
-        }
-    }
-    HN_TRY(hn_decoder_finish(&r->decoder, &r->text, err));
-    find_stop(r);
-    if (r->stopped)
-        r->out.finish = HN_FINISH_STOP;
-    release_text(r, true);
-    if (r->cancelled && r->out.finish == HN_FINISH_LENGTH)
-        r->out.finish = HN_FINISH_CANCELLED;
-    return HN_OK;
-}
-
-static hn_status take_text(run *r, hn_error *err) {
-    HN_TRY(hn_buf_check(&r->text, err));
-    r->out.n_bytes = r->text.size;
-    r->out.text = r->text.data ? hn_buf_take(&r->text) : hn_strdup("");
-    return r->out.text ? HN_OK : hn_fail_no_memory(err, 1);
+/* The text and the drawn ids are the caller's from now on. */
+static hn_status hand_over(hn_writer *w, hn_generation *out, hn_error *err) {
+    HN_TRY(hn_buf_check(&w->bytes, err));
+    for (size_t i = (size_t)w->n_prompt; i < w->text.size; i++)
+        HN_TRY(hn_ids_push(&out->ids, w->text.data[i], err));
+    out->n_bytes = w->bytes.size;
+    out->text = w->bytes.data ? hn_buf_take(&w->bytes) : hn_strdup("");
+    return out->text ? HN_OK : hn_fail_no_memory(err, 1);
 }
 
 hn_status hn_generate(hn_model *model, hn_kv *kv, int seq, const int32_t *prompt, int n_prompt,
                       const hn_generate_options *options, hn_generation *out, hn_error *err) {
-    uint64_t began = hn_clock_ns();
-    run r = {.model = model, .options = options};
+    const uint64_t began = hn_clock_ns();
+    run r = {.model = model, .kv = kv, .seq = seq, .options = options};
+    hn_generation made = {.n_prompt = n_prompt};
     hn_status status = HN_OK;
     if (seq < 0 || seq >= hn_kv_seqs(kv))
         return hn_fail(err, HN_USAGE, "sequence %d: the cache has %d", seq, hn_kv_seqs(kv));
-    HN_TRY(hn_sampler_init(&r.sampler, &options->sampling, hn_tokenizer_size(model->ckpt.tokenizer),
-                           err));
-    HN_GO(hn_ahead_init(&r.ahead, model, kv, seq, options, err));
-    HN_GO(start(&r, prompt, n_prompt, err));
-    HN_GO(generate_loop(&r, began, err));
-    HN_GO(take_text(&r, err));
-    hn_ahead_settle(&r.ahead);
-    r.out.n_drafted = r.ahead.n_drafted;
-    r.out.n_accepted = r.ahead.n_accepted;
-    r.out.total_ns = hn_clock_ns() - began;
-    *out = r.out;
-    r.out = (hn_generation){0};
+    HN_GO(begin(&r, prompt, n_prompt, &made.n_reused, err));
+    HN_GO(write_answer(&r, err));
+    HN_GO(hand_over(&r.writer, &made, err));
+    made.finish = r.writer.finish;
+    made.n_drafted = r.writer.n_drafted;
+    made.n_accepted = r.writer.n_accepted;
+    made.first_token_ns = r.writer.first_ns ? r.writer.first_ns - began : 0;
+    made.total_ns = hn_clock_ns() - began;
+    *out = made;
+    made = (hn_generation){0};
 done:
-    hn_sampler_done(&r.sampler);
-    hn_ahead_done(&r.ahead);
-    hn_buf_done(&r.text);
-    hn_generation_done(&r.out);
+    hn_writer_done(&r.writer);
+    hn_free(r.logits);
+    hn_generation_done(&made);
     return status;
 }
 

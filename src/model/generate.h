@@ -26,7 +26,13 @@ typedef struct hn_sampling {
 /* Greedy, nothing penalised. */
 hn_sampling hn_sampling_default(void);
 
-typedef enum hn_finish { HN_FINISH_STOP, HN_FINISH_LENGTH, HN_FINISH_CANCELLED } hn_finish;
+typedef enum hn_finish {
+    HN_FINISH_STOP,
+    HN_FINISH_LENGTH,
+    HN_FINISH_CANCELLED,
+    HN_FINISH_DEADLINE, /* of the engine's jobs */
+} hn_finish;
+enum { HN_FINISH_COUNT = HN_FINISH_DEADLINE + 1 };
 
 typedef struct hn_generate_options {
     hn_sampling sampling;

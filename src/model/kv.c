@@ -5,11 +5,9 @@
 #include "base/mem.h"
 #include "model/attention.h"
 #include "model/budget.h"
+#include "model/prefix.h"
 
 #include <string.h>
-
-/* A sequence that rows of different adapters wrote to: nobody may reuse it. */
-static const uint64_t MIXED_ADAPTERS = UINT64_MAX;
 
 uint64_t hn_model_kv_bytes_per_token(const hn_model *model) {
     return hn_kv_type_bytes_per_token(model->kv_type, &model->arch);
@@ -76,6 +74,7 @@ hn_status hn_kv_new(hn_kv **out, const hn_model *model, int n_seqs, int64_t n_po
 void hn_kv_free(hn_kv *kv) {
     if (!kv)
         return;
+    hn_prefix_free(kv->prefix);
     hn_free_aligned(kv->data, kv->data_bytes);
     hn_free_aligned(kv->partials, kv->partials_bytes);
     hn_free(kv->refs);
@@ -98,7 +97,7 @@ int32_t hn_kv_length(const hn_kv *kv, int seq) {
 int64_t hn_kv_room(const hn_kv *kv, int seq) {
     const hn_kv_seq *s = &kv->seqs[seq];
     int32_t used = s->length % HN_KV_BLOCK;
-    int64_t fresh = (int64_t)kv->n_free * HN_KV_BLOCK;
+    int64_t fresh = ((int64_t)kv->n_free + hn_prefix_idle(kv)) * HN_KV_BLOCK;
     if (!used)
         return fresh;
     bool shared = kv->refs[s->blocks[s->length / HN_KV_BLOCK]] > 1;
@@ -107,9 +106,17 @@ int64_t hn_kv_room(const hn_kv *kv, int seq) {
     return fresh + HN_KV_BLOCK - used;
 }
 
-static void release_block(hn_kv *kv, int32_t block) {
-    if (--kv->refs[block] == 0)
+void hn_kv_hold(hn_kv *kv, int32_t block) {
+    hn_prefix_held(kv, block);
+    kv->refs[block]++;
+}
+
+void hn_kv_let_go(hn_kv *kv, int32_t block) {
+    const int32_t left = --kv->refs[block];
+    if (left == 0)
         kv->free[kv->n_free++] = block;
+    else if (left == 1)
+        hn_prefix_let_go(kv, block);
 }
 
 void hn_kv_truncate(hn_kv *kv, int seq, int32_t length) {
@@ -119,8 +126,10 @@ void hn_kv_truncate(hn_kv *kv, int seq, int32_t length) {
     if (length >= s->length)
         return;
     for (int32_t i = hn_kv_blocks_of(s->length); i-- > hn_kv_blocks_of(length);)
-        release_block(kv, s->blocks[i]);
+        hn_kv_let_go(kv, s->blocks[i]);
     s->length = length;
+    if (s->n_remembered > length / HN_KV_BLOCK)
+        s->n_remembered = length / HN_KV_BLOCK;
 }
 
 hn_status hn_kv_fork(hn_kv *kv, int from, int to, int32_t length, hn_error *err) {
@@ -135,15 +144,18 @@ hn_status hn_kv_fork(hn_kv *kv, int from, int to, int32_t length, hn_error *err)
     hn_kv_seq *s = &kv->seqs[to];
     s->length = length;
     s->adapter_id = source->adapter_id;
+    s->n_remembered = length / HN_KV_BLOCK;
+    if (s->n_remembered > source->n_remembered)
+        s->n_remembered = source->n_remembered;
     for (int32_t i = 0; i < hn_kv_blocks_of(length); i++) {
         s->blocks[i] = source->blocks[i];
-        kv->refs[s->blocks[i]]++;
+        hn_kv_hold(kv, s->blocks[i]);
     }
     return HN_OK;
 }
 
 static hn_status take_block(hn_kv *kv, int32_t *block, hn_error *err) {
-    if (!kv->n_free)
+    if (!kv->n_free && !hn_prefix_evict(kv))
         return hn_fail(err, HN_NO_MEMORY,
                        "the KV cache is full: all %lld positions of its %d sequences are in use",
                        (long long)kv->n_blocks * HN_KV_BLOCK, kv->n_seqs);
@@ -164,13 +176,13 @@ hn_status hn_kv_append(hn_kv *kv, int seq, int32_t token, uint64_t adapter_id, h
                kv->data + (size_t)shared * kv->block_bytes, kv->block_bytes);
         memcpy(kv->tokens + (size_t)copy * HN_KV_BLOCK, kv->tokens + (size_t)shared * HN_KV_BLOCK,
                (size_t)used * sizeof *kv->tokens);
-        kv->refs[shared]--;
         s->blocks[index] = copy;
+        hn_kv_let_go(kv, shared);
     }
     if (!s->length)
         s->adapter_id = adapter_id;
     else if (s->adapter_id != adapter_id)
-        s->adapter_id = MIXED_ADAPTERS;
+        s->adapter_id = HN_KV_MIXED_ADAPTERS;
     kv->tokens[(size_t)s->blocks[index] * HN_KV_BLOCK + (size_t)used] = token;
     s->length++;
     return HN_OK;

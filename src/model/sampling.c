@@ -16,7 +16,7 @@ static bool in_range(float value, float low, float high) {
     return value >= low && value <= high; /* false for NaN */
 }
 
-static hn_status check_options(const hn_sampling *o, uint32_t n_vocab, hn_error *err) {
+hn_status hn_sampling_check(const hn_sampling *o, uint32_t n_vocab, hn_error *err) {
     if (!in_range(o->temperature, 0, 100))
         return hn_fail(err, HN_USAGE, "temperature %g: 0 to 100 are possible",
                        (double)o->temperature);
@@ -39,9 +39,14 @@ static hn_status check_options(const hn_sampling *o, uint32_t n_vocab, hn_error 
     return HN_OK;
 }
 
-hn_status hn_sampler_init(hn_sampler *out, const hn_sampling *options, uint32_t n_vocab,
+hn_status hn_sampler_init(hn_sampler *sampler, const hn_sampling *options, uint32_t n_vocab,
                           hn_error *err) {
-    HN_TRY(check_options(options, n_vocab, err));
+    return hn_sampler_init_with(sampler, options, n_vocab, NULL, err);
+}
+
+hn_status hn_sampler_init_with(hn_sampler *out, const hn_sampling *options, uint32_t n_vocab,
+                               hn_candidate *candidates, hn_error *err) {
+    HN_TRY(hn_sampling_check(options, n_vocab, err));
     hn_sampler sampler = {.options = *options, .n_vocab = n_vocab};
     sampler.rng = hn_rng_new(options->seed, 0);
     bool penalised = options->repetition_penalty != 1.0f || options->presence_penalty != 0 ||
@@ -51,8 +56,10 @@ hn_status hn_sampler_init(hn_sampler *out, const hn_sampling *options, uint32_t 
         sampler.prompt_seen = hn_calloc(n_vocab, sizeof *sampler.prompt_seen);
         sampler.generated = hn_calloc(n_vocab, sizeof *sampler.generated);
     }
+    sampler.borrowed = candidates != NULL;
     if (drawn)
-        sampler.candidates = hn_calloc(n_vocab, sizeof *sampler.candidates);
+        sampler.candidates =
+            candidates ? candidates : hn_calloc(n_vocab, sizeof *sampler.candidates);
     if ((penalised && (!sampler.prompt_seen || !sampler.generated)) ||
         (drawn && !sampler.candidates)) {
         hn_sampler_done(&sampler);
@@ -65,7 +72,8 @@ hn_status hn_sampler_init(hn_sampler *out, const hn_sampling *options, uint32_t 
 void hn_sampler_done(hn_sampler *sampler) {
     hn_free(sampler->prompt_seen);
     hn_free(sampler->generated);
-    hn_free(sampler->candidates);
+    if (!sampler->borrowed)
+        hn_free(sampler->candidates);
     *sampler = (hn_sampler){0};
 }
 
@@ -151,15 +159,14 @@ static bool any_above(const float *x, float limit) {
     return above != 0;
 }
 
-/* The k best of them, best first, straight from the logits: what isn't better than the worst of the
- * best so far costs a comparison in lanes. */
-static uint32_t gather_best(const hn_sampler *sampler, const float *logits, uint32_t k) {
-    hn_candidate *c = sampler->candidates;
+/* Straight from the logits: what isn't better than the worst of the best so far costs a comparison
+ * in lanes. */
+uint32_t hn_candidates_best(hn_candidate *c, const float *logits, uint32_t n_vocab, uint32_t k) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < sampler->n_vocab; i++) {
-        while (n == k && i + LANES <= sampler->n_vocab && !any_above(logits + i, c[0].logit))
+    for (uint32_t i = 0; i < n_vocab; i++) {
+        while (n == k && i + LANES <= n_vocab && !any_above(logits + i, c[0].logit))
             i += LANES;
-        if (i == sampler->n_vocab)
+        if (i == n_vocab)
             break;
         if (!(logits[i] > (n == k ? c[0].logit : -INFINITY)))
             continue; /* among equals the lower id is in already */
@@ -225,7 +232,7 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
     int32_t best;
     uint32_t n;
     if (o->temperature > 0 && o->top_k > 0) {
-        n = gather_best(sampler, logits, (uint32_t)o->top_k);
+        n = hn_candidates_best(c, logits, sampler->n_vocab, (uint32_t)o->top_k);
         best = c[0].id;
     } else {
         best = (int32_t)hn_argmax(logits, sampler->n_vocab);

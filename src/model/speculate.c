@@ -15,6 +15,7 @@ struct hn_speculator {
     int kind;                           /* of the last guesses */
     float single_ns;                    /* a pass of one row; 0 = not seen yet */
     float extra_cost;                   /* of a row more, in passes of one row */
+    int n_rows;                         /* of the pass at hand without guesses */
 };
 
 static const float PRIOR_WEIGHT = 2;
@@ -43,6 +44,7 @@ hn_status hn_speculator_new(hn_speculator **out, const hn_drafter *drafter, hn_e
     }
     s->drafter = *drafter;
     s->extra_cost = ASSUMED_EXTRA_COST;
+    s->n_rows = 1;
     *out = s;
     return HN_OK;
 }
@@ -64,6 +66,18 @@ static float chance_of(const hn_speculator *s, int kind) {
     return (c->accepted + PRIOR_WEIGHT * assumed) / (c->tried + PRIOR_WEIGHT);
 }
 
+/* A guess that costs c passes of one row is c / (1 + e (n - 1)) of a pass of n rows, a row more
+ * costing e; and where n tokens come for the whole pass, it must bring n times what it must bring
+ * for one. */
+static float share_of(const hn_speculator *s, float c) {
+    const float n = (float)s->n_rows;
+    return n * c / (1 + s->extra_cost * (n - 1));
+}
+
+void hn_speculator_share(hn_speculator *s, int n_rows) {
+    s->n_rows = n_rows > 1 ? n_rows : 1;
+}
+
 /* The number of guesses with the most tokens for the time: 1 + p + ... + p^k of them in
  * 1 + k (extra + cost) passes, a guess's chance p standing for itself. */
 static int best_count(const hn_speculator *s, float p, float cost, int max) {
@@ -72,7 +86,7 @@ static int best_count(const hn_speculator *s, float p, float cost, int max) {
     for (int k = 1; k <= max; k++) {
         power *= p;
         tokens += power;
-        passes += s->extra_cost + cost;
+        passes += share_of(s, s->extra_cost + cost);
         if (tokens / passes > best) {
             best = tokens / passes;
             count = k;

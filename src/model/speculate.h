@@ -46,12 +46,15 @@ HN_MUST_CHECK hn_status hn_speculator_new(hn_speculator **out, const hn_drafter 
 /* NULL is nothing. */
 void hn_speculator_free(hn_speculator *speculator);
 
-/* What follows is for the generation loop: one text at a time. */
+/* What follows is for the writer: one text at a time. */
 void hn_speculator_start(hn_speculator *speculator);
 /* Guesses at most `max` tokens behind the text; *n 0 where it wouldn't pay. */
 HN_MUST_CHECK hn_status hn_speculator_draft(hn_speculator *speculator, const int32_t *text,
                                             int n_text, int max, int32_t tokens[HN_DRAFT_MAX],
                                             int *n, hn_error *err);
+/* The next pass computes so many rows without guesses, this text's one among them: what a guess
+ * costs is a share of that pass. 1 until it is told. */
+void hn_speculator_share(hn_speculator *speculator, int n_rows);
 /* How many of `found` guesses that a grammar leaves little choice about are worth it. */
 int hn_speculator_forced(hn_speculator *speculator, int found);
 /* What became of the last guesses: the first `accepted` of `drafted` came true, those from

@@ -114,7 +114,8 @@ static inline hn_model *tiny_model_of(const hn_arch *arch, int n_threads) {
     if (!a->tied_head)
         model->head = tiny_matrix(model->compute, &rng, a->n_vocab, a->n_embd, 0.5f);
     model->rope_inv_freq = tiny_rope(a, a->rope_theta);
-    model->rope_inv_freq_local = tiny_rope(a, a->sliding_window ? a->rope_theta_local : 1);
+    if (a->sliding_window)
+        model->rope_inv_freq_local = tiny_rope(a, a->rope_theta_local);
     return model;
 }
 

@@ -82,7 +82,8 @@ HN_MUST_CHECK hn_status hn_http_routes_add(hn_http_server *server, const hn_http
                                            size_t n_routes, void *context, hn_error *err);
 /* "http://127.0.0.1:8080", several separated by blanks. */
 const char *hn_http_address(const hn_http_server *server);
-/* Serves until hn_http_stop, or until a drain is done. */
+/* Serves until hn_http_stop, or until a drain is done. Every call still open is over (gone) before
+ * this returns, and nothing reaches the loop any more; signals are as they were before. */
 HN_MUST_CHECK hn_status hn_http_run(hn_http_server *server, hn_error *err);
 /* Any thread. From now on routes without while_draining get 503 + Retry-After; when the calls under
  * way are over, or after `seconds`, hn_http_run returns. */
@@ -92,7 +93,7 @@ bool hn_http_is_draining(const hn_http_server *server);
 void hn_http_stop(hn_http_server *server);
 /* Reads keys and TLS files again; on failure the old ones stay. Loop thread. */
 HN_MUST_CHECK hn_status hn_http_reload(hn_http_server *server, hn_error *err);
-/* After hn_http_run has returned. Every call still open is over (gone) before this returns. */
+/* Not while hn_http_run runs. Calls that somebody still refers to may be let go later. */
 void hn_http_server_free(hn_http_server *server);
 
 /* Calls `fn` on the loop thread, in order; any thread. False: the server has ended, or no memory.
@@ -173,6 +174,8 @@ void hn_http_fail(hn_http_call *call, const hn_http_problem *problem, const char
     HN_PRINTF(3, 4);
 /* Appends that JSON alone, for an error inside a stream. Bad UTF-8 in the message is replaced. */
 void hn_http_problem_json(hn_buf *out, const hn_http_problem *problem, const char *message);
+/* Appends a JSON string with its quotes, or null; bad UTF-8 is replaced. */
+void hn_http_json_text(hn_buf *out, const char *text);
 /* The status that fits a failure: 400 for HN_BAD_INPUT and HN_USAGE, 501 for HN_UNSUPPORTED, 503
  * for HN_NO_MEMORY, else 500. */
 int hn_http_status_of(hn_status status);

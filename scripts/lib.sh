@@ -7,7 +7,8 @@ export HONE_CACHE=${HONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hone}
 export HONE_SHARED=${HONE_SHARED:-$PWD/../shared}
 
 BUILD_PACKAGES=(build-essential pkg-config meson ninja-build libjansson-dev libssl-dev
-                libcurl4-openssl-dev libyaml-dev libpcre2-dev libutf8proc-dev)
+                libcurl4-openssl-dev libyaml-dev libpcre2-dev libutf8proc-dev
+                libevent-dev)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

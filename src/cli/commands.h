@@ -26,6 +26,7 @@ extern const hn_command HN_CMD_PULL;
 extern const hn_command HN_CMD_QUANTIZE;
 extern const hn_command HN_CMD_RENDER;
 extern const hn_command HN_CMD_RUN;
+extern const hn_command HN_CMD_SERVE;
 extern const hn_command HN_CMD_SFT;
 extern const hn_command HN_CMD_STUDENT_NEW;
 extern const hn_command HN_CMD_TOKENIZE;

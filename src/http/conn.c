@@ -79,7 +79,7 @@ hn_http_conn *hn_http_conn_next(const hn_http_conn *conn) {
 }
 
 bool hn_http_conn_evict(hn_http_server *server) {
-    for (hn_http_conn *conn = server->first; conn; conn = conn->next)
+    for (hn_http_conn *conn = server->first; conn && conn != server->last; conn = conn->next)
         if (conn->state == HN_HTTP_CONN_HEAD || conn->state == HN_HTTP_CONN_LINGER) {
             hn_http_conn_close(conn);
             return true;

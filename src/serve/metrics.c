@@ -311,6 +311,7 @@ static void models_text(const hn_metrics *metrics, hn_buf *out) {
             hn_buf labels = {0};
             hn_buf_printf(&labels, "model=\"%s\",", m->name);
             histogram_text(out, HISTOGRAMS[i].name, hn_buf_text(&labels), &m->histograms[i]);
+            out->failed |= labels.failed;
             hn_buf_done(&labels);
         }
     }

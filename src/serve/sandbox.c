@@ -282,11 +282,11 @@ static const int ALLOWED[] = {
 };
 
 #if defined(__x86_64__)
-enum { ARCH = AUDIT_ARCH_X86_64 };
+static const uint32_t ARCH = AUDIT_ARCH_X86_64;
 #elif defined(__aarch64__)
-enum { ARCH = AUDIT_ARCH_AARCH64 };
+static const uint32_t ARCH = AUDIT_ARCH_AARCH64;
 #else
-enum { ARCH = 0 };
+static const uint32_t ARCH = 0;
 #endif
 
 enum {
@@ -324,7 +324,7 @@ static size_t argument(int i) { /* the low half, on machines that begin with it 
 
 static void write_filter(program *p) {
     load(p, offsetof(struct seccomp_data, arch));
-    line(p, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)ARCH, 1, 0);
+    line(p, BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
     verdict(p, SECCOMP_RET_KILL_PROCESS);
     load(p, offsetof(struct seccomp_data, nr));
     for (size_t i = 0; i < N_ALLOWED; i++)

@@ -77,26 +77,33 @@ static void note_cache(hn_cli *cli, const hn_weights_cache *cache,
         hn_cli_note(cli, "no weights cache: %s", origin->text);
 }
 
-hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
-                                 hn_numerics numerics, bool chats, hn_error *err) {
+hn_status hn_session_weights_cache(const hn_cli *cli, hn_weights_cache *cache, char **dir,
+                                   hn_error *err) {
     const char *use = hn_cli_text(cli, "weights-cache");
-    hn_model_options how = {.numerics = numerics, .chats = chats};
-    if (strcmp(use, "off") == 0)
-        return open_model(session, cli, path, how, err);
     const bool on = strcmp(use, "on") == 0;
-    hn_weights_cache *cache = &how.weights_cache;
-    char *dir;
+    *cache = (hn_weights_cache){.use = HN_WEIGHTS_CACHE_OFF};
+    *dir = NULL;
+    if (strcmp(use, "off") == 0)
+        return HN_OK;
     HN_TRY(cache_limit(&cache->max_bytes, err));
-    hn_status status = hn_session_weights_dir(&dir, err);
+    hn_status status = hn_session_weights_dir(dir, err);
     if (status == HN_IO && !on) /* there is no place for it */
-        return open_model(session, cli, path, how, err);
+        return HN_OK;
     HN_TRY(status);
     cache->use = on ? HN_WEIGHTS_CACHE_ON : HN_WEIGHTS_CACHE_AUTO;
-    cache->dir = dir;
-    status = open_model(session, cli, path, how, err);
+    cache->dir = *dir;
+    return HN_OK;
+}
+
+hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
+                                 hn_numerics numerics, bool chats, hn_error *err) {
+    hn_model_options how = {.numerics = numerics, .chats = chats};
+    char *dir;
+    HN_TRY(hn_session_weights_cache(cli, &how.weights_cache, &dir, err));
+    hn_status status = open_model(session, cli, path, how, err);
+    if (status == HN_OK && how.weights_cache.use != HN_WEIGHTS_CACHE_OFF)
+        note_cache(cli, &how.weights_cache, &session->model->origin);
     hn_free(dir);
-    if (status == HN_OK)
-        note_cache(cli, cache, &session->model->origin);
     return status;
 }
 

@@ -33,6 +33,9 @@ HN_MUST_CHECK hn_status hn_session_open_chat(hn_session *session, const hn_cli *
  * says. */
 HN_MUST_CHECK hn_status hn_session_open_cached(hn_session *session, hn_cli *cli, const char *path,
                                                hn_numerics numerics, bool chats, hn_error *err);
+/* What --weights-cache says; *dir (freed with hn_free, may be NULL) is what *cache refers to. */
+HN_MUST_CHECK hn_status hn_session_weights_cache(const hn_cli *cli, hn_weights_cache *cache,
+                                                 char **dir, hn_error *err);
 /* The weights cache's folder; freed with hn_free. */
 HN_MUST_CHECK hn_status hn_session_weights_dir(char **dir, hn_error *err);
 /* --kv-type, for the caches made from now on. */

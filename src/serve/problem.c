@@ -80,7 +80,7 @@ hn_status hn_problem_too_long(hn_problem *p, int64_t n_prompt, int64_t n_context
     hn_status status = hn_problem_bad(
         p, NULL,
         "the prompt has %lld tokens, the context %lld: shorten it, or start the server "
-        "with a larger --context",
+        "with a larger --ctx",
         (long long)n_prompt, (long long)n_context);
     p->type = p->code = "exceed_context_size_error";
     p->n_prompt = n_prompt;

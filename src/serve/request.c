@@ -27,17 +27,20 @@ static bool has_too_many_values(const char *text, size_t n) {
     return false;
 }
 
-hn_status hn_api_body_parse(const char *body, size_t n_bytes, json_t **out, hn_problem *problem) {
+hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out, hn_problem *problem) {
     hn_error err;
     if (has_too_many_values(body, n_bytes))
         return hn_problem_bad(problem, NULL, "the body holds more than %d values",
                               HN_API_MAX_VALUES);
-    json_t *value;
-    hn_status status = hn_json_parse_wide(body, n_bytes, "the body is no JSON", &value, &err);
+    hn_status status = hn_json_parse_wide(body, n_bytes, "the body is no JSON", out, &err);
     if (status == HN_NO_MEMORY)
         return hn_problem_no_memory(problem);
-    if (status != HN_OK)
-        return hn_problem_bad(problem, NULL, "%s", err.message);
+    return status == HN_OK ? HN_OK : hn_problem_bad(problem, NULL, "%s", err.message);
+}
+
+hn_status hn_api_body_parse(const char *body, size_t n_bytes, json_t **out, hn_problem *problem) {
+    json_t *value;
+    HN_TRY(hn_api_any_parse(body, n_bytes, &value, problem));
     if (!json_is_object(value)) {
         json_decref(value);
         return hn_problem_bad(problem, NULL, "the body must be a JSON object");

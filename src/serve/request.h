@@ -127,7 +127,13 @@ HN_MUST_CHECK hn_status hn_api_request_read(hn_api_request *request, hn_api_kind
                                             hn_problem *problem);
 void hn_api_request_done(hn_api_request *request);
 
-/* Any body as a JSON object, strictly and bounded; freed with json_decref. */
+/* Any body as a JSON value, strictly and bounded; freed with json_decref. */
+HN_MUST_CHECK hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out,
+                                         hn_problem *problem);
+/* Any body as a JSON value, strictly and bounded; freed with json_decref. */
+HN_MUST_CHECK hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out,
+                                         hn_problem *problem);
+/* The same, which must be an object. */
 HN_MUST_CHECK hn_status hn_api_body_parse(const char *body, size_t n_bytes, json_t **out,
                                           hn_problem *problem);
 

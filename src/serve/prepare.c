@@ -1,0 +1,358 @@
+/* From a body to jobs, on a worker: parse, render, tokenise, compile, submit. */
+#include "serve/exchange.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/version.h"
+#include "model/chat_encode.h"
+#include "serve/json_text.h"
+
+#include <string.h>
+#include <time.h>
+
+/* What one request's jobs have in common. */
+typedef struct plan {
+    hn_exchange *x;
+    const hn_tokenizer *tokenizer;
+    hn_problem *problem;
+    hn_ids *prompts; /* (request.n_prompts, or 1 for a chat) */
+    size_t n_prompts;
+    int named; /* the adapter that `model` names, or -1 */
+    const hn_adapter *adapter;
+    hn_answer_options answer;
+    char *forced; /* schema of a required tool call; owned */
+    size_t n_forced;
+} plan;
+
+static hn_status refuse(const plan *p, const char *param, const hn_error *err) {
+    return hn_problem_from(p->problem, param, err);
+}
+
+/* ---- prompts ---- */
+
+/* What tells the model of its tools goes before what the system says, or becomes it. */
+static hn_status add_system_text(hn_api_request *r, hn_problem *problem) {
+    json_t *first = json_array_get(r->messages, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+    const json_t *content = json_object_get(first, "content");
+    bool has_system = role && strcmp(role, "system") == 0 && json_is_string(content);
+    hn_buf text = {0};
+    hn_tool_system_text(r->tools, &text);
+    if (has_system) {
+        hn_buf_putc(&text, '\n');
+        hn_buf_append(&text, json_string_value(content), json_string_length(content));
+    }
+    json_t *made = text.failed ? NULL : json_stringn(hn_buf_text(&text), text.size);
+    hn_buf_done(&text);
+    int failed;
+    if (has_system)
+        failed = json_object_set_new(first, "content", made);
+    else
+        failed = json_array_insert_new(
+            r->messages, 0,
+            made ? json_pack("{s:s, s:o}", "role", "system", "content", made) : made);
+    return failed ? hn_problem_no_memory(problem) : HN_OK;
+}
+
+static bool ends_in_thought(const hn_buf *text) {
+    static const char TAG[] = "<think>";
+    const char *data = hn_buf_text(text);
+    size_t n = text->size, n_tag = sizeof TAG - 1;
+    while (n && strchr(" \t\r\n", data[n - 1]))
+        n--;
+    return n >= n_tag && memcmp(data + n - n_tag, TAG, n_tag) == 0;
+}
+
+/* A call that must come: its opening goes into the prompt, its schema over the answer. */
+static hn_status force_call(plan *p, hn_ids *ids, hn_error *err) {
+    const hn_api_request *r = &p->x->request;
+    const char *opening, *close = p->answer.in_thought ? "</think>\n\n" : "";
+    HN_TRY(hn_tool_force(p->answer.format, r->tool_list, r->n_tools, r->tool_name,
+                         r->parallel_tool_calls, &opening, &p->forced, &p->n_forced, err));
+    p->answer.in_call = true;
+    HN_TRY(hn_encode(p->tokenizer, close, strlen(close), HN_ENCODE_PARSE_SPECIAL, ids, err));
+    return hn_encode(p->tokenizer, opening, strlen(opening), HN_ENCODE_PARSE_SPECIAL, ids, err);
+}
+
+static hn_status encode_chat(plan *p, hn_ids *ids) {
+    hn_api_request *r = &p->x->request;
+    const hn_checkpoint *ckpt = &p->x->served->model->ckpt;
+    const bool tools = r->n_tools && r->tool_choice != HN_TOOL_CHOICE_NONE;
+    bool shows = true;
+    hn_buf text = {0};
+    hn_error err = {0};
+    if (tools)
+        p->answer.format = hn_tool_format_detect(ckpt->chat_template_source, &shows);
+    if (tools && !shows)
+        HN_TRY(add_system_text(r, p->problem));
+    const hn_chat_encode_options options = {.tools = tools && shows ? r->tools : NULL,
+                                            .extra = r->template_kwargs,
+                                            .add_generation_prompt = r->add_generation_prompt,
+                                            .continue_final_message = r->continue_final_message,
+                                            .text = &text};
+    p->answer.tools = r->tool_list;
+    p->answer.n_tools = r->n_tools;
+    p->answer.one_call = !r->parallel_tool_calls;
+    p->answer.keep_thought = r->keep_thought;
+    p->answer.goes_on = r->continue_final_message;
+    hn_status status = hn_chat_encode_with(ckpt, r->messages, &options, ids, &err);
+    p->answer.in_thought = ends_in_thought(&text) && !r->continue_final_message;
+    if (status == HN_OK && tools && r->tool_choice == HN_TOOL_CHOICE_REQUIRED)
+        status = force_call(p, ids, &err);
+    hn_buf_done(&text);
+    return status == HN_OK ? HN_OK : refuse(p, "messages", &err);
+}
+
+/* A prompt's text is the client's own from end to end: control tokens in it are meant. */
+static hn_status encode_prompt(plan *p, const hn_api_prompt *prompt, hn_ids *ids) {
+    const char *param = p->x->request.kind == HN_API_EMBEDDING ? "input" : "prompt";
+    const int32_t n_vocab = p->x->served->model->arch.n_vocab;
+    hn_error err = {0};
+    hn_status status = HN_OK;
+    if (prompt->text)
+        status = hn_encode(p->tokenizer, prompt->text, prompt->n_bytes,
+                           HN_ENCODE_ADD_SPECIAL | HN_ENCODE_PARSE_SPECIAL, ids, &err);
+    for (size_t i = 0; i < prompt->n_tokens && status == HN_OK; i++) {
+        if (prompt->tokens[i] >= n_vocab)
+            return hn_problem_bad(p->problem, param, "'%s' holds token %d; the vocabulary has %d",
+                                  param, prompt->tokens[i], n_vocab);
+        status = hn_ids_push(ids, prompt->tokens[i], &err);
+    }
+    int32_t begin = hn_tokenizer_bos(p->tokenizer);
+    if (begin < 0)
+        begin = hn_tokenizer_eos(p->tokenizer);
+    if (status == HN_OK && !ids->size && begin >= 0) /* an empty text begins anywhere */
+        status = hn_ids_push(ids, begin, &err);
+    if (status == HN_OK && !ids->size)
+        return hn_problem_bad(p->problem, param, "'%s' holds no tokens", param);
+    return status == HN_OK ? HN_OK : refuse(p, param, &err);
+}
+
+static hn_status echo_prompt(plan *p, size_t i) {
+    const hn_api_prompt *prompt = &p->x->request.prompts[i];
+    hn_buf *echo = &p->x->echoes[i];
+    hn_error err = {0};
+    hn_status status = HN_OK;
+    if (prompt->text)
+        hn_buf_append(echo, prompt->text, prompt->n_bytes);
+    else
+        status = hn_decode(p->tokenizer, prompt->tokens, prompt->n_tokens, true, echo, &err);
+    if (status == HN_OK)
+        status = hn_buf_check(echo, &err);
+    return status == HN_OK ? HN_OK : refuse(p, "prompt", &err);
+}
+
+static hn_status check_length(const plan *p, const hn_ids *ids) {
+    const hn_engine *engine = p->x->served->engine;
+    if (hn_engine_fits(engine, (int64_t)ids->size))
+        return HN_OK;
+    return hn_problem_too_long(p->problem, (int64_t)ids->size,
+                               hn_engine_options_of(engine).n_context);
+}
+
+static hn_status encode_all(plan *p) {
+    hn_api_request *r = &p->x->request;
+    p->n_prompts = r->kind == HN_API_CHAT ? 1 : r->n_prompts;
+    p->prompts = hn_calloc(p->n_prompts, sizeof *p->prompts);
+    if (r->echo)
+        p->x->echoes = hn_calloc(p->n_prompts, sizeof *p->x->echoes);
+    if (!p->prompts || (r->echo && !p->x->echoes))
+        return hn_problem_no_memory(p->problem);
+    for (size_t i = 0; i < p->n_prompts; i++) {
+        hn_ids *ids = &p->prompts[i];
+        HN_TRY(r->kind == HN_API_CHAT ? encode_chat(p, ids)
+                                      : encode_prompt(p, &r->prompts[i], ids));
+        HN_TRY(check_length(p, ids));
+        if (r->echo)
+            HN_TRY(echo_prompt(p, i));
+    }
+    return HN_OK;
+}
+
+/* ---- the model ---- */
+
+/* The adapters that the request asks for; without a word, the one it names or those in force. */
+static hn_status choose_adapter(plan *p) {
+    enum { MAX = 64 };
+    const hn_api_request *r = &p->x->request;
+    hn_served *served = p->x->served;
+    hn_adapter_use uses[MAX];
+    float scales[MAX] = {0};
+    size_t n = served->n_adapters < MAX ? served->n_adapters : MAX, n_uses = 0;
+    for (size_t i = 0; i < n && p->named < 0 && !r->has_loras; i++) {
+        hn_adapter_info info;
+        hn_served_adapter_info(p->x->api->models, served, i, &info);
+        scales[i] = info.scale;
+    }
+    if (p->named >= 0 && !r->has_loras)
+        scales[p->named] = 1;
+    for (int i = 0; i < r->n_loras; i++) {
+        if (r->loras[i].id < 0 || (size_t)r->loras[i].id >= n)
+            return hn_problem_bad(p->problem, "lora",
+                                  "there is no adapter %lld: GET "
+                                  "/lora-adapters lists them",
+                                  (long long)r->loras[i].id);
+        scales[r->loras[i].id] = (float)r->loras[i].scale;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (scales[i] != 0)
+            uses[n_uses++] = (hn_adapter_use){(int)i, scales[i]};
+    return hn_served_adapter(p->x->api->models, served, uses, n_uses, &p->adapter, p->problem);
+}
+
+static hn_status check_bias(const plan *p) {
+    const hn_api_request *r = &p->x->request;
+    const int32_t n_vocab = p->x->served->model->arch.n_vocab;
+    for (int i = 0; i < r->n_bias; i++)
+        if (r->bias[i].token >= n_vocab)
+            return hn_problem_bad(p->problem, "logit_bias",
+                                  "'logit_bias' names token %d; the vocabulary has %d",
+                                  r->bias[i].token, n_vocab);
+    if (r->dimensions && r->dimensions != p->x->served->model->arch.n_embd)
+        return hn_problem_bad(p->problem, "dimensions", "this model's embeddings have %d",
+                              (int)p->x->served->model->arch.n_embd);
+    return HN_OK;
+}
+
+static hn_status name_all(plan *p) {
+    hn_exchange *x = p->x;
+    const char *model = x->request.model;
+    HN_TRY(hn_models_take(x->api->models, model, &x->served, &p->named, p->problem));
+    p->tokenizer = x->served->model->ckpt.tokenizer;
+    x->model = hn_strdup(model && *model ? model : x->served->name);
+    if (!x->model)
+        return hn_problem_no_memory(p->problem);
+    x->head = (hn_reply_head){.kind = x->request.kind,
+                              .id = x->id,
+                              .created = (int64_t)time(NULL),
+                              .model = x->model,
+                              .fingerprint = "hone-" HN_VERSION};
+    return HN_OK;
+}
+
+/* ---- jobs ---- */
+
+static hn_job_options job_options(const plan *p, hn_choice *c, uint64_t seed) {
+    const hn_exchange *x = p->x;
+    const hn_api_request *r = &x->request;
+    const double timeout_s = r->timeout_s > 0 ? r->timeout_s : x->api->options.timeout_s;
+    const bool embeds = r->kind == HN_API_EMBEDDING;
+    return (hn_job_options){
+        .prompt = p->prompts[c->prompt].data,
+        .n_prompt = (int)p->prompts[c->prompt].size,
+        .sampling = {.temperature = (float)r->temperature,
+                     .top_k = (int)r->top_k,
+                     .top_p = (float)r->top_p,
+                     .min_p = (float)r->min_p,
+                     .repetition_penalty = embeds ? 1 : (float)r->repeat_penalty,
+                     .presence_penalty = (float)r->presence_penalty,
+                     .frequency_penalty = (float)r->frequency_penalty,
+                     .bias = r->bias,
+                     .n_bias = r->n_bias,
+                     .seed = seed},
+        .max_tokens = embeds ? 0 : (int)r->max_tokens,
+        .min_tokens = (int)r->min_tokens,
+        .stop = r->stop,
+        .n_stop = r->n_stop,
+        .ignore_eos = r->ignore_eos,
+        .adapter = p->adapter,
+        .constraint = p->forced ? p->forced : r->constraint,
+        .n_constraint = p->forced ? p->n_forced : r->n_constraint,
+        .constraint_kind = p->forced ? HN_CONSTRAINT_SCHEMA : r->constraint_kind,
+        .constraint_name = p->forced ? "tools" : r->constraint_param,
+        .priority = (int)r->priority,
+        .deadline_ns =
+            timeout_s > 0 ? hn_http_arrival_ns(x->call) + (uint64_t)(timeout_s * 1e9) : 0,
+        .n_logprobs = r->n_logprobs,
+        .prompt_logprobs = r->echo && r->n_logprobs >= 0,
+        .no_cache = !r->cache_prompt,
+        .pooling = embeds ? HN_POOLING_MEAN : HN_POOLING_NONE,
+        .events = hn_choice_events(c)};
+}
+
+static hn_status submit(const plan *p, hn_choice *c, uint64_t seed) {
+    hn_exchange *x = p->x;
+    hn_error err = {0};
+    hn_job *job = NULL;
+    hn_exchange_ref(x); /* the job's, until it is done */
+    const hn_job_options options = job_options(p, c, seed);
+    hn_status status = hn_engine_submit(x->served->engine, &options, &job, &err);
+    if (status != HN_OK) {
+        hn_exchange_unref(x);
+        if (status == HN_BUSY && hn_engine_draining(x->served->engine))
+            return hn_problem_http(p->problem, 503, "the server is stopping");
+        return refuse(p, p->forced ? "tools" : x->request.constraint_param, &err);
+    }
+    pthread_mutex_lock(&x->lock);
+    c->job = job;
+    if (x->gone || x->failed)
+        hn_job_cancel(job);
+    pthread_mutex_unlock(&x->lock);
+    return HN_OK;
+}
+
+static hn_status submit_all(plan *p) {
+    hn_exchange *x = p->x;
+    const hn_api_request *r = &x->request;
+    const uint64_t seed = r->has_seed ? (uint64_t)r->seed : hn_api_random(x->api);
+    const int n = r->kind == HN_API_EMBEDDING ? 1 : (int)r->n;
+    hn_choice *choices = hn_calloc(p->n_prompts * (size_t)n, sizeof *choices);
+    if (!choices)
+        return hn_problem_no_memory(p->problem);
+    for (int i = 0; i < (int)p->n_prompts * n; i++) {
+        choices[i] = (hn_choice){.x = x, .index = i, .prompt = (size_t)(i / n), .stop = -1};
+        choices[i].usage.n_prompt = (int64_t)p->prompts[choices[i].prompt].size;
+        p->answer.seed = hn_api_random(x->api);
+        hn_answer_parser_init(&choices[i].parser, &p->answer);
+    }
+    pthread_mutex_lock(&x->lock);
+    x->choices = choices;
+    x->n_left = x->n_choices = (int)p->n_prompts * n;
+    pthread_mutex_unlock(&x->lock);
+    for (int i = 0; i < x->n_choices; i++)
+        HN_TRY(submit(p, &choices[i], seed + (uint64_t)(i % n)));
+    pthread_mutex_lock(&x->lock);
+    x->submitted = true;
+    pthread_mutex_unlock(&x->lock);
+    return HN_OK;
+}
+
+static hn_status read_request(hn_exchange *x, hn_problem *problem) {
+    size_t n_bytes;
+    const char *text = hn_http_body(x->call, &n_bytes);
+    json_t *body;
+    HN_TRY(hn_api_body_parse(text, n_bytes, &body, problem));
+    return x->dialect->read ? x->dialect->read(x, body, problem)
+                            : hn_api_request_read(&x->request, x->dialect->kind, body, problem);
+}
+
+/* What only the preparation needed goes here, not on the engine's thread. Tools' names stay. */
+static void drop_body(hn_api_request *r) {
+    json_decref(r->messages);
+    r->messages = NULL;
+    r->model = r->user = NULL;
+    r->prompts = NULL;
+    r->tools = r->template_kwargs = NULL;
+    if (r->n_tools)
+        return;
+    json_decref(r->body);
+    r->body = NULL;
+}
+
+hn_status hn_exchange_prepare(hn_exchange *x, hn_problem *problem) {
+    plan p = {.x = x, .problem = problem, .named = -1};
+    hn_status status;
+    HN_GO(read_request(x, problem));
+    HN_GO(name_all(&p));
+    HN_GO(check_bias(&p));
+    HN_GO(choose_adapter(&p));
+    HN_GO(encode_all(&p));
+    HN_GO(submit_all(&p));
+    drop_body(&x->request);
+done:
+    for (size_t i = 0; p.prompts && i < p.n_prompts; i++)
+        hn_ids_done(&p.prompts[i]);
+    hn_free(p.prompts);
+    hn_free(p.forced);
+    return status;
+}

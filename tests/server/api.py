@@ -1,0 +1,289 @@
+"""The API of `hone serve` over a tiny model: what each route answers, what it refuses and how, and
+that hang-ups and crowds change nobody else's answer. Prints a TAP line for each check."""
+import base64
+import json
+import os
+import socket
+import struct
+import threading
+import time
+
+from serving import MODELS, SLOW, Server, check, finish, tiny_model
+
+model = tiny_model()
+server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048",
+                "--slots", "4", "--kv-type", "f32")
+USER = [{"role": "user", "content": "Hello"}]
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+def chat(**fields):
+    return dict({"messages": USER, "temperature": 0, "max_tokens": 12}, **fields)
+
+
+def text_of(answer, i=0):
+    return answer["choices"][i]["message"]["content"]
+
+
+def refused(name, path, body, param, status=400, code=None):
+    got, value, _ = server.ask(path, body)
+    error = value.get("error", {}) if isinstance(value, dict) else {}
+    check(name, got == status and error.get("message") and error.get("type") and error.get("param") == param and
+          (code is None or error.get("code") == code), got, value)
+
+
+# ---- what is there ----
+models = server.get("/v1/models")
+check("models and adapters are listed", [m["id"] for m in models["data"]] == ["tiny", "lora"], models)
+check("one model", server.get("/v1/models/tiny")["object"] == "model")
+refused("an unknown model", "/v1/models/none", None, "model", 404, "model_not_found")
+refused("a request for it", CHAT, chat(model="none"), "model", 404, "model_not_found")
+props = server.get("/props")
+check("properties", props["total_slots"] == 4 and "bos" in props["chat_template"], props)
+check("slots", len(server.get("/slots")) == 4)
+
+# ---- chat ----
+whole = server.get(CHAT, chat(n=2))
+check("chat", whole["object"] == "chat.completion" and whole["id"].startswith("chatcmpl-") and
+      whole["choices"][0]["message"]["role"] == "assistant" and whole["choices"][0]["finish_reason"] == "length" and
+      whole["usage"]["completion_tokens"] == 24 and whole["timings"]["predicted_n"] == 12, whole)
+check("two greedy choices are one answer", text_of(whole) == text_of(whole, 1), whole)
+again = server.get(CHAT, chat())
+check("the prompt is remembered", again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0, again["usage"])
+check("and nothing changes", text_of(again) == text_of(whole))
+fresh = server.get(CHAT, chat(cache_prompt=False))
+check("cache_prompt false", fresh["usage"]["prompt_tokens_details"]["cached_tokens"] == 0 and
+      text_of(fresh) == text_of(whole), fresh)
+
+status, events, raw = server.stream(CHAT, chat(stream_options={"include_usage": True}))
+chunks = [json.loads(data) for _, data in events[:-1]]
+check("a stream ends with [DONE]", events[-1] == (None, "[DONE]") and raw.endswith("data: [DONE]\n\n"), raw[-200:])
+check("the role comes first", chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}, chunks[0])
+check("an empty delta with the reason", chunks[-2]["choices"][0]["delta"] == {} and
+      chunks[-2]["choices"][0]["finish_reason"] == "length", chunks[-2])
+check("usage comes last", chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] == 12 and
+      all(c["usage"] is None for c in chunks[:-1]), chunks[-1])
+check("a stream says the same", "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) ==
+      text_of(whole), raw)
+seeds = [text_of(server.get(CHAT, chat(temperature=1.5, seed=s))) for s in (1, 1, 2)]
+check("a seed decides", seeds[0] == seeds[1] != seeds[2], seeds)
+both = server.get(CHAT, chat(temperature=1.5, seed=1, n=2))
+check("choices differ", text_of(both) == seeds[0] != text_of(both, 1), both)
+stop = text_of(whole)[3:5]
+if stop:
+    cut = server.get(CHAT, chat(stop=[stop, "never"]))
+    check("a stop string", cut["choices"][0]["finish_reason"] == "stop" and stop not in text_of(cut), stop, cut)
+kept = server.get(CHAT, dict(chat(), messages=USER + [{"role": "assistant", "content": "abc"}],
+                             continue_final_message=True))
+check("a message is continued", kept["usage"]["prompt_tokens"] > 0 and text_of(kept) is not None, kept)
+
+# ---- log-probabilities ----
+some = server.get(CHAT, chat(logprobs=True, top_logprobs=3))["choices"][0]["logprobs"]["content"]
+check("log-probabilities", len(some) == 12 and all(len(t["top_logprobs"]) == 3 and t["logprob"] <= 0 and
+      t["logprob"] == t["top_logprobs"][0]["logprob"] for t in some), some[:2])
+check("bytes of tokens", b"".join(bytes(t["bytes"]) for t in some).decode(errors="replace").startswith(
+      text_of(whole)[:3]), some[:3])
+_, events, _ = server.stream(CHAT, chat(logprobs=True, top_logprobs=1))
+streamed = [t for _, d in events[:-1] for t in (json.loads(d)["choices"][0].get("logprobs") or {}).get("content", [])]
+check("streamed too", [t["logprob"] for t in streamed] == [t["logprob"] for t in some], streamed[:2])
+echo = server.get(TEXT, {"prompt": "ab", "max_tokens": 2, "temperature": 0, "echo": True, "logprobs": 2})
+lists = echo["choices"][0]["logprobs"]
+check("echo with logprobs", echo["choices"][0]["text"].startswith("ab") and lists["token_logprobs"][0] is None and
+      len({len(lists[k]) for k in lists}) == 1 and lists["text_offset"][0] == 0, echo)
+
+# ---- completions ----
+batch = server.get(TEXT, {"prompt": ["a", "b"], "max_tokens": 4, "temperature": 0})
+alone = [server.get(TEXT, {"prompt": p, "max_tokens": 4, "temperature": 0}) for p in ("a", "b")]
+check("a batch of prompts", [c["text"] for c in batch["choices"]] == [a["choices"][0]["text"] for a in alone], batch)
+tokens = server.get("/tokenize", {"content": "a", "add_special": True})["tokens"]
+by_ids = server.get(TEXT, {"prompt": tokens, "max_tokens": 4, "temperature": 0})
+check("a prompt of tokens", by_ids["choices"][0]["text"] == batch["choices"][0]["text"], by_ids)
+status, events, _ = server.stream(TEXT, {"prompt": "a", "max_tokens": 4, "temperature": 0})
+check("a streamed completion", "".join(json.loads(d)["choices"][0]["text"] for _, d in events[:-1]) ==
+      batch["choices"][0]["text"], events)
+refused("a suffix", TEXT, {"prompt": "a", "suffix": "b"}, "suffix")
+refused("a token that isn't one", TEXT, {"prompt": [99999]}, "prompt")
+
+# ---- grammars ----
+SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}, "n": {"type": "integer", "minimum": 0,
+          "maximum": 99}}, "required": ["ok", "n"], "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
+value = json.loads(text_of(server.get(CHAT, chat(response_format=FORMAT, max_tokens=100))))
+check("a schema is kept", isinstance(value["ok"], bool) and 0 <= value["n"] <= 99, value)
+word = text_of(server.get(CHAT, chat(grammar='root ::= "yes" | "no"', max_tokens=100)))
+check("a grammar is kept", word in ("yes", "no"), word)
+bad = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"dependentSchemas": {"a": {}}}}}
+refused("a schema that can't be kept", CHAT, chat(response_format=bad), "response_format.json_schema.schema")
+refused("a grammar that is none", CHAT, chat(grammar="root ::= missing"), "grammar")
+
+# ---- tools ----
+TOOLS = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in ("first", "second")]
+for choice, names in (("required", ("first", "second")),
+                      ({"type": "function", "function": {"name": "second"}}, ("second",))):
+    called = server.get(CHAT, chat(tools=TOOLS, tool_choice=choice, max_tokens=200))["choices"][0]
+    call = (called["message"].get("tool_calls") or [{"function": {"name": "", "arguments": "{}"}}])[0]
+    check(f"a required call ({names[-1]})", called["finish_reason"] == "tool_calls" and
+          called["message"]["content"] is None and call["function"]["name"] in names and
+          call["id"].startswith("call_") and "ok" in json.loads(call["function"]["arguments"]), called)
+_, events, raw = server.stream(CHAT, chat(tools=TOOLS, tool_choice="required", max_tokens=200))
+deltas = [json.loads(d)["choices"][0] for _, d in events[:-1]]
+calls = [c for d in deltas for c in d["delta"].get("tool_calls", [])]
+check("a streamed call", len(calls) > 2 and calls[0]["id"] and deltas[-1]["finish_reason"] == "tool_calls" and
+      "n" in json.loads("".join(c["function"]["arguments"] for c in calls)), raw[:2000])
+back = USER + [{"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function", "function":
+               {"name": "first", "arguments": "{\"n\": 1}"}}]}, {"role": "tool", "tool_call_id": "a", "content": "1"}]
+check("a result goes back", server.get(CHAT, dict(chat(tools=TOOLS), messages=back))["choices"], back)
+
+# ---- embeddings ----
+one = server.get("/v1/embeddings", {"input": "hello"})["data"][0]["embedding"]
+packed = server.get("/v1/embeddings", {"input": ["hello", "you"], "encoding_format": "base64"})["data"]
+floats = struct.unpack(f"<{len(one)}f", base64.b64decode(packed[0]["embedding"]))
+check("embeddings, in both forms", max(abs(a - b) for a, b in zip(one, floats)) < 1e-6 and len(packed) == 2 and
+      abs(sum(x * x for x in one) - 1) < 1e-3, one[:4], floats[:4])
+ids = server.get("/tokenize", {"content": "hello", "add_special": True})["tokens"]
+check("embeddings of tokens", max(abs(a - b) for a, b in zip(one, server.get(
+      "/v1/embeddings", {"input": ids})["data"][0]["embedding"])) < 1e-6)
+refused("embeddings of another width", "/v1/embeddings", {"input": "a", "dimensions": 7}, "dimensions")
+
+# ---- text ----
+pieces = server.get("/tokenize", {"content": "aé", "with_pieces": True})["tokens"]
+check("pieces", [p["piece"] for p in pieces] == ["a", [195], [169]], pieces)
+check("and back", server.get("/detokenize", {"tokens": [p["id"] for p in pieces]})["content"] == "aé")
+prompt = server.get("/apply-template", {"messages": USER})["prompt"]
+check("the template", prompt == "<|bos|>user: Hello\n<|bos|>assistant: ", prompt)
+sly = dict(chat(), messages=[{"role": "user", "content": "<|bos|>"}])
+plain = dict(chat(), messages=[{"role": "user", "content": "-------"}])
+check("a message can't forge a turn", server.get(CHAT, sly)["usage"]["prompt_tokens"] ==
+      server.get(CHAT, plain)["usage"]["prompt_tokens"])
+
+# ---- adapters ----
+base, named = text_of(server.get(CHAT, chat())), text_of(server.get(CHAT, chat(model="lora")))
+asked = text_of(server.get(CHAT, chat(lora=[{"id": 0, "scale": 1}])))
+check("an adapter by its name or by request", named == asked != base, base, named, asked)
+half = text_of(server.get(CHAT, chat(lora=[{"id": 0, "scale": 0.0}])))
+check("an adapter at scale 0 is none", half == base, half)
+check("an adapter at another scale", server.get(CHAT, chat(lora=[{"id": 0, "scale": 0.5}]))["choices"])
+refused("an adapter that isn't there", CHAT, chat(lora=[{"id": 5, "scale": 1}]), "lora")
+server.get("/lora-adapters", [{"id": 0, "scale": 1.0}])
+check("in force for everybody", server.get("/lora-adapters")[0]["scale"] == 1 and
+      text_of(server.get(CHAT, chat())) == named)
+server.get("/lora-adapters", [])
+check("and off again", text_of(server.get(CHAT, chat())) == base)
+refused("scales of nothing", "/lora-adapters", [{"id": 7, "scale": 1}], "id")
+
+# ---- the other dialects ----
+answer = server.get("/v1/responses", {"input": "Hello", "max_output_tokens": 12, "temperature": 0})
+check("responses", answer["status"] == "incomplete" and answer["output"][0]["content"][0]["text"] == base, answer)
+_, events, _ = server.stream("/v1/responses", {"input": "Hello", "max_output_tokens": 12, "temperature": 0})
+parsed = [json.loads(d) for _, d in events]
+check("streamed responses", parsed[0]["type"] == "response.created" and parsed[-1]["type"] == "response.incomplete" and
+      [e["sequence_number"] for e in parsed] == list(range(len(parsed))) and
+      "".join(e["delta"] for e in parsed if e["type"] == "response.output_text.delta") == base, parsed[-1])
+flat = [dict(t["function"], type="function") for t in TOOLS]
+_, events, raw = server.stream("/v1/responses", {"input": "Hello", "temperature": 0, "tools": flat,
+                                                "tool_choice": "required", "max_output_tokens": 200})
+last = json.loads(events[-1][1])
+check("responses call tools", last["response"]["output"][0]["type"] == "function_call" and
+      "ok" in json.loads(last["response"]["output"][0]["arguments"]), raw[-1500:])
+answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
+check("messages", answer["content"] == [{"type": "text", "text": base}] and answer["stop_reason"] == "max_tokens", answer)
+_, events, _ = server.stream("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
+check("streamed messages", events[0][0] == "message_start" and events[-1][0] == "message_stop" and
+      "".join(json.loads(d)["delta"]["text"] for n, d in events if n == "content_block_delta") == base, events)
+claude = [{"name": "first", "input_schema": SCHEMA}]
+answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 200, "temperature": 0, "tools": claude,
+                                     "tool_choice": {"type": "any"}})
+check("messages call tools", answer["stop_reason"] == "tool_use" and "ok" in answer["content"][0]["input"], answer)
+check("tokens are counted", server.get("/v1/messages/count_tokens", {"messages": USER})["input_tokens"] ==
+      server.get(CHAT, chat())["usage"]["prompt_tokens"])
+status, value, _ = server.ask("/v1/messages", {"messages": USER})
+check("messages refuse in their own form", status == 400 and value["type"] == "error", value)
+
+# ---- what is refused ----
+long = dict(chat(), messages=[{"role": "user", "content": "x" * 5000}])
+status, value, _ = server.ask(CHAT, long)
+check("a prompt that doesn't fit", status == 400 and value["error"]["type"] == "exceed_context_size_error" and
+      value["error"]["n_prompt_tokens"] > 5000 and value["error"]["n_ctx"] == 2048, value)
+full = server.get(CHAT, dict(chat(max_tokens=-1), messages=[{"role": "user", "content": "x" * 1990}],
+                             ignore_eos=True))
+check("the context's end is a length", full["choices"][0]["finish_reason"] == "length", full["usage"])
+for body in (b"", b"{", b"[]", b'{"messages": [{"role": "user", "content": "\xff"}]}',
+             b'{"messages": [{"role": "user", "content": "\\ud800"}]}', b'{"a": 1, "a": 2}',
+             b"[" * 100000, b'{"n": 1e999}'):
+    status, value, _ = server.ask(CHAT, body)
+    check(f"no JSON: {body[:24]!r}", status == 400 and value["error"]["message"], status, value)
+refused("a wrong type", CHAT, chat(temperature="hot"), "temperature")
+refused("a huge number", CHAT, chat(n=10 ** 30), "n")
+refused("two million stop strings", CHAT, chat(stop=["a"] * 2_000_000), None)
+refused("a hundred of them", CHAT, chat(stop=["a"] * 100), "stop")
+refused("a bias of no token", CHAT, chat(logit_bias={"5000": 1}), "logit_bias")
+
+# A schema of 10 MB is refused, and meanwhile others are answered.
+huge = chat(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {
+    "type": "object", "properties": {f"p{i}": {"type": "string", "description": "d" * 90} for i in range(80000)}}}})
+result = []
+thread = threading.Thread(target=lambda: result.append(server.ask(CHAT, huge)))
+thread.start()
+while thread.is_alive():
+    server.get(CHAT, chat(max_tokens=2))
+thread.join()
+check("a schema of 10 MB", result[0][0] == 400 and "schema" in (result[0][1]["error"]["param"] or ""), result[0][:2])
+
+# ---- crowds and hang-ups ----
+got = [None] * 12
+
+
+def one_of_many(i):
+    prompt = [{"role": "user", "content": "Hello " * (1 + i % 3)}]
+    got[i] = text_of(server.get(CHAT, dict(chat(max_tokens=30), messages=prompt)))
+
+
+threads = [threading.Thread(target=one_of_many, args=(i,)) for i in range(len(got))]
+[t.start() for t in threads]
+[t.join() for t in threads]
+lone = [text_of(server.get(CHAT, dict(chat(max_tokens=30), messages=[{"role": "user", "content": "Hello " * n}])))
+        for n in (1, 2, 3)]
+check("a crowd changes nobody's answer", got == [lone[i % 3] for i in range(len(got))], got, lone)
+
+
+def leave(after_first):
+    """Asks for a long stream and hangs up, before or after its first event."""
+    body = json.dumps(chat(stream=True, max_tokens=1900, ignore_eos=True)).encode()
+    s = socket.create_connection(("127.0.0.1", server.port), timeout=60 * SLOW)
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    while after_first and b"content" not in s.recv(4096):
+        pass
+    s.close()
+
+
+for after_first in (True, False):
+    for _ in range(12):
+        leave(after_first)
+    until = time.time() + 60 * SLOW
+    while any(slot["is_processing"] for slot in server.get("/slots")) and time.time() < until:
+        time.sleep(0.05)
+    check("hang-ups free their slots" if after_first else "in the queue too",
+          not any(slot["is_processing"] for slot in server.get("/slots")))
+check("and it goes on", text_of(server.get(CHAT, chat())) == base)
+server.stop()
+
+# ---- a full queue ----
+server = Server(f"tiny={model}", "--ctx", "2048", "--slots", "1", "--queue", "1")
+codes, waits = [], []
+
+
+def push():
+    status, value, headers = server.ask(CHAT, chat(max_tokens=1500, ignore_eos=True))
+    codes.append(status)
+    waits.append(headers.get("Retry-After"))
+
+
+threads = [threading.Thread(target=push) for _ in range(6)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+check("more than may wait get 429 and when to come back", set(codes) == {200, 429} and
+      all(w for c, w in zip(codes, waits) if c == 429), codes, waits)
+status, value, _ = server.ask(CHAT, chat(max_tokens=5, timeout=0.000001))
+check("a timeout before the first token", status == 408, status, value)
+server.stop()
+finish()

@@ -1,0 +1,125 @@
+"""What the tests of `hone serve` share: TAP lines, a tiny model with a chat template, a server, JSON
+over HTTP and server-sent events. HONE is the program, MODELS the folder of tiny models."""
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HONE = os.environ["HONE"]
+MODELS = os.environ["MODELS"]
+SLOW = float(os.environ.get("HONE_TEST_SLOW", "1"))  # a machine's slowness: time limits times this
+work = tempfile.mkdtemp()
+counts = [0, 0]
+TEMPLATE = ("{% for m in messages %}{{ '<|bos|>' + m.role + ': ' + (m.content or '') }}"
+            "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ '\\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|bos|>assistant: ' }}{% endif %}")
+
+
+def check(name, good, *why):
+    counts[0] += 1
+    if good:
+        print(f"ok {counts[0]} - {name}", flush=True)
+    else:
+        counts[1] += 1
+        print(f"not ok {counts[0]} - {name}", flush=True)
+        for line in why:
+            print(f"#   {line!r}"[:900], flush=True)
+
+
+def skip(name, why):
+    counts[0] += 1
+    print(f"ok {counts[0]} - {name} # SKIP {why}", flush=True)
+
+
+def finish():
+    shutil.rmtree(work, ignore_errors=True)
+    print(f"1..{counts[0]}", flush=True)
+    sys.exit(counts[1] > 0)
+
+
+def tiny_model(name="tiny", template=TEMPLATE):
+    """A folder with a model of 264 tokens, one a byte, and this chat template."""
+    path = os.path.join(work, name)
+    shutil.copytree(os.path.join(MODELS, "llama3"), path)
+    for file, changes in (("config.json", {"max_position_embeddings": 4096}),
+                          ("tokenizer_config.json", {"chat_template": template})):
+        with open(os.path.join(path, file)) as f:
+            value = json.load(f)
+        value.update(changes)
+        with open(os.path.join(path, file), "w") as f:
+            json.dump(value, f)
+    return path
+
+
+class Server:
+    """A running `hone serve`."""
+
+    def __init__(self, *args):
+        self.log = os.path.join(work, f"log{time.time()}")
+        env = dict(os.environ, HONE_WEIGHTS_CACHE_GB="0")
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([HONE, "serve", *args, "--port", "0", "--access-log", "none"],
+                                            stdout=subprocess.DEVNULL, stderr=log,
+                                            stdin=subprocess.DEVNULL, env=env)
+        self.port = 0
+        until = time.time() + 60 * SLOW
+        while not self.port and time.time() < until and self.process.poll() is None:
+            found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", self.said())
+            self.port = int(found.group(1)) if found else 0
+            time.sleep(0.02)
+        if not self.port:
+            check("the server starts", False, self.said())
+            finish()
+
+    def said(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120 * SLOW)
+
+    def ask(self, path, body=None, method=None, headers=None):
+        """Status, JSON (or text), headers."""
+        connection = self.connect()
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        connection.request(method or ("GET" if body is None else "POST"), path, data, headers or {})
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        connection.close()
+        try:
+            text = json.loads(text)
+        except ValueError:
+            pass
+        return reply.status, text, dict(reply.getheaders())
+
+    def get(self, path, body=None):
+        """JSON of an answer that must be 200."""
+        status, value, _ = self.ask(path, body)
+        if status != 200:
+            check(f"{path} answers", False, status, value, body)
+        return value
+
+    def stream(self, path, body):
+        """Events as (name or None, text of data), comments left out; status."""
+        connection = self.connect()
+        connection.request("POST", path, json.dumps(dict(body, stream=True)).encode())
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        connection.close()
+        events = []
+        for block in text.split("\n\n"):
+            lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+            if lines:
+                fields = dict(line.split(": ", 1) for line in lines)
+                events.append((fields.get("event"), fields.get("data")))
+        return reply.status, events, text
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(60 * SLOW)
+        check("the server ends with 0", code == 0, code, self.said()[-2000:])

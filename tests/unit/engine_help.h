@@ -80,6 +80,7 @@ typedef struct told {
     double score;                                         /* sum of all log-probabilities */
     bool wrong;                                           /* something that may not be */
     int n_tokens_done;
+    bool held; /* the callback waits, and the engine with it */
     hn_job *job;
 } told;
 
@@ -131,6 +132,8 @@ static inline bool on_piece(void *context, const hn_piece *piece) {
     }
     on = ++t->n_pieces != t->cancel_after;
     pthread_cond_broadcast(&t->changed);
+    while (t->held)
+        pthread_cond_wait(&t->changed, &t->lock);
     pthread_mutex_unlock(&t->lock);
     return on;
 }
@@ -182,6 +185,13 @@ static inline void wait_pieces(told *t, int n) {
     pthread_mutex_lock(&t->lock);
     while (!t->over && t->n_pieces < n)
         pthread_cond_wait(&t->changed, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static inline void let_go(told *t) {
+    pthread_mutex_lock(&t->lock);
+    t->held = false;
+    pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }
 

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 static const double LINGER_S = 2;
+/* One that has just come may have its request on the way. */
+static const uint64_t EVICTABLE_NS = 500000000;
 
 /* ---- the list, idlest first ---- */
 
@@ -34,6 +36,7 @@ static void link_last(hn_http_conn *conn) {
 }
 
 void hn_http_conn_touch(hn_http_conn *conn) {
+    conn->touched_ns = hn_clock_ns();
     if (conn->server->last != conn) {
         unlink_conn(conn);
         link_last(conn);
@@ -79,11 +82,15 @@ hn_http_conn *hn_http_conn_next(const hn_http_conn *conn) {
 }
 
 bool hn_http_conn_evict(hn_http_server *server) {
-    for (hn_http_conn *conn = server->first; conn && conn != server->last; conn = conn->next)
+    const uint64_t now = hn_clock_ns();
+    for (hn_http_conn *conn = server->first; conn; conn = conn->next) {
+        if (now - conn->touched_ns < EVICTABLE_NS)
+            return false;
         if (conn->state == HN_HTTP_CONN_HEAD || conn->state == HN_HTTP_CONN_LINGER) {
             hn_http_conn_close(conn);
             return true;
         }
+    }
     return false;
 }
 

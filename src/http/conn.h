@@ -20,6 +20,7 @@ struct hn_http_conn {
     bool dead, finishing; /* finishing: the answer is whole in the output */
     bool body_unread;     /* the request wasn't read to its end: the connection can't go on */
     size_t scanned, discarded;
+    uint64_t touched_ns;    /* when it last did something */
     uint64_t deadline_ns;   /* 0 = none */
     uint64_t first_byte_ns; /* of the request now arriving; 0 = none yet */
     uint64_t queued_bytes, taken_bytes, progress_ns, last_sent_ns; /* output, since the beginning */

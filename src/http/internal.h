@@ -191,8 +191,7 @@ void hn_http_conn_flush(hn_http_conn *conn);
 /* Deadlines, pings, slow readers. */
 void hn_http_conn_sweep(hn_http_conn *conn, uint64_t now_ns);
 void hn_http_conn_close(hn_http_conn *conn);
-/* Closes the idlest connection that waits for a request, the latest one aside; false = there is
- * none. */
+/* Closes the idlest connection that waits for a request and has for a while; false = none has. */
 bool hn_http_conn_evict(hn_http_server *server);
 /* Frees those that were closed. */
 void hn_http_conns_collect(hn_http_server *server);

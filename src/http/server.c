@@ -98,8 +98,8 @@ void hn_http_accept_again(hn_http_server *server) {
         set_accepting(server, true);
 }
 
-/* When the last place is taken the idlest connection makes room; where all are at work new ones
- * wait in the system's queue. */
+/* When the last place is taken the idlest connection makes room; where all are at work, or have
+ * just come, new ones wait in the system's queue until the sweep finds one. */
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *peer,
                       int peer_bytes, void *context) {
     hn_http_listener *l = context;
@@ -183,6 +183,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *context) {
         hn_http_conn_sweep(conn, now);
     }
     hn_http_conns_collect(server);
+    if (!server->accepting && hn_http_conn_evict(server))
+        atomic_fetch_add(&server->n_refused, 1);
     hn_http_accept_again(server);
     if (server->drain_until_ns && now > server->drain_until_ns)
         event_base_loopbreak(server->base);

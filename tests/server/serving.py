@@ -62,6 +62,8 @@ class Server:
     def __init__(self, *args):
         self.log = os.path.join(work, f"log{time.time()}")
         env = dict(os.environ, HONE_WEIGHTS_CACHE_GB="0")
+        if os.environ.get("HONE_TEST_SANITIZER"):  # the search for leaks traces the process
+            args = (*args, "--no-sandbox")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([HONE, "serve", *args, "--port", "0", "--access-log", "none"],
                                             stdout=subprocess.DEVNULL, stderr=log,

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "serve/log.h"
 #include "serve/notify.h"
+#include "serve/page.h"
 #include "serve/sandbox.h"
 
 #include <signal.h>
@@ -136,6 +137,7 @@ static hn_status start(process *p, hn_error *err) {
     http.log_context = p;
     HN_TRY(hn_http_server_new(&p->server, &http, err));
     HN_TRY(hn_http_routes_add(p->server, ROUTES, sizeof ROUTES / sizeof *ROUTES, p, err));
+    HN_TRY(hn_page_routes(p->server, err));
     /* Threads inherit it, so that it comes before there are any. */
     if (p->options->sandbox)
         HN_TRY(hn_sandbox_files(p->options, err));

@@ -110,7 +110,7 @@ static hn_status make_parts(hn_engine *engine, hn_error *err) {
     engine->rows = hn_calloc((size_t)engine->max_rows, sizeof *engine->rows);
     engine->logits = hn_reallocarray(NULL, (size_t)engine->max_logits, n_vocab * sizeof(float));
     engine->wanted = hn_calloc((n_vocab + 63) / 64, sizeof *engine->wanted);
-    engine->candidates = hn_reallocarray(NULL, n_vocab, sizeof *engine->candidates);
+    engine->candidates = hn_reallocarray(NULL, HN_CANDIDATES(n_vocab), sizeof *engine->candidates);
     if (!engine->slots || !engine->by_age || !engine->batch || !engine->infos ||
         !engine->adapters || !engine->tokens || !engine->rows || !engine->logits ||
         !engine->wanted || !engine->candidates)

@@ -65,7 +65,7 @@ struct hn_engine {
     hn_batch_row *rows;          /* (max_rows) */
     float *logits;               /* (max_logits, n_vocab) */
     uint64_t *wanted;            /* (n_vocab bits) */
-    hn_candidate *candidates;    /* (n_vocab) scratch of the samplers */
+    hn_candidate *candidates;    /* HN_CANDIDATES(n_vocab), scratch of the samplers */
     const hn_adapter **adapters; /* (n_slots) of the step's jobs, each once */
     int n_adapters;
     float *hidden;    /* (HN_EMBED_ROWS, n_embd) from the first embedding on */

@@ -222,17 +222,16 @@ static void take_slot(hn_engine *engine, hn_slot *slot) {
 }
 
 /* One pass over the planned rows of these slots. */
-static hn_status run(hn_engine *engine, hn_slot *const *slots, int n_slots, uint64_t *ns,
-                     hn_error *err) {
+static hn_status run(hn_engine *engine, hn_slot *const *slots, int n_slots, hn_error *err) {
     int n_wanted;
     const int n = build_rows(engine, slots, n_slots, &n_wanted);
     const uint64_t began = hn_clock_ns();
     HN_TRY(hn_forward_wanted(engine->model, engine->kv, engine->adapters, engine->n_adapters,
                              engine->rows, n, engine->wanted, n_wanted, engine->logits, NULL, err));
-    *ns = hn_clock_ns() - began;
-    hn_engine_count_pass(engine, n, *ns);
+    const uint64_t ns = hn_clock_ns() - began;
+    hn_engine_count_pass(engine, n, ns);
     if (n_slots == 1)
-        hn_writer_time(&slots[0]->job->writer, *ns);
+        hn_writer_time(&slots[0]->job->writer, ns);
     for (int i = 0; i < n_slots; i++)
         take_slot(engine, slots[i]);
     return HN_OK;
@@ -240,10 +239,9 @@ static hn_status run(hn_engine *engine, hn_slot *const *slots, int n_slots, uint
 
 /* Where memory is short one by one, so that one alone can fail. */
 static void run_each(hn_engine *engine, hn_error *err) {
-    uint64_t ns;
     for (int i = 0; i < engine->n_batch; i++) {
         hn_slot *slot = engine->batch[i];
-        const hn_status status = run(engine, &slot, 1, &ns, err);
+        const hn_status status = run(engine, &slot, 1, err);
         if (status != HN_OK)
             hn_slot_end(engine, slot, status, err->message, HN_FINISH_STOP);
     }
@@ -252,7 +250,7 @@ static void run_each(hn_engine *engine, hn_error *err) {
 /* Learns how many rows fit a step while answers are streaming. */
 static void learn(hn_engine *engine, const budget *b, uint64_t ns) {
     const float target = 1e6f * (float)engine->options.step_ms, most = 1.2f, least = 0.7f;
-    if (ns == 0 || b->prompt_rows == 0)
+    if (b->prompt_rows == 0)
         return;
     const float factor = target / (float)ns;
     if (b->answers && (b->rows <= 0 || factor < 1)) {
@@ -270,12 +268,13 @@ static void learn(hn_engine *engine, const budget *b, uint64_t ns) {
 
 void hn_engine_step(hn_engine *engine) {
     hn_error err;
-    uint64_t ns = 0;
+    const uint64_t began = hn_clock_ns();
     budget b = {.guesses = HN_GUESSES_MAX, .err = &err};
     plan_pass(engine, &b);
-    if (engine->n_batch > 0 && run(engine, engine->batch, engine->n_batch, &ns, &err) != HN_OK)
+    if (engine->n_batch > 0 && run(engine, engine->batch, engine->n_batch, &err) != HN_OK)
         run_each(engine, &err);
-    learn(engine, &b, ns);
+    if (engine->n_batch > 0)
+        learn(engine, &b, hn_clock_ns() - began); /* drawing and callbacks count, too */
     const bool idle = engine->n_batch == 0;
     if (hn_engine_embed(engine, b.answers ? mixed_rows(engine) / 2 : HN_EMBED_ROWS) == 0 && idle &&
         engine->n_busy > 1)

@@ -59,7 +59,8 @@ hn_status hn_sampler_init_with(hn_sampler *out, const hn_sampling *options, uint
     sampler.borrowed = candidates != NULL;
     if (drawn)
         sampler.candidates =
-            candidates ? candidates : hn_calloc(n_vocab, sizeof *sampler.candidates);
+            candidates ? candidates
+                       : hn_reallocarray(NULL, HN_CANDIDATES(n_vocab), sizeof *sampler.candidates);
     if ((penalised && (!sampler.prompt_seen || !sampler.generated)) ||
         (drawn && !sampler.candidates)) {
         hn_sampler_done(&sampler);
@@ -105,6 +106,14 @@ static int by_logit(const void *a, const void *b) {
     return x->id < y->id ? -1 : 1;
 }
 
+/* Larger logits have smaller keys; -0 and 0 the same. */
+static uint32_t descending_key(float logit) {
+    uint32_t bits;
+    logit += 0.0f;
+    memcpy(&bits, &logit, sizeof bits);
+    return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
+}
+
 static void sift_down(hn_candidate *heap, uint32_t k, uint32_t at) {
     for (;;) {
         uint32_t child = 2 * at + 1;
@@ -138,16 +147,6 @@ static void select_best(hn_candidate *c, uint32_t n, uint32_t k) {
         c[i] = swap;
         sift_down(c, k, 0);
     }
-}
-
-/* All tokens that can be drawn; forbidden ones can't. */
-static uint32_t gather(const hn_sampler *sampler, const float *logits, int32_t best) {
-    hn_candidate *c = sampler->candidates;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < sampler->n_vocab; i++)
-        if (logits[i] > -INFINITY || (int32_t)i == best)
-            c[n++] = (hn_candidate){.id = (int32_t)i, .logit = logits[i]};
-    return n;
 }
 
 enum { LANES = 32 }; /* logits looked at together */
@@ -206,46 +205,73 @@ static uint32_t reach_top_p(const hn_candidate *c, uint32_t n, double sum, float
     return 0;
 }
 
-/* Sorts the candidates that reach top_p to the front and returns their number. Nearly always a few
- * of many do, so that few are sorted. */
-static uint32_t cut_top_p(hn_candidate *c, uint32_t n, double sum, float top_p) {
+/* Sorts by logit, best first, what stands in the order of ids: equals stay in it. spare: (n). Ends
+ * in c. */
+static void sort_by_logit(hn_candidate *c, hn_candidate *spare, uint32_t n) {
+    enum { BITS = 11, KINDS = 1 << BITS, PASSES = 3 };
+    hn_candidate *from = c, *to = spare;
+    for (int pass = 0; pass < PASSES; pass++) {
+        uint32_t starts[KINDS] = {0}, at = 0;
+        for (uint32_t i = 0; i < n; i++)
+            starts[descending_key(from[i].logit) >> pass * BITS & (KINDS - 1)]++;
+        for (int kind = 0; kind < KINDS; kind++) {
+            const uint32_t count = starts[kind];
+            starts[kind] = at;
+            at += count;
+        }
+        for (uint32_t i = 0; i < n; i++)
+            to[starts[descending_key(from[i].logit) >> pass * BITS & (KINDS - 1)]++] = from[i];
+        hn_candidate *swap = from;
+        from = to;
+        to = swap;
+    }
+    memcpy(c, from, n * sizeof *c); /* three passes end in the spare ones */
+}
+
+/* Those of the tokens whose weight is `least` or more, in the order of their ids. */
+static uint32_t gather(const hn_sampler *sampler, const float *logits, const float *weights,
+                       float least) {
+    hn_candidate *c = sampler->candidates;
+    const float below = nextafterf(least, -1);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+        while (i + LANES <= sampler->n_vocab && !any_above(weights + i, below))
+            i += LANES;
+        if (i < sampler->n_vocab && weights[i] >= least)
+            c[n++] = (hn_candidate){.id = (int32_t)i, .logit = logits[i], .p = weights[i]};
+    }
+    return n;
+}
+
+/* The candidates that reach top_p, best first; returns their number. Nearly always a few of many
+ * do, so that few are sorted. */
+static uint32_t take_top_p(const hn_sampler *sampler, const float *logits, const float *weights,
+                           double sum) {
     enum { FEW = 256 };
+    hn_candidate *c = sampler->candidates;
+    const float top_p = sampler->options.top_p;
+    /* All that is lighter than this together weighs less than what top_p leaves out. */
+    const float least = (float)((1 - (double)top_p) * sum / sampler->n_vocab * (1 - 1e-3));
+    uint32_t n = gather(sampler, logits, weights, least), reached;
     if (n > FEW) {
         select_best(c, n, FEW);
         qsort(c, FEW, sizeof *c, by_logit);
-        uint32_t reached = reach_top_p(c, FEW, sum, top_p);
+        reached = reach_top_p(c, FEW, sum, top_p);
         if (reached)
             return reached;
+        n = gather(sampler, logits, weights, least);
     }
-    qsort(c, n, sizeof *c, by_logit);
-    uint32_t reached = reach_top_p(c, n, sum, top_p);
+    sort_by_logit(c, c + sampler->n_vocab, n);
+    reached = reach_top_p(c, n, sum, top_p);
     return reached ? reached : n;
 }
 
-int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
-    const hn_sampling *o = &sampler->options;
-    for (int i = 0; i < o->n_bias; i++)
-        logits[o->bias[i].token] += o->bias[i].bias;
-    if (sampler->generated)
-        penalise(sampler, logits);
+/* Draws among the first n candidates; `best` where rounding leaves nobody. */
+static int32_t draw_candidate(hn_sampler *sampler, uint32_t n, int32_t best) {
     hn_candidate *c = sampler->candidates;
-    int32_t best;
-    uint32_t n;
-    if (o->temperature > 0 && o->top_k > 0) {
-        n = hn_candidates_best(c, logits, sampler->n_vocab, (uint32_t)o->top_k);
-        best = c[0].id;
-    } else {
-        best = (int32_t)hn_argmax(logits, sampler->n_vocab);
-        if (o->temperature <= 0)
-            return best;
-        n = gather(sampler, logits, best);
-    }
-    double sum = weigh(c, n, logits[best], o->temperature);
-    if (o->top_p < 1.0f)
-        n = cut_top_p(c, n, sum, o->top_p);
-    sum = 0;
+    double sum = 0;
     for (uint32_t i = 0; i < n; i++) { /* the best candidate has p = 1 before scaling */
-        if (c[i].p < o->min_p)
+        if (c[i].p < sampler->options.min_p)
             c[i].p = 0;
         sum += (double)c[i].p;
     }
@@ -255,7 +281,57 @@ int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
         if (target < 0)
             return c[i].id;
     }
-    return best; /* rounding only */
+    return best;
+}
+
+/* Draws among all tokens by their weights, in the order of ids. */
+static int32_t draw_weight(hn_sampler *sampler, const float *weights, double sum, int32_t best) {
+    enum { PIECE = 1024 };
+    const long n = sampler->n_vocab;
+    double target = hn_rng_double(&sampler->rng) * sum;
+    for (long first = 0; first < n; first += PIECE) {
+        const long end = n - first < PIECE ? n : first + PIECE;
+        const double piece = hn_sum(weights + first, end - first);
+        if (target >= piece) {
+            target -= piece;
+            continue;
+        }
+        for (long i = first; i < end; i++) {
+            target -= (double)weights[i];
+            if (target < 0)
+                return (int32_t)i;
+        }
+        target = 0; /* rounding: the next one that weighs something */
+    }
+    return best;
+}
+
+int32_t hn_sampler_draw(hn_sampler *sampler, float *logits) {
+    const hn_sampling *o = &sampler->options;
+    const uint32_t n_vocab = sampler->n_vocab;
+    for (int i = 0; i < o->n_bias; i++)
+        logits[o->bias[i].token] += o->bias[i].bias;
+    if (sampler->generated)
+        penalise(sampler, logits);
+    hn_candidate *c = sampler->candidates;
+    if (o->temperature > 0 && o->top_k > 0) {
+        const uint32_t n = hn_candidates_best(
+            c, logits, n_vocab, (uint32_t)o->top_k < n_vocab ? (uint32_t)o->top_k : n_vocab);
+        const double sum = weigh(c, n, c[0].logit, o->temperature);
+        const uint32_t reached = o->top_p < 1.0f ? reach_top_p(c, n, sum, o->top_p) : 0;
+        return draw_candidate(sampler, reached ? reached : n, c[0].id);
+    }
+    const int32_t best = (int32_t)hn_argmax(logits, n_vocab);
+    if (o->temperature <= 0)
+        return best;
+    float *weights = (float *)(void *)(c + 2 * (size_t)n_vocab);
+    hn_exp_all(weights, logits, n_vocab, logits[best], o->temperature);
+    const double sum = hn_sum(weights, n_vocab);
+    if (o->top_p < 1.0f)
+        return draw_candidate(sampler, take_top_p(sampler, logits, weights, sum), best);
+    if (o->min_p > 0)
+        return draw_candidate(sampler, gather(sampler, logits, weights, o->min_p), best);
+    return draw_weight(sampler, weights, sum, best);
 }
 
 void hn_sampler_skip(hn_sampler *sampler) {

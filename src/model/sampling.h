@@ -9,12 +9,16 @@ typedef struct hn_candidate {
     float logit, p;
 } hn_candidate;
 
+/* So many candidates' memory is what drawing takes: those, room to sort them, and weights (floats)
+ * of all tokens. */
+#define HN_CANDIDATES(n_vocab) (2 * (size_t)(n_vocab) + ((size_t)(n_vocab) + 2) / 3)
+
 typedef struct hn_sampler {
     hn_sampling options;
     hn_rng rng;
     uint32_t n_vocab;                  /* ids that may be drawn */
     uint32_t *prompt_seen, *generated; /* (n_vocab) how often; NULL without penalties */
-    hn_candidate *candidates;          /* (n_vocab); NULL when greedy */
+    hn_candidate *candidates;          /* HN_CANDIDATES(n_vocab); NULL when greedy */
     bool borrowed;                     /* the candidates */
 } hn_sampler;
 
@@ -24,7 +28,8 @@ HN_MUST_CHECK hn_status hn_sampling_check(const hn_sampling *options, uint32_t n
 /* `options` is checked and copied (the bias list borrowed). Ids from n_vocab on are never drawn. */
 HN_MUST_CHECK hn_status hn_sampler_init(hn_sampler *sampler, const hn_sampling *options,
                                         uint32_t n_vocab, hn_error *err);
-/* The same with candidates (n_vocab) that samplers share, one draw at a time; NULL = of its own. */
+/* The same with candidates (HN_CANDIDATES(n_vocab)) that samplers share, one draw at a time; NULL =
+ * of its own. */
 HN_MUST_CHECK hn_status hn_sampler_init_with(hn_sampler *sampler, const hn_sampling *options,
                                              uint32_t n_vocab, hn_candidate *candidates,
                                              hn_error *err);

@@ -57,6 +57,29 @@ double hn_sum_exp(const float *x, long n, float max) {
     return total;
 }
 
+void hn_exp_all(float *out, const float *x, long n, float max, float divisor) {
+    for (long i = 0; i < n; i++) {
+        const float y = (x[i] - max) / divisor;
+        out[i] = y < -87.0f ? 0 : fast_exp(y);
+    }
+}
+
+double hn_sum(const float *x, long n) {
+    double total = 0;
+    for (long i = 0; i < n; i += 1024) {
+        long end = n - i < 1024 ? n : i + 1024, k = i;
+        float sum[16] = {0};
+        for (; k + 16 <= end; k += 16)
+            for (int j = 0; j < 16; j++)
+                sum[j] += x[k + j];
+        for (int j = 0; k < end; k++, j++)
+            sum[j] += x[k];
+        for (int j = 0; j < 16; j++)
+            total += (double)sum[j];
+    }
+    return total;
+}
+
 float hn_max(const float *x, long n) {
     float max = x[0];
     for (long i = 1; i < n; i++)

@@ -49,7 +49,8 @@ typedef struct hn_writer_options {
     hn_speculator *speculator; /* NULL = none */
     int n_logprobs;            /* -1 = none, else so many of the likeliest besides the token's */
     bool prompt_logprobs;
-    hn_candidate *candidates; /* (n_vocab) scratch that writers may share; NULL = of its own */
+    hn_candidate *candidates; /* HN_CANDIDATES(n_vocab) of scratch that writers may share; NULL = of
+                                 its own */
     void *context;
     /* Tokens of the prompt in their order, with log-probabilities. May be NULL. */
     void (*on_prompt)(void *context, const hn_piece_token *tokens, int n_tokens);

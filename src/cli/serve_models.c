@@ -184,7 +184,7 @@ static void on_scrape(void *context) {
         if (served) {
             hn_engine_counts counts;
             hn_engine_counts_get(served->engine, &counts);
-            hn_models_give(s->models, served);
+            hn_models_unpeek(s->models, served);
             gauges = (hn_model_gauges){.running = counts.running,
                                        .waiting = counts.waiting,
                                        .kv_usage = counts.kv_blocks ? (double)counts.kv_live /

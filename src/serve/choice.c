@@ -273,7 +273,11 @@ static void on_done(void *context, const hn_job_result *r) {
     }
     if (--x->n_left == 0 && !x->failed && !x->gone)
         finish_exchange(x);
+    x->n_in_flight--;
+    bool more = x->submitted && x->n_submitted < x->n_choices;
     pthread_mutex_unlock(&x->lock);
+    if (more)
+        hn_exchange_submit_more(x);
     tell(c, r);
     hn_exchange_unref(x);
 }

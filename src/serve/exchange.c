@@ -52,8 +52,11 @@ static void free_exchange(hn_exchange *x) {
         hn_logprobs_done(&c->logprobs);
         hn_free(c->embedding);
     }
-    for (size_t i = 0; x->echoes && i < x->request.n_prompts; i++)
-        hn_buf_done(&x->echoes[i]);
+    for (size_t i = 0; i < x->n_prompts; i++) {
+        hn_ids_done(&x->prompts[i]);
+        if (x->echoes)
+            hn_buf_done(&x->echoes[i]);
+    }
     if (x->served)
         hn_models_give(api->models, x->served);
     hn_api_request_done(&x->request);
@@ -61,6 +64,8 @@ static void free_exchange(hn_exchange *x) {
     hn_buf_done(&x->out);
     hn_free(x->choices);
     hn_free(x->echoes);
+    hn_free(x->prompts);
+    hn_free(x->forced);
     hn_free(x->model);
     if (x->state && x->dialect->forget)
         x->dialect->forget(x->state);

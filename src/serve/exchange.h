@@ -76,10 +76,17 @@ struct hn_exchange {
     char *model;        /* as the client calls it */
     hn_choice *choices; /* (n_choices) */
     int n_choices, n_left;
-    hn_buf *echoes; /* (request.n_prompts) texts of prompts, where they are wanted; NULL = no */
+    int n_submitted, n_in_flight; /* given to the engine, in their order; and not yet done */
+    bool submitted;               /* the worker has submitted what it could */
+    hn_ids *prompts;              /* (n_prompts) */
+    size_t n_prompts;
+    const hn_adapter *adapter; /* or NULL */
+    uint64_t seed;             /* of the first of a prompt's choices */
+    char *forced;              /* schema of a required tool call, or NULL */
+    size_t n_forced;
+    hn_buf *echoes; /* (n_prompts) texts of prompts, where they are wanted; NULL = no */
     hn_buf out;     /* events that aren't sent yet */
     void *state;    /* the dialect's own; freed with hn_free */
-    bool submitted; /* its jobs are all with the engine */
     hn_exchange *next, *previous; /* under the API's lock: all that are under way */
 };
 
@@ -87,6 +94,10 @@ struct hn_exchange {
 void hn_exchange_begin(hn_api *api, hn_http_call *call, const hn_dialect *dialect);
 /* prepare.c, on a worker: everything up to the submitted jobs. */
 HN_MUST_CHECK hn_status hn_exchange_prepare(hn_exchange *x, hn_problem *problem);
+/* submit.c: gives the choices to the engine, as many as it takes now; and, when one of them is
+ * done, more. Neither with the lock held. */
+HN_MUST_CHECK hn_status hn_exchange_submit(hn_exchange *x, hn_problem *problem);
+void hn_exchange_submit_more(hn_exchange *x);
 /* Sends a refusal, before or inside a stream, and stops what runs. The lock is held. */
 void hn_exchange_fail(hn_exchange *x, const hn_problem *problem);
 /* The events of a job; context: hn_choice. */

@@ -54,7 +54,7 @@ static int put_models(hn_api *api, size_t i, const char *wanted, hn_buf *out) {
         n++;
     }
     if (open)
-        hn_models_give(api->models, open);
+        hn_models_unpeek(api->models, open);
     return n;
 }
 

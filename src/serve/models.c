@@ -241,6 +241,12 @@ hn_served *hn_models_peek(hn_models *m, size_t i) {
     return served;
 }
 
+void hn_models_unpeek(hn_models *m, hn_served *served) {
+    pthread_mutex_lock(&m->lock);
+    entry_of(served)->n_users--;
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* ---- adapters ---- */
 
 hn_status hn_served_adapter(hn_models *m, hn_served *served, const hn_adapter_use *uses, size_t n,

@@ -86,6 +86,7 @@ typedef struct hn_model_info {
 size_t hn_models_count(const hn_models *models);
 void hn_models_info(hn_models *models, size_t i, hn_model_info *out);
 const char *hn_models_adapter_name(const hn_models *models, size_t i, size_t adapter);
-/* Model i where it is open now, to be given back; NULL where it isn't. Opens nothing, and doesn't
- * count as use: for metrics. */
+/* Model i where it is open now, until hn_models_unpeek; NULL where it isn't. Opens nothing, and
+ * doesn't count as use: for metrics and lists. */
 hn_served *hn_models_peek(hn_models *models, size_t i);
+void hn_models_unpeek(hn_models *models, hn_served *served);

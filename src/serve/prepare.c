@@ -10,18 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-/* What one request's jobs have in common. */
+/* What is only known on the way. */
 typedef struct plan {
     hn_exchange *x;
     const hn_tokenizer *tokenizer;
     hn_problem *problem;
-    hn_ids *prompts; /* (request.n_prompts, or 1 for a chat) */
-    size_t n_prompts;
     int named; /* the adapter that `model` names, or -1 */
-    const hn_adapter *adapter;
     hn_answer_options answer;
-    char *forced; /* schema of a required tool call; owned */
-    size_t n_forced;
 } plan;
 
 static hn_status refuse(const plan *p, const char *param, const hn_error *err) {
@@ -68,7 +63,7 @@ static hn_status force_call(plan *p, hn_ids *ids, hn_error *err) {
     const hn_api_request *r = &p->x->request;
     const char *opening, *close = p->answer.in_thought ? "</think>\n\n" : "";
     HN_TRY(hn_tool_force(p->answer.format, r->tool_list, r->n_tools, r->tool_name,
-                         r->parallel_tool_calls, &opening, &p->forced, &p->n_forced, err));
+                         r->parallel_tool_calls, &opening, &p->x->forced, &p->x->n_forced, err));
     p->answer.in_call = true;
     HN_TRY(hn_encode(p->tokenizer, close, strlen(close), HN_ENCODE_PARSE_SPECIAL, ids, err));
     return hn_encode(p->tokenizer, opening, strlen(opening), HN_ENCODE_PARSE_SPECIAL, ids, err);
@@ -152,14 +147,16 @@ static hn_status check_length(const plan *p, const hn_ids *ids) {
 
 static hn_status encode_all(plan *p) {
     hn_api_request *r = &p->x->request;
-    p->n_prompts = r->kind == HN_API_CHAT ? 1 : r->n_prompts;
-    p->prompts = hn_calloc(p->n_prompts, sizeof *p->prompts);
+    hn_exchange *x = p->x;
+    size_t n = r->kind == HN_API_CHAT ? 1 : r->n_prompts;
+    x->prompts = hn_calloc(n, sizeof *x->prompts);
     if (r->echo)
-        p->x->echoes = hn_calloc(p->n_prompts, sizeof *p->x->echoes);
-    if (!p->prompts || (r->echo && !p->x->echoes))
+        x->echoes = hn_calloc(n, sizeof *x->echoes);
+    if (!x->prompts || (r->echo && !x->echoes))
         return hn_problem_no_memory(p->problem);
-    for (size_t i = 0; i < p->n_prompts; i++) {
-        hn_ids *ids = &p->prompts[i];
+    for (size_t i = 0; i < n; i++) {
+        hn_ids *ids = &x->prompts[i];
+        x->n_prompts = i + 1;
         HN_TRY(r->kind == HN_API_CHAT ? encode_chat(p, ids)
                                       : encode_prompt(p, &r->prompts[i], ids));
         HN_TRY(check_length(p, ids));
@@ -197,7 +194,7 @@ static hn_status choose_adapter(plan *p) {
     for (size_t i = 0; i < n; i++)
         if (scales[i] != 0)
             uses[n_uses++] = (hn_adapter_use){(int)i, scales[i]};
-    return hn_served_adapter(p->x->api->models, served, uses, n_uses, &p->adapter, p->problem);
+    return hn_served_adapter(p->x->api->models, served, uses, n_uses, &p->x->adapter, p->problem);
 }
 
 static hn_status check_bias(const plan *p) {
@@ -230,89 +227,25 @@ static hn_status name_all(plan *p) {
     return HN_OK;
 }
 
-/* ---- jobs ---- */
+/* ---- choices ---- */
 
-static hn_job_options job_options(const plan *p, hn_choice *c, uint64_t seed) {
-    const hn_exchange *x = p->x;
-    const hn_api_request *r = &x->request;
-    const double timeout_s = r->timeout_s > 0 ? r->timeout_s : x->api->options.timeout_s;
-    const bool embeds = r->kind == HN_API_EMBEDDING;
-    return (hn_job_options){
-        .prompt = p->prompts[c->prompt].data,
-        .n_prompt = (int)p->prompts[c->prompt].size,
-        .sampling = {.temperature = (float)r->temperature,
-                     .top_k = (int)r->top_k,
-                     .top_p = (float)r->top_p,
-                     .min_p = (float)r->min_p,
-                     .repetition_penalty = embeds ? 1 : (float)r->repeat_penalty,
-                     .presence_penalty = (float)r->presence_penalty,
-                     .frequency_penalty = (float)r->frequency_penalty,
-                     .bias = r->bias,
-                     .n_bias = r->n_bias,
-                     .seed = seed},
-        .max_tokens = embeds ? 0 : (int)r->max_tokens,
-        .min_tokens = (int)r->min_tokens,
-        .stop = r->stop,
-        .n_stop = r->n_stop,
-        .ignore_eos = r->ignore_eos,
-        .adapter = p->adapter,
-        .constraint = p->forced ? p->forced : r->constraint,
-        .n_constraint = p->forced ? p->n_forced : r->n_constraint,
-        .constraint_kind = p->forced ? HN_CONSTRAINT_SCHEMA : r->constraint_kind,
-        .constraint_name = p->forced ? "tools" : r->constraint_param,
-        .priority = (int)r->priority,
-        .deadline_ns =
-            timeout_s > 0 ? hn_http_arrival_ns(x->call) + (uint64_t)(timeout_s * 1e9) : 0,
-        .n_logprobs = r->n_logprobs,
-        .prompt_logprobs = r->echo && r->n_logprobs >= 0,
-        .no_cache = !r->cache_prompt,
-        .pooling = embeds ? HN_POOLING_MEAN : HN_POOLING_NONE,
-        .events = hn_choice_events(c)};
-}
-
-static hn_status submit(const plan *p, hn_choice *c, uint64_t seed) {
-    hn_exchange *x = p->x;
-    hn_error err = {0};
-    hn_job *job = NULL;
-    hn_exchange_ref(x); /* the job's, until it is done */
-    const hn_job_options options = job_options(p, c, seed);
-    hn_status status = hn_engine_submit(x->served->engine, &options, &job, &err);
-    if (status != HN_OK) {
-        hn_exchange_unref(x);
-        if (status == HN_BUSY && hn_engine_draining(x->served->engine))
-            return hn_problem_http(p->problem, 503, "the server is stopping");
-        return refuse(p, p->forced ? "tools" : x->request.constraint_param, &err);
-    }
-    pthread_mutex_lock(&x->lock);
-    c->job = job;
-    if (x->gone || x->failed)
-        hn_job_cancel(job);
-    pthread_mutex_unlock(&x->lock);
-    return HN_OK;
-}
-
-static hn_status submit_all(plan *p) {
+static hn_status make_choices(plan *p) {
     hn_exchange *x = p->x;
     const hn_api_request *r = &x->request;
-    const uint64_t seed = r->has_seed ? (uint64_t)r->seed : hn_api_random(x->api);
     const int n = r->kind == HN_API_EMBEDDING ? 1 : (int)r->n;
-    hn_choice *choices = hn_calloc(p->n_prompts * (size_t)n, sizeof *choices);
+    hn_choice *choices = hn_calloc(x->n_prompts * (size_t)n, sizeof *choices);
     if (!choices)
         return hn_problem_no_memory(p->problem);
-    for (int i = 0; i < (int)p->n_prompts * n; i++) {
+    x->seed = r->has_seed ? (uint64_t)r->seed : hn_api_random(x->api);
+    for (int i = 0; i < (int)x->n_prompts * n; i++) {
         choices[i] = (hn_choice){.x = x, .index = i, .prompt = (size_t)(i / n), .stop = -1};
-        choices[i].usage.n_prompt = (int64_t)p->prompts[choices[i].prompt].size;
+        choices[i].usage.n_prompt = (int64_t)x->prompts[choices[i].prompt].size;
         p->answer.seed = hn_api_random(x->api);
         hn_answer_parser_init(&choices[i].parser, &p->answer);
     }
     pthread_mutex_lock(&x->lock);
     x->choices = choices;
-    x->n_left = x->n_choices = (int)p->n_prompts * n;
-    pthread_mutex_unlock(&x->lock);
-    for (int i = 0; i < x->n_choices; i++)
-        HN_TRY(submit(p, &choices[i], seed + (uint64_t)(i % n)));
-    pthread_mutex_lock(&x->lock);
-    x->submitted = true;
+    x->n_left = x->n_choices = (int)x->n_prompts * n;
     pthread_mutex_unlock(&x->lock);
     return HN_OK;
 }
@@ -326,33 +259,13 @@ static hn_status read_request(hn_exchange *x, hn_problem *problem) {
                             : hn_api_request_read(&x->request, x->dialect->kind, body, problem);
 }
 
-/* What only the preparation needed goes here, not on the engine's thread. Tools' names stay. */
-static void drop_body(hn_api_request *r) {
-    json_decref(r->messages);
-    r->messages = NULL;
-    r->model = r->user = NULL;
-    r->prompts = NULL;
-    r->tools = r->template_kwargs = NULL;
-    if (r->n_tools)
-        return;
-    json_decref(r->body);
-    r->body = NULL;
-}
-
 hn_status hn_exchange_prepare(hn_exchange *x, hn_problem *problem) {
     plan p = {.x = x, .problem = problem, .named = -1};
-    hn_status status;
-    HN_GO(read_request(x, problem));
-    HN_GO(name_all(&p));
-    HN_GO(check_bias(&p));
-    HN_GO(choose_adapter(&p));
-    HN_GO(encode_all(&p));
-    HN_GO(submit_all(&p));
-    drop_body(&x->request);
-done:
-    for (size_t i = 0; p.prompts && i < p.n_prompts; i++)
-        hn_ids_done(&p.prompts[i]);
-    hn_free(p.prompts);
-    hn_free(p.forced);
-    return status;
+    HN_TRY(read_request(x, problem));
+    HN_TRY(name_all(&p));
+    HN_TRY(check_bias(&p));
+    HN_TRY(choose_adapter(&p));
+    HN_TRY(encode_all(&p));
+    HN_TRY(make_choices(&p));
+    return hn_exchange_submit(x, problem);
 }

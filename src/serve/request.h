@@ -65,7 +65,6 @@ typedef struct hn_api_request {
     hn_arena arena;
 
     const char *model; /* NULL = whatever there is */
-    const char *user;  /* not used; never written anywhere */
 
     /* What is to be answered. */
     json_t *messages;       /* chat: role and content as templates want them (request_messages.c) */
@@ -87,7 +86,7 @@ typedef struct hn_api_request {
     int64_t max_tokens; /* -1 = until the context is full */
     int64_t min_tokens;
     bool ignore_eos, cache_prompt;
-    const char **stop; /* (n_stop) */
+    const char **stop; /* (n_stop) copies: they outlive body */
     int n_stop;
     int n_logprobs; /* -1 = none; else so many of the likeliest besides */
     int64_t priority;

@@ -81,6 +81,9 @@ static hn_status read_stop(hn_api_request *r, hn_problem *problem) {
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
         HN_TRY(hn_api_plain_text(item, "stop", &r->stop[i], problem));
+        r->stop[i] = hn_arena_strndup(&r->arena, r->stop[i], json_string_length(item));
+        if (!r->stop[i])
+            return hn_problem_no_memory(problem);
         n_bytes += json_string_length(item);
         if (json_string_length(item) == 0)
             return hn_problem_bad(problem, "stop", "a stop string must not be empty");

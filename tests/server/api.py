@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from serving import MODELS, SLOW, Server, check, finish, tiny_model
+from serving import MODELS, SLOW, TEMPLATE, Server, check, finish, tiny_model
 
 model = tiny_model()
 server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048",
@@ -143,6 +143,9 @@ check("embeddings, in both forms", max(abs(a - b) for a, b in zip(one, floats)) 
 ids = server.get("/tokenize", {"content": "hello", "add_special": True})["tokens"]
 check("embeddings of tokens", max(abs(a - b) for a, b in zip(one, server.get(
       "/v1/embeddings", {"input": ids})["data"][0]["embedding"])) < 1e-6)
+many = server.get("/v1/embeddings", {"input": [f"{i}" for i in range(300)]})["data"]
+check("many embeddings", [d["index"] for d in many] == list(range(300)) and many[7]["embedding"] == server.get(
+      "/v1/embeddings", {"input": "7"})["data"][0]["embedding"])
 refused("embeddings of another width", "/v1/embeddings", {"input": "a", "dimensions": 7}, "dimensions")
 
 # ---- text ----
@@ -190,6 +193,8 @@ check("messages", answer["content"] == [{"type": "text", "text": base}] and answ
 _, events, _ = server.stream("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
 check("streamed messages", events[0][0] == "message_start" and events[-1][0] == "message_stop" and
       "".join(json.loads(d)["delta"]["text"] for n, d in events if n == "content_block_delta") == base, events)
+cut = server.get("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0, "stop_sequences": ["?", base[2:4]]})
+check("messages name the stop sequence", cut["stop_reason"] == "stop_sequence" and cut["stop_sequence"] == base[2:4], cut)
 claude = [{"name": "first", "input_schema": SCHEMA}]
 answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 200, "temperature": 0, "tools": claude,
                                      "tool_choice": {"type": "any"}})
@@ -283,7 +288,44 @@ threads = [threading.Thread(target=push) for _ in range(6)]
 [t.join() for t in threads]
 check("more than may wait get 429 and when to come back", set(codes) == {200, 429} and
       all(w for c, w in zip(codes, waits) if c == 429), codes, waits)
+check("many embeddings through a short queue", len(server.get(
+      "/v1/embeddings", {"input": ["a", "b", "c", "d", "e", "f"]})["data"]) == 6)
 status, value, _ = server.ask(CHAT, chat(max_tokens=5, timeout=0.000001))
 check("a timeout before the first token", status == 408, status, value)
+
+# ---- a stream in the queue ----
+def occupy():
+    server.ask(CHAT, chat(max_tokens=1900, ignore_eos=True))
+
+
+thread = threading.Thread(target=occupy)
+thread.start()
+while thread.is_alive() and not any(slot["is_processing"] for slot in server.get("/slots")):
+    time.sleep(0.01)
+status, events, raw = server.stream(CHAT, chat(max_tokens=2, timeout=600))
+thread.join()
+check("a stream waits in the queue", events[-1][1] == "[DONE]", raw[-300:])
+server.stop()
+
+# ---- several models, opened and closed as they are asked for ----
+other = tiny_model("other", TEMPLATE.replace("user", "USER"))
+server = Server(f"tiny={model}", f"other={other}", "--lazy", "--idle-unload", "1", "--ctx", "512", "--adapter",
+                f"other:tone={os.path.join(MODELS, 'llama3_lora')}")
+
+
+def loaded():
+    text = server.ask("/metrics")[1]
+    return [line.split()[-1] for line in text.splitlines() if line.startswith("hone_model_loaded{")]
+
+
+check("nothing is open", loaded() == ["0", "0"], loaded())
+check("the second model", server.get(CHAT, chat(model="other"))["model"] == "other")
+check("its adapter", server.get(CHAT, chat(model="tone"))["model"] == "tone")
+check("the first", server.get(CHAT, chat())["model"] == "tiny")
+until = time.time() + 60 * SLOW
+while loaded() != ["0", "0"] and time.time() < until:
+    time.sleep(0.1)
+check("idle models are closed", loaded() == ["0", "0"], loaded())
+check("and opened again", server.get(CHAT, chat(model="other"))["model"] == "other")
 server.stop()
 finish()

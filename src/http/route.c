@@ -94,11 +94,22 @@ static bool allows_origin(const char *list, const char **origin) {
     return false;
 }
 
-/* "https://host:port" is where the request itself went. */
+/* "127.0.0.1:8080", "[::1]:8080", "localhost:8080": no name that somebody else's DNS answers. */
+static bool is_literal(const char *host) {
+    static const char LOCAL[] = "localhost";
+    const size_t n = sizeof LOCAL - 1;
+    if (host[0] == '[' || host[strspn(host, "0123456789.")] == ':' ||
+        !host[strspn(host, "0123456789.")])
+        return true;
+    return strncasecmp(host, LOCAL, n) == 0 && (host[n] == ':' || !host[n]);
+}
+
+/* "https://host:port" is where the request itself went. A name could have been made to point here
+ * by the page's own DNS (rebinding), so that only an address counts. */
 static bool is_own_origin(const hn_http_call *call, const char *origin) {
     const char *host = hn_http_head_get(&call->head, "Host");
     const char *name = strstr(origin, "://");
-    return host && name && strcasecmp(name + 3, host) == 0;
+    return host && name && strcasecmp(name + 3, host) == 0 && is_literal(host);
 }
 
 static void preflight(hn_http_call *call, const char *allow) {

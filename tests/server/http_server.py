@@ -464,6 +464,9 @@ def test_cors():
     check("pages of other origins may not post to an open server",
           p.get("/open", origin, "POST", "x")[0] == 403)
     check("its own may", p.get("/open", {"Origin": f"http://127.0.0.1:{p.port}"}, "POST", "x")[0] == 200)
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    check("nor may a name that was made to point here", p.get("/open", rebound, "POST", "x")[0] == 403)
+    check("localhost may", p.get("/open", {"Host": "localhost:80", "Origin": "http://localhost:80"}, "POST", "x")[0] == 200)
     code, text, r = p.get("/open", origin)
     check("and can't read", r.getheader("Access-Control-Allow-Origin") is None)
     p.stop()

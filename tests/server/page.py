@@ -231,6 +231,49 @@ def stopping(p):
     page.fill("#f-temperature", "")
 
 
+def going_on(p):
+    page = p.page
+    page.click("#new-chat")
+    page.fill("#system", "")
+    page.fill("#f-temperature", "0")
+    page.fill("#f-max_tokens", "64")
+    whole = p.ask("Tell me a story.").split()
+    page.click("#new-chat")
+    page.fill("#f-max_tokens", "8")
+    p.ask("Tell me a story.")
+    check("an answer at its limit says so", "token limit" in page.locator("li.assistant .stats").inner_text())
+    p.act("up")
+    page.fill("#f-max_tokens", "56")
+    p.act("more")
+    text = p.ended().split()
+    body = p.bodies[-1]
+    check("an answer goes on where it ended", body["continue_final_message"] is True and body["messages"][-1]["role"] == "assistant" and
+          text == whole, text, whole)
+    check("it isn't rated any more", page.get_attribute("[data-act=up]", "aria-pressed") == "false")
+    page.fill("#f-max_tokens", "16")
+    page.fill("#f-temperature", "")
+
+
+MODULES = r"""async () => {
+  const {blocksOf} = await import('/page/text.js'), m = await import('/page/metrics.js');
+  const samples = m.parseMetrics('# HELP a b\na{model="x\\"y"} 2\na{model="z"} 3\nh_bucket{le="1"} 2\nh_bucket{le="2"} 4\nh_bucket{le="+Inf"} 4\n');
+  return {
+    open: blocksOf('a\n\n\nb\nc\n```c++\nx\n\n~~~\n'),
+    nested: blocksOf('````\n```\n````\nend'),
+    none: blocksOf(''),
+    sum: m.valueOf(samples, 'a'), one: m.valueOf(samples, 'a', 'x"y'), absent: m.valueOf(samples, 'b'),
+    half: m.quantile(0.5, [], m.bucketsOf(samples, 'h')), nothing: m.quantile(0.5, m.bucketsOf(samples, 'h'), m.bucketsOf(samples, 'h')),
+  }; }"""
+
+
+def modules(p):
+    got = p.page.evaluate(MODULES)
+    check("text into blocks", got["open"] == [{"kind": "text", "text": "a"}, {"kind": "text", "text": "b\nc"},
+                                              {"kind": "code", "language": "c++", "text": "x\n\n~~~\n"}] and
+          got["nested"] == [{"kind": "code", "language": "", "text": "```"}, {"kind": "text", "text": "end"}] and got["none"] == [], got)
+    check("metrics are read", (got["sum"], got["one"], got["absent"], got["half"], got["nothing"]) == (5, 2, 0, 1, None), got)
+
+
 def adapters(p):
     page = p.page
     page.select_option("#model", "tiny")
@@ -420,6 +463,7 @@ def with_keys(browser):
     page.get_by_role("button", name="Enter a key").click()
     page.keyboard.type("wrong-key")
     page.keyboard.press("Tab")
+    page.fill("#f-max_tokens", "8")
     expect(page.get_by_role("alert")).to_contain_text("doesn't know this API key")
     p.ask("Hi", "failed")
     check("a refused answer leads to the key", page.evaluate("document.activeElement.id") == "key")
@@ -427,8 +471,6 @@ def with_keys(browser):
     page.fill("#key", "right-key")
     page.keyboard.press("Tab")
     expect(page.locator("#welcome-title")).to_have_text("Chat with tiny")
-    page.fill("#f-max_tokens", "8")
-    page.get_by_role("button", name="Try again").click()
     p.ended()
     check("with the right one it goes on, and the failed try is gone", page.locator(".step").count() == 0)
     # A drain: what runs is finished, what comes is refused.
@@ -450,7 +492,7 @@ def with_keys(browser):
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
     first = Page(browser, ADDRESS)
-    for part in (chatting, versions, editing, stopping, adapters, hostile, problems, keeping, load):
+    for part in (chatting, versions, editing, stopping, going_on, modules, adapters, hostile, problems, keeping, load):
         part(first)
     first.context.close()
     access(browser)

@@ -79,28 +79,26 @@ async function waitForTurn(node, error, signal, changed) {
   changed();
 }
 
-async function askUntilTaken(node, fields, signal, changed) {
+async function askUntilTaken(node, body, signal, changed) {
   for (let tries = 1;; tries++) {
     try {
-      await complete({...fields, messages: node.sent}, node, signal, () => {
+      await complete(body, node, signal, () => {
         node.state = 'streaming';
         changed();
       });
       return;
     } catch (error) {
       if (error.kind !== 'busy' || tries === MOST_TRIES) throw error;
+      if (tries === 1) byId('finished').textContent = 'The server is busy. The request will be tried again.';
       await waitForTurn(node, error, signal, changed);
     }
   }
 }
 
-// Lets the model answer `parent`, as a new child of it.
-async function answer(parent) {
-  const fields = settings.requestFields();
-  if (!fields || running) return;
-  const node = tree.add(parent, 'assistant');
+// Lets the model write `node`.
+async function run(node, body) {
   const controller = new AbortController();
-  Object.assign(node, {state: 'waiting', sent: messagesTo(parent, settings.systemPrompt()), model: fields.model});
+  Object.assign(node, {state: 'waiting', error: null, finish: ''});
   running = {node, controller};
   const changed = updater(node);
   show();
@@ -108,7 +106,7 @@ async function answer(parent) {
   thread.scrollTop = thread.scrollHeight;
   if (document.activeElement === document.body) thread.focus(); // the button that was pressed is gone
   try {
-    await askUntilTaken(node, fields, controller.signal, changed);
+    await askUntilTaken(node, body, controller.signal, changed);
     node.state = 'done';
   } catch (error) {
     node.state = error.name === 'AbortError' ? 'stopped' : 'failed';
@@ -119,6 +117,16 @@ async function answer(parent) {
   announce(node);
   if (document.activeElement === thread) viewOf(node).element.querySelector('button')?.focus();
   if (node.error?.kind === 'key') settings.askForKey();
+}
+
+// Lets the model answer `parent`, as a new child of it.
+function answer(parent) {
+  const fields = settings.requestFields();
+  if (!fields || running) return;
+  const node = tree.add(parent, 'assistant');
+  node.sent = messagesTo(parent, settings.systemPrompt());
+  node.model = fields.model;
+  run(node, {...fields, messages: node.sent});
 }
 
 export function stop() {
@@ -152,14 +160,19 @@ const ON = {
     }
     answer(node.parent);
   },
+  more(node) {
+    const fields = settings.requestFields();
+    if (!fields || running) return;
+    ON.rate(node, 0); // it was about another text
+    run(node, {...fields, messages: [...node.sent, {role: 'assistant', content: node.text}], continue_final_message: true});
+  },
+  // Whether it was taken.
   edit(node, text) {
-    if (node.role === 'user') {
-      send(text, node.parent);
-      return;
-    }
+    if (node.role === 'user') return send(text, node.parent);
     const edited = tree.add(node.parent, 'assistant', text);
     Object.assign(edited, {sent: node.sent, model: node.model});
     show();
+    return true;
   },
   rate(node, rating) {
     node.rating = rating;
@@ -189,6 +202,13 @@ export function showModel() {
   const name = settings.modelName();
   byId('using').textContent = name;
   byId('welcome-title').textContent = name ? `Chat with ${name}` : 'Chat';
+}
+
+// The answer that had no key is asked for again once there is a right one.
+export async function keyChanged() {
+  await connect();
+  const last = tree.last();
+  if (settings.modelName() && last.error?.kind === 'key') ON.again(last);
 }
 
 export async function connect() {

@@ -9,7 +9,7 @@ import * as settings from './settings.js';
 const EVERY_MS = 1000, AFTER_PROBLEM_MS = 5000, LENGTH = 60;
 const TTFT = 'hone_time_to_first_token_seconds', ITL = 'hone_inter_token_latency_seconds';
 
-let timer = 0, isShown = false, model = '', slots = null, before = null;
+let timer = 0, lastLook = 0, isShown = false, model = '', slots = null, before = null;
 let history = {}; // of a tile: numbers, the newest last
 
 const number = (x, digits = 0) => x.toLocaleString(undefined, {maximumFractionDigits: digits});
@@ -51,7 +51,7 @@ function numbersOf(samples, at) {
 
 function showTiles(now) {
   byId('tiles').replaceChildren(...TILES.map(({id, label, text, value, most}) => {
-    const tile = el('section', {class: 'tile', id: `tile-${id}`, 'aria-label': label}, el('h2', {}, label),
+    const tile = el('div', {class: 'tile', id: `tile-${id}`, role: 'group', 'aria-label': label}, el('h2', {}, label),
                     el('p', {class: 'figure'}, text(now)));
     if (value) {
       history[id] = [...(history[id] ?? []), value(now)].slice(-LENGTH);
@@ -90,24 +90,30 @@ function showSlots(now) {
 // something to see.
 async function lookAtSlots(now) {
   const wasBusy = slots?.some((slot) => slot.state !== 'idle');
-  if (!now.isLoaded) slots = null;
-  else if (!slots || wasBusy || now.running || now.waiting) slots = await getJson(`slots?model=${encodeURI(model)}`);
+  if (!now.isLoaded) return null;
+  return !slots || wasBusy || now.running || now.waiting ? getJson(`slots?model=${encodeURI(model)}`) : slots;
 }
 
 async function look() {
+  const mine = ++lastLook; // a later one takes over
+  clearTimeout(timer);
   let wait = EVERY_MS;
   try {
     if (!model) await settings.loadModels();
-    const now = numbersOf(parseMetrics(await getText('metrics')), performance.now());
-    await lookAtSlots(now);
+    const samples = parseMetrics(await getText('metrics'));
+    if (mine !== lastLook) return;
+    const now = numbersOf(samples, performance.now());
+    const found = await lookAtSlots(now);
+    if (mine !== lastLook) return;
+    slots = found;
     showTiles(now);
     showSlots(now);
     byId('load-problem').replaceChildren();
   } catch (error) {
+    if (mine !== lastLook) return;
     showProblem(error);
     wait = AFTER_PROBLEM_MS;
   }
-  clearTimeout(timer);
   if (isShown && !document.hidden) timer = setTimeout(look, wait);
 }
 
@@ -131,6 +137,10 @@ export function modelsChanged() {
   select.replaceChildren(...names.map((name) => el('option', {value: name}, name)));
   select.hidden = names.length < 2;
   model = select.value;
+}
+
+export function lookAgain() {
+  if (isShown) look();
 }
 
 export function setShown(shown) {

@@ -26,7 +26,10 @@ settings.start({
     chat.showModel();
     load.modelsChanged();
   },
-  onKey: chat.connect,
+  onKey() {
+    chat.keyChanged();
+    load.lookAgain();
+  },
   onForget: chat.forgetRatings,
 });
 chat.start();

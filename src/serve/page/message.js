@@ -3,7 +3,7 @@ import {button, copyText, el, problem, thumb} from './dom.js';
 import {describe} from './stream.js';
 import {showText} from './text.js';
 
-// on: {edit, again, rate, step, fresh, key}, called with the node.
+// on: {edit, again, more, rate, step, fresh, key}, called with the node.
 export class MessageView {
   constructor(node, on) {
     this.node = node;
@@ -31,22 +31,31 @@ export class MessageView {
     if (node.reasoning) showText(this.thought.lastChild, node.reasoning);
     if (!this.isEditing) showText(this.body, node.text);
     const stats = node.role === 'assistant' ? describe(node.stats) : '';
-    const note = {stopped: 'stopped', length: 'ended at the token limit'}[node.state === 'stopped' ? 'stopped' : node.finish];
-    this.stats.textContent = [note, stats].filter(Boolean).join(' · ');
+    this.stats.textContent = [this.outcome(), stats].filter(Boolean).join(' · ');
     this.stats.hidden = !this.stats.textContent;
     this.updateStatus();
     this.updateActions(isOpen);
   }
 
+  outcome() {
+    const {role, state, finish, text} = this.node;
+    if (role === 'user') return '';
+    if (state === 'stopped') return 'stopped';
+    if (state === 'done' && finish === 'length') return 'ended at the token limit';
+    return state === 'done' && !text ? 'an empty answer' : '';
+  }
+
   updateStatus() {
     const {node} = this;
-    const key = `${node.state}|${node.error?.message ?? ''}`;
+    const isThinking = node.state === 'streaming' && !node.text;
+    const key = `${node.state}|${node.error?.message ?? ''}|${isThinking}`;
     if (key === this.statusKey) return;
     this.statusKey = key;
     if (node.error && node.state === 'waiting')
       this.status.replaceChildren(el('div', {class: 'problem', role: 'status'}, el('p', {}, node.error.message)));
-    else if (node.state === 'waiting')
-      this.status.replaceChildren(el('p', {class: 'waiting'}, el('span', {class: 'dots', 'aria-hidden': 'true'}), 'Waiting for the first token'));
+    else if (node.state === 'waiting' || isThinking)
+      this.status.replaceChildren(el('p', {class: 'waiting'}, el('span', {class: 'dots', 'aria-hidden': 'true'}),
+                                     isThinking ? 'Thinking' : 'Waiting for the first token'));
     else if (node.error)
       this.status.replaceChildren(problem(node.error.message, ...this.remedies()));
     else
@@ -65,7 +74,7 @@ export class MessageView {
     const {node, on} = this;
     const siblings = node.parent.children;
     const at = siblings.indexOf(node);
-    const key = [isOpen, this.isEditing, siblings.length, at, node.rating, Boolean(node.text), node.state].join('|');
+    const key = [isOpen, this.isEditing, siblings.length, at, node.rating, Boolean(node.text), node.state, node.children.length].join('|');
     if (key === this.actionsKey) return;
     this.actionsKey = key;
     const focused = this.actions.contains(document.activeElement) ? document.activeElement.dataset.act : '';
@@ -80,12 +89,18 @@ export class MessageView {
     if (!isOpen && !this.isEditing && !isEmpty) {
       if (node.text || node.role === 'user') items.push(act('edit', 'Edit', () => this.edit()));
       if (node.role === 'assistant') items.push(act('again', 'Regenerate', () => on.again(node)));
+      if (this.isCutShort()) items.push(act('more', 'Continue', () => on.more(node)));
       if (node.text) items.push(act('copy', 'Copy', () => this.copy()));
       if (node.role === 'assistant' && node.text)
         items.push(this.rating(act, 1, 'Good answer'), this.rating(act, -1, 'Bad answer'));
     }
     this.actions.replaceChildren(...items);
     if (focused) (this.actions.querySelector(`[data-act=${focused}]:enabled`) ?? this.actions.querySelector('button:enabled'))?.focus();
+  }
+
+  isCutShort() {
+    const {role, text, state, finish, children} = this.node;
+    return role === 'assistant' && text && children.length === 0 && (state !== 'done' || finish === 'length');
   }
 
   rating(act, value, label) {
@@ -113,8 +128,8 @@ export class MessageView {
     const area = el('textarea', {'aria-label': isUser ? 'Edit your message' : 'Edit the answer', rows: 3});
     const save = () => {
       if (!area.value.trim()) return;
-      end();
-      if (area.value !== node.text || isUser) this.on.edit(node, area.value);
+      const isNew = isUser || area.value !== node.text;
+      if (!isNew || this.on.edit(node, area.value)) end();
     };
     area.value = node.text;
     area.addEventListener('keydown', (event) => {

@@ -2,13 +2,15 @@
 that hang-ups and crowds change nobody else's answer. Prints a TAP line for each check."""
 import base64
 import json
+import math
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 
-from serving import MODELS, SLOW, TEMPLATE, Server, check, finish, tiny_model
+from serving import HONE, MODELS, SLOW, TEMPLATE, Server, check, finish, tiny_model, work
 
 model = tiny_model()
 server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048",
@@ -90,6 +92,22 @@ echo = server.get(TEXT, {"prompt": "ab", "max_tokens": 2, "temperature": 0, "ech
 lists = echo["choices"][0]["logprobs"]
 check("echo with logprobs", echo["choices"][0]["text"].startswith("ab") and lists["token_logprobs"][0] is None and
       len({len(lists[k]) for k in lists}) == 1 and lists["text_offset"][0] == 0, echo)
+
+# Against the logits of `hone logits`.
+logits = os.path.join(work, "logits.npy")
+ids = server.get("/tokenize", {"content": "Hello there", "add_special": True})["tokens"]
+subprocess.run([HONE, "logits", model, "--ids", " ".join(map(str, ids)), "--no-bos", "--numerics", "int8", "-o", logits, "-q"],
+               check=True, stdout=subprocess.DEVNULL)
+with open(logits, "rb") as f:
+    raw = f.read()
+n_header = 10 + struct.unpack("<H", raw[8:10])[0]
+values = struct.unpack(f"<{(len(raw) - n_header) // 4}f", raw[n_header:])
+width = len(values) // len(ids)
+rows = [values[i * width:(i + 1) * width] for i in range(len(ids))]
+wanted = [row[t] - max(row) - math.log(sum(math.exp(v - max(row)) for v in row)) for row, t in zip(rows, ids[1:])]
+lists = server.get(TEXT, {"prompt": ids, "max_tokens": 0, "echo": True, "logprobs": 1})["choices"][0]["logprobs"]
+check("log-probabilities are exact", len(lists["token_logprobs"]) == len(ids) and
+      max(abs(a - b) for a, b in zip(lists["token_logprobs"][1:], wanted)) < 1e-4, lists["token_logprobs"], wanted)
 
 # ---- completions ----
 batch = server.get(TEXT, {"prompt": ["a", "b"], "max_tokens": 4, "temperature": 0})
@@ -305,6 +323,19 @@ while thread.is_alive() and not any(slot["is_processing"] for slot in server.get
 status, events, raw = server.stream(CHAT, chat(max_tokens=2, timeout=600))
 thread.join()
 check("a stream waits in the queue", events[-1][1] == "[DONE]", raw[-300:])
+server.stop()
+
+# ---- Mistral's format, whose tag is a control token ----
+mistral = tiny_model("mistral", "{{ tools }}" + TEMPLATE + "{# [TOOL_CALLS] #}", "[TOOL_CALLS]")
+server = Server(f"tiny={mistral}", "--ctx", "2048", "--kv-type", "f32")
+called = server.get(CHAT, chat(tools=TOOLS[:1], tool_choice="required", max_tokens=200))["choices"][0]
+call = called["message"]["tool_calls"][0]
+check("Mistral's calls", called["finish_reason"] == "tool_calls" and len(call["id"]) == 9 and
+      "ok" in json.loads(call["function"]["arguments"]), called)
+tags = server.get(CHAT, chat(tools=TOOLS, logit_bias={"258": 100}, max_tokens=2))["choices"][0]
+check("a tag that is a control token is seen", tags["message"]["content"] == "[TOOL_CALLS]" * 2, tags)
+check("and hidden without tools", server.get(CHAT, chat(logit_bias={"258": 100}, max_tokens=2))
+      ["choices"][0]["message"]["content"] == "")
 server.stop()
 
 # ---- several models, opened and closed as they are asked for ----

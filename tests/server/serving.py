@@ -42,8 +42,8 @@ def finish():
     sys.exit(counts[1] > 0)
 
 
-def tiny_model(name="tiny", template=TEMPLATE):
-    """A folder with a model of 264 tokens, one a byte, and this chat template."""
+def tiny_model(name="tiny", template=TEMPLATE, control="<|pad|>"):
+    """A folder with a model of 264 tokens, one a byte, and this chat template; token 258 is `control`."""
     path = os.path.join(work, name)
     shutil.copytree(os.path.join(MODELS, "llama3"), path)
     for file, changes in (("config.json", {"max_position_embeddings": 4096}),
@@ -53,6 +53,11 @@ def tiny_model(name="tiny", template=TEMPLATE):
         value.update(changes)
         with open(os.path.join(path, file), "w") as f:
             json.dump(value, f)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        with open(os.path.join(path, file)) as f:
+            text = f.read()
+        with open(os.path.join(path, file), "w") as f:
+            f.write(text.replace("<|pad|>", control))
     return path
 
 

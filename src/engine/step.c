@@ -89,34 +89,77 @@ static void plan_answers(hn_engine *engine, budget *b) {
     }
 }
 
-/* Prompts get what is left of the step, one after the other. */
-static void plan_prompts(hn_engine *engine, budget *b) {
-    for (int i = 0; i < engine->n_busy && b->rows > 0; i++) {
-        hn_slot *slot = engine->by_age[i];
-        const int n_busy = engine->n_busy;
-        if (hn_job_embeds(slot->job) || is_answer(slot))
-            continue;
-        const int seq = hn_engine_seq(engine, slot);
-        int n = hn_writer_pending(&slot->job->writer);
-        n = n < b->rows ? n : b->rows;
-        while (n > 0 && hn_engine_blocks_for(engine, seq, n) > hn_engine_blocks_left(engine))
-            n /= 2;
-        if (n == 0) {
-            b->blocked++;
-            continue;
-        }
-        plan_or_end(engine, slot, b, n);
-        if (engine->n_busy < n_busy) {
-            i--;
-            continue;
-        }
-        const hn_writer *w = &slot->job->writer;
-        b->rows -= w->n_certain;
-        b->prompt_rows += w->n_certain;
-        /* While nobody waits for the next token, the first ones come sooner in smaller steps. */
-        if (b->answers == 0 && w->reaches_end && b->prompt_rows >= SPEED_ROWS)
-            break;
+static bool is_prompt(const hn_slot *slot) {
+    return !hn_job_embeds(slot->job) && !is_answer(slot);
+}
+
+/* The prompt that goes first. */
+typedef struct leader {
+    const hn_slot *slot;
+    int pending, priority;
+} leader;
+
+static leader find_leader(const hn_engine *engine) {
+    for (int i = 0; i < engine->n_busy; i++) {
+        const hn_slot *slot = engine->by_age[i];
+        if (is_prompt(slot))
+            return (leader){slot, hn_writer_pending(&slot->job->writer),
+                            slot->job->options.priority};
     }
+    return (leader){0};
+}
+
+/* So much shorter than the one that goes first that it needn't wait for it. */
+static bool is_short(const leader *first, const hn_slot *slot) {
+    return slot != first->slot && slot->job->options.priority == first->priority &&
+           2 * hn_writer_pending(&slot->job->writer) < first->pending;
+}
+
+/* Rows that the one that goes first leaves to short ones: half of them at most. */
+static int rows_for_short(const hn_engine *engine, const leader *first, int rows) {
+    int wanted = 0;
+    for (int i = 0; i < engine->n_busy && wanted < rows; i++)
+        if (is_prompt(engine->by_age[i]) && is_short(first, engine->by_age[i]))
+            wanted += hn_writer_pending(&engine->by_age[i]->job->writer);
+    return wanted < rows / 2 ? wanted : rows / 2;
+}
+
+/* Plans at most `most` tokens of the prompt; false when the slot is idle now. */
+static bool plan_prompt(hn_engine *engine, hn_slot *slot, budget *b, int most) {
+    const int seq = hn_engine_seq(engine, slot);
+    int n = hn_writer_pending(&slot->job->writer);
+    n = n < most ? n : most;
+    while (n > 0 && hn_engine_blocks_for(engine, seq, n) > hn_engine_blocks_left(engine))
+        n /= 2;
+    if (n == 0) {
+        b->blocked++;
+        return true;
+    }
+    plan_or_end(engine, slot, b, n);
+    if (!slot->job)
+        return false;
+    const hn_writer *w = &slot->job->writer;
+    b->rows -= w->n_certain;
+    b->prompt_rows += w->n_certain;
+    /* While nobody waits for the next token, the first ones come sooner in smaller steps. */
+    if (b->answers == 0 && w->reaches_end && b->prompt_rows >= SPEED_ROWS)
+        b->rows = 0;
+    return true;
+}
+
+/* Prompts get what is left of the step, one after the other, short ones beside a long one. */
+static void plan_prompts(hn_engine *engine, budget *b) {
+    const leader first = find_leader(engine);
+    const int kept = first.slot ? rows_for_short(engine, &first, b->rows) : 0;
+    for (int early = 1; early >= 0; early--)
+        for (int i = 0; i < engine->n_busy && b->rows > 0; i++) {
+            hn_slot *slot = engine->by_age[i];
+            const bool leads = slot == first.slot;
+            if (!is_prompt(slot) || (leads || is_short(&first, slot)) != early)
+                continue;
+            if (!plan_prompt(engine, slot, b, leads ? b->rows - kept : b->rows))
+                i--; /* it is gone, the next one took its place */
+        }
 }
 
 /* The certain rows of a step while answers are streaming. */
@@ -249,7 +292,7 @@ static void run_each(hn_engine *engine, hn_error *err) {
 
 /* Learns how many rows fit a step while answers are streaming. */
 static void learn(hn_engine *engine, const budget *b, uint64_t ns) {
-    const float target = 1e6f * (float)engine->options.step_ms, most = 1.2f, least = 0.7f;
+    const float target = 1e6f * (float)engine->options.step_ms, most = 1.05f, least = 0.8f;
     if (b->prompt_rows == 0)
         return;
     const float factor = target / (float)ns;

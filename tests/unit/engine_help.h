@@ -80,7 +80,8 @@ typedef struct told {
     double score;                                         /* sum of all log-probabilities */
     bool wrong;                                           /* something that may not be */
     int n_tokens_done;
-    bool held; /* the callback waits, and the engine with it */
+    bool held;         /* the callback of pieces waits, and the engine with it */
+    int held_progress; /* that of progress waits at this call; 0 = never */
     hn_job *job;
 } told;
 
@@ -108,6 +109,8 @@ static inline void on_progress(void *context, int n_done, int n_prompt, int n_ca
     t->n_tokens_done = n_done;
     t->n_progress++;
     pthread_cond_broadcast(&t->changed);
+    while (t->n_progress == t->held_progress)
+        pthread_cond_wait(&t->changed, &t->lock);
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -191,6 +194,7 @@ static inline void wait_pieces(told *t, int n) {
 static inline void let_go(told *t) {
     pthread_mutex_lock(&t->lock);
     t->held = false;
+    t->held_progress = 0;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }

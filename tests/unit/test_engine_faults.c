@@ -68,9 +68,13 @@ static void test_cancelled_in_prefill(void **state) {
     hn_engine *engine =
         new_engine(&(hn_engine_options){.n_slots = 1, .n_context = CONTEXT, .step_tokens = 1});
     hn_job_options o = a_job(prompt, 250, 2, 5);
-    ASSERT_OK(submit(engine, &t, &o, errp));
+    told_init(&t);
+    t.held_progress = 2;
+    o.events = events_of(&t);
+    ASSERT_OK(hn_engine_submit(engine, &o, &t.job, errp));
     wait_progress(&t, 2);
     hn_job_cancel(t.job);
+    let_go(&t);
     wait_over(&t);
     assert_int_equal(t.finish, HN_FINISH_CANCELLED);
     assert_int_equal(t.n_pieces, 0);
@@ -202,6 +206,34 @@ static void test_long_prompt(void **state) {
     for (int i = 0; i < STREAMS; i++)
         told_done(&t[i]);
     told_done(&slow);
+}
+
+/* Short prompts needn't wait for a long one that came before them. */
+static void test_short_beside_long(void **state) {
+    (void)state;
+    need_story();
+    enum { LONG = 500, SHORTS = 3 };
+    told busy, slow, t[SHORTS];
+    int32_t prompt[LONG];
+    hn_engine *engine = new_engine(&(hn_engine_options){.n_slots = 6, .step_tokens = 16});
+    occupy(engine, &busy);
+    hn_job_options o = a_job(prompt, LONG, 9, 1);
+    ASSERT_OK(submit(engine, &slow, &o, errp));
+    for (int i = 0; i < SHORTS; i++) {
+        o = a_job(prompt, 20, 10 + (uint64_t)i, 1);
+        ASSERT_OK(submit(engine, &t[i], &o, errp));
+    }
+    hn_job_cancel(busy.job);
+    let_go(&busy);
+    wait_over(&slow);
+    for (int i = 0; i < SHORTS; i++) {
+        wait_over(&t[i]);
+        assert_true(t[i].times.first_token < slow.times.first_token);
+        told_done(&t[i]);
+    }
+    told_done(&slow);
+    told_done(&busy);
+    hn_engine_free(engine);
 }
 
 /* Higher priorities overtake those that wait. */
@@ -420,6 +452,7 @@ int main(void) {
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_long_prompt),
+        cmocka_unit_test(test_short_beside_long),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_freed_while_busy),
         cmocka_unit_test(test_threads),

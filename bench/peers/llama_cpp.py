@@ -1,4 +1,4 @@
-"""llama.cpp's llama-bench, from the source package of llama-cpp-python, built once in a cache folder."""
+"""llama.cpp's programs, from the source package of llama-cpp-python, built once in a cache folder."""
 import hashlib
 import os
 import shutil
@@ -33,12 +33,13 @@ def download(folder):
                     "--require-hashes", "-r", requirements, "-d", folder], check=True)
 
 
-def build():
-    """The path of llama-bench; minutes the first time."""
+def build(program_name="llama-bench"):
+    """The path of llama-bench or llama-server; minutes the first time."""
     folder = cache_folder()
     os.makedirs(folder, exist_ok=True)
-    place = os.path.join(folder, f"llama.cpp-{VERSION}")
-    program = os.path.join(place, "bin", "llama-bench")
+    serves = program_name == "llama-server"
+    place = os.path.join(folder, f"llama.cpp-{VERSION}" + ("-server" if serves else ""))
+    program = os.path.join(place, "bin", program_name)
     if os.path.exists(program):
         return program
     archive = os.path.join(folder, ARCHIVE)
@@ -47,16 +48,16 @@ def build():
     check_sum(archive)
     for tool in ("cmake", "c++"):
         if not shutil.which(tool):
-            sys.exit(f"building the peer needs {tool}; --peer PATH takes a llama-bench that is there already")
+            sys.exit(f"building the peer needs {tool}; --peer PATH takes a {program_name} that is there already")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     source = os.path.join(folder, ARCHIVE[:-len(".tar.gz")])
     with open(os.path.join(folder, "build.log"), "w", encoding="utf-8") as log:
         for command in (["cmake", "-S", os.path.join(source, "vendor", "llama.cpp"), "-B", place + ".part",
                          "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF",
-                         "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF",
+                         "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", f"-DLLAMA_BUILD_SERVER={'ON' if serves else 'OFF'}",
                          "-DBUILD_SHARED_LIBS=OFF"],
-                        ["cmake", "--build", place + ".part", "--target", "llama-bench", "-j",
+                        ["cmake", "--build", place + ".part", "--target", program_name, "-j",
                          str(len(os.sched_getaffinity(0)))]):
             if subprocess.run(command, stdout=log, stderr=log).returncode:
                 sys.exit(f"building the peer failed: {log.name}")

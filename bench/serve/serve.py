@@ -56,7 +56,7 @@ def free_port():
 def commands(args, port):
     """Both with the same room: so many slots of so many tokens."""
     return {"hone": [args.hone, "serve", args.model, "--port", str(port), "--threads", str(args.threads), "--slots",
-                     str(SLOTS), "--context", str(SLOT_TOKENS), "--quiet", *shlex.split(args.hone_args)],
+                     str(SLOTS), "--ctx", str(SLOT_TOKENS), "--access-log", "none", *shlex.split(args.hone_args)],
             "peer": [args.peer, "-m", args.model, "--port", str(port), "-t", str(args.threads), "-np", str(SLOTS),
                      "-c", str(SLOTS * SLOT_TOKENS), "-fa", "on", *shlex.split(args.peer_args)]}
 
@@ -84,6 +84,10 @@ class Server:
             return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).status == 200
         except (OSError, urllib.error.URLError):
             return False
+
+    def model(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/models", timeout=10) as reply:
+            return json.load(reply)["data"][0]["id"]
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -125,10 +129,10 @@ def summary(args, answers, took, server):
 
 
 def measure(args, name, program):
-    n_clients, requests = LOADS[name](os.path.basename(args.model))
     memory = []
     with Server(args, program) as server:
-        asyncio.run(load.run(server.port, 1, [load.body("warm", "hello", 4)]))
+        n_clients, requests = LOADS[name](server.model())
+        asyncio.run(load.run(server.port, 1, [load.body(server.model(), "hello", 4)]))
         seconds = args.seconds if name == "mixed" else None
         answers, took = asyncio.run(load.run(server.port, n_clients, requests, seconds,
                                              lambda at: memory.append((at, server.resident_mb()))))

@@ -276,7 +276,8 @@ const hn_option HN_CLI_SERVE_OPTIONS[] = {
      NULL, 0, 1 << 24},
     {"slots", 0, HN_OPT_INT, "N", "16", "Answers computed at once", NULL, 1, 1024},
     {"kv-tokens", 0, HN_OPT_INT, "N", "0",
-     "Tokens that all answers and remembered beginnings together may hold; 0 = slots times ctx",
+     "Tokens that all answers and remembered beginnings together may hold; 0 = 1,024 a slot, at "
+     "least ctx",
      NULL, 0, 1 << 30},
     {"kv-type", 0, HN_OPT_CHOICE, "NAME", "f16", "How the cache holds keys and values",
      HN_CLI_KV_TYPES},

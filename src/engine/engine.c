@@ -11,6 +11,7 @@ enum {
     DEFAULT_SLOTS = 16,
     DEFAULT_CONTEXT = 4096,
     DEFAULT_SHARE = 1024, /* positions a slot */
+    OWN_SHARE = 16,       /* of the cache: memory grows for it though only the tree holds it */
     DEFAULT_QUEUE = 512,
     DEFAULT_STEP_TOKENS = 512,
     DEFAULT_STEP_MS = 40,
@@ -99,7 +100,8 @@ static hn_status make_parts(hn_engine *engine, hn_error *err) {
     /* Answers with what a grammar forced, a piece of prompts, guesses. */
     engine->max_rows = o->step_tokens + (int)n * HN_ANSWER_ROWS + HN_GUESSES_MAX;
     HN_TRY(hn_kv_new(&engine->kv, engine->model, o->n_slots, o->n_positions, err));
-    HN_TRY(hn_prefix_enable(engine->kv, err));
+    HN_TRY(
+        hn_prefix_enable(engine->kv, hn_kv_blocks_of((int32_t)(o->n_positions / OWN_SHARE)), err));
     HN_TRY(hn_constraint_pool_new(&engine->constraints, engine->model->ckpt.tokenizer, err));
     engine->slots = hn_calloc(n, sizeof *engine->slots);
     engine->by_age = hn_calloc(n, sizeof *engine->by_age);

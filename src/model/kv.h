@@ -31,8 +31,9 @@ struct hn_kv {
     int32_t *free;   /* stack of n_free block numbers */
     int32_t *tokens; /* (n_blocks, 32): the token at each position */
     hn_kv_seq *seqs;
-    int32_t *lengths_before;  /* (n_seqs) of the forward pass at hand, to go back to */
-    int32_t *seq_blocks;      /* (n_seqs, n_blocks), what seqs[].blocks point into */
+    int32_t *lengths_before; /* (n_seqs) of the forward pass at hand, to go back to */
+    int32_t *seq_blocks;     /* (n_seqs, n_blocks), what seqs[].blocks point into */
+    int32_t n_touched; /* blocks from 0 on that were ever written to: memory is had for these */
     struct hn_prefix *prefix; /* beginnings that are remembered; NULL = none are */
     float *partials;          /* attention's sums of parts */
     size_t partials_bytes;

@@ -32,7 +32,7 @@ static int close_model(void **state) {
 static hn_kv *new_kv(int n_seqs, int n_positions) {
     hn_kv *kv = NULL;
     ASSERT_OK(hn_kv_new(&kv, model, n_seqs, n_positions, errp));
-    ASSERT_OK(hn_prefix_enable(kv, errp));
+    ASSERT_OK(hn_prefix_enable(kv, n_positions, errp));
     return kv;
 }
 
@@ -248,6 +248,38 @@ static void test_random(void **state) {
     hn_kv_free(kv);
 }
 
+/* What is remembered takes memory of its own for so many blocks, and beyond it only what sequences
+ * needed at once. */
+static void test_memory_grows_slowly(void **state) {
+    (void)state;
+    enum { OWN = 2, TEXTS = 6, N = 2 * BLOCK };
+    hn_rng rng = hn_rng_new(5, 0);
+    int32_t text[TEXTS][N];
+    hn_kv *kv = NULL;
+    ASSERT_OK(hn_kv_new(&kv, model, 2, 1000, errp));
+    ASSERT_OK(hn_prefix_enable(kv, OWN, errp));
+    for (int i = 0; i < TEXTS; i++) {
+        random_text(&rng, text[i], N, TINY_VOCAB);
+        compute(kv, 0, text[i], 0, N, NULL);
+        hn_prefix_remember(kv, 0, N);
+        hn_kv_truncate(kv, 0, 0);
+        check_holds(kv);
+    }
+    assert_true(kv->n_touched <= OWN + 2);
+    assert_int_equal(hn_prefix_find(kv, NULL, text[TEXTS - 1], N).length, N);
+    assert_int_equal(hn_prefix_find(kv, NULL, text[0], N).length, 0);
+
+    /* Two at once need more, and leave more behind. */
+    for (int seq = 0; seq < 2; seq++)
+        compute(kv, seq, text[seq], 0, N, NULL);
+    const int32_t touched = kv->n_touched;
+    hn_kv_truncate(kv, 0, 0);
+    hn_kv_truncate(kv, 1, 0);
+    compute(kv, 0, text[2], 0, N, NULL);
+    assert_int_equal(kv->n_touched, touched);
+    hn_kv_free(kv);
+}
+
 static void test_no_memory(void **state) {
     (void)state;
     hn_kv *kv = NULL;
@@ -255,7 +287,7 @@ static void test_no_memory(void **state) {
     ASSERT_OK(hn_kv_new(&kv, model, 1, 64, errp));
     for (int n = 0; n < 3; n++) {
         hn_mem_fail_after(n);
-        hn_status status = hn_prefix_enable(kv, &err);
+        hn_status status = hn_prefix_enable(kv, 1, &err);
         hn_mem_fail_after(-1);
         assert_int_equal(status, HN_NO_MEMORY);
         assert_int_equal(hn_prefix_idle(kv), 0);
@@ -267,7 +299,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_beginning), cmocka_unit_test(test_computed_twice),
         cmocka_unit_test(test_adapters),         cmocka_unit_test(test_eviction),
-        cmocka_unit_test(test_random),           cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_random),           cmocka_unit_test(test_memory_grows_slowly),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

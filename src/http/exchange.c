@@ -4,8 +4,10 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
     MAX_PIPELINED = 16 << 10, /* bytes read ahead while a call is under way */
@@ -271,10 +273,19 @@ size_t hn_http_conn_pending(hn_http_conn *conn) {
     return pending;
 }
 
+/* What the system takes at once, without a round through the loop; TLS has its own ways. */
+static size_t send_now(const hn_http_conn *conn, const char *data, size_t n) {
+    if (bufferevent_openssl_get_ssl(conn->bev))
+        return 0;
+    ssize_t sent = send(bufferevent_getfd(conn->bev), data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent > 0 ? (size_t)sent : 0; /* an error comes back as an event */
+}
+
 void hn_http_conn_write(hn_http_conn *conn, const char *data, size_t n) {
-    size_t before = evbuffer_get_length(bufferevent_get_output(conn->bev));
+    const size_t before = evbuffer_get_length(bufferevent_get_output(conn->bev));
+    const size_t sent = before == 0 ? send_now(conn, data, n) : 0;
     if (before > conn->server->options.max_pending_bytes ||
-        bufferevent_write(conn->bev, data, n) != 0) {
+        (sent < n && bufferevent_write(conn->bev, data + sent, n - sent) != 0)) {
         atomic_fetch_add(&conn->server->n_cut_slow, 1);
         hn_http_conn_close(conn);
         return;

@@ -20,7 +20,6 @@ static void reply(hn_http_call *call, const hn_page_file *file) {
                                     {"Cache-Control", "no-cache"},
                                     {"Content-Security-Policy", POLICY},
                                     {"Referrer-Policy", "no-referrer"},
-                                    {"Cross-Origin-Opener-Policy", "same-origin"},
                                     {"Cross-Origin-Resource-Policy", "same-origin"},
                                     {0}};
     if (is_known(hn_http_header(call, "If-None-Match"), file->etag))

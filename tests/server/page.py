@@ -489,8 +489,21 @@ def with_keys(browser):
     p.context.close()
 
 
+def by_name(browser):
+    lazy = Server(f"tiny={tiny}", "--lazy")
+    p = Page(browser, f"http://server.test:{lazy.port}/#load")
+    expect(p.page.locator("#slot-summary")).to_contain_text("isn't in memory")
+    check("watching opens no model", "hone_model_loaded{model=\"tiny\"} 0" in lazy.ask("/metrics")[1])
+    p.page.click("a[data-view=chat]")
+    p.ask("Hi", "failed")
+    expect(p.problem()).to_contain_text(f"--cors-origin http://server.test:{lazy.port}")
+    p.context.close()
+    lazy.stop()
+
+
 with sync_playwright() as playwright:
-    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    browser = playwright.chromium.launch(executable_path=chromium, args=[
+        "--no-sandbox", "--host-resolver-rules=MAP server.test 127.0.0.1"])
     first = Page(browser, ADDRESS)
     for part in (chatting, versions, editing, stopping, going_on, modules, adapters, hostile, problems, keeping, load):
         part(first)
@@ -498,8 +511,9 @@ with sync_playwright() as playwright:
     access(browser)
     keyboard(browser)
     with_keys(browser)
+    by_name(browser)
     browser.close()
-away = sorted({url for url in seen if not url.startswith((ADDRESS, KEYED, "blob:" + ADDRESS))})
+away = sorted({url for url in seen if not url.startswith((ADDRESS, KEYED, "blob:" + ADDRESS, "http://server.test:"))})
 check("no other address was asked", seen and not away, away)
 check("no error in the page", not wrong, wrong)
 server.stop()

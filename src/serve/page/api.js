@@ -24,6 +24,9 @@ export function errorOf(status, body, retryAfter = 0) {
   else if (status === 503) kind = 'unavailable';
   if (code === 'exceed_context_size_error') kind = 'context';
   if (kind === 'key') return new ApiError(kind, key ? "The server doesn't know this API key." : 'This server wants an API key.');
+  if (code === 'origin_not_allowed') // a name could be somebody else's: docs/serve.md
+    return new ApiError(kind, 'Without API keys this server answers pages only at localhost or an address of digits. Open it there, ' +
+                              `or start it with --api-keys FILE or --cors-origin ${location.origin}`);
   return new ApiError(kind, sentence(message), retryAfter);
 }
 

@@ -192,8 +192,8 @@ static void test_eviction(void **state) {
     ASSERT_OK(append(kv, 0, texts[1], 0, 1, 0, errp));
     assert_int_equal(hn_prefix_find(kv, NULL, texts[1], 2 * BLOCK).length, BLOCK);
     check_holds(kv);
-    ASSERT_OK(append(kv, 0, texts[1], 1, 4 * BLOCK - 96, 0, errp));
-    ASSERT_OK(append(kv, 0, texts[2], 0, 3 * BLOCK, 0, errp));
+    ASSERT_OK(append(kv, 0, texts[1], 1, 2 * BLOCK, 0, errp));
+    ASSERT_OK(append(kv, 0, texts[2], 0, 2 * BLOCK, 0, errp)); /* all that is left */
     assert_int_equal(hn_prefix_find(kv, NULL, texts[2], 2 * BLOCK).length, 0);
     assert_int_equal(hn_prefix_find(kv, NULL, texts[0], 2 * BLOCK).length, 2 * BLOCK);
     assert_int_equal(hn_kv_append(kv, 0, 1, 0, &err), HN_NO_MEMORY);

@@ -57,8 +57,9 @@ static hn_status listen_at(hn_http_server *server, const struct addrinfo *info, 
     else
         ((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)*port);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    const int v6_only = strcmp(host, "::") != 0; /* "::" is all of both kinds */
     if (info->ai_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only);
     if (bind(fd, (struct sockaddr *)&address, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
         bool absent = info->ai_family == AF_INET6 && errno == EADDRNOTAVAIL;
         hn_status status =

@@ -535,6 +535,11 @@ def test_tls():
     check("a key that is none is an error", done.returncode == 1 and "private key" in done.stdout, done.stdout)
 
 
+def greet(s):
+    s.sendall(b"GET /open HTTP/1.1\r\n" + END)
+    return s
+
+
 def unix_get(path, target):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(20 * SLOW)
@@ -572,6 +577,16 @@ def test_sockets():
     check("socket activation", p.port == port and p.get("/open")[0] == 200, p.address)
     check("systemd is told", notify.recv(100) == b"READY=1")
     check("and of the end", p.stop() == 0 and notify.recv(100) == b"STOPPING=1")
+    if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6"):
+        p = Probe("host=::", "port=0")
+        both = [read_all(greet(p.connect(host))) for host in ("::1", "127.0.0.1")]
+        check(":: is all of both kinds", [status_of(text) for text in both] == [200, 200], both)
+        p.stop()
+        p = Probe("host=localhost", "port=0")
+        check("a name", p.get("/open")[0] == 200, p.address)
+        p.stop()
+    else:
+        skip(":: is all of both kinds", "no IPv6 here")
     s = socket.create_server(("127.0.0.1", 0))
     done = subprocess.run([PROBE, f"port={s.getsockname()[1]}"], stdout=subprocess.PIPE, text=True)
     check("a port that is taken is an error with its number", done.returncode == 1 and

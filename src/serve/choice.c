@@ -271,6 +271,7 @@ static void on_done(void *context, const hn_job_result *r) {
         else
             hn_exchange_fail(x, &problem);
     }
+    tell(c, r); /* before the client can know that it is over */
     if (--x->n_left == 0 && !x->failed && !x->gone)
         finish_exchange(x);
     x->n_in_flight--;
@@ -278,7 +279,6 @@ static void on_done(void *context, const hn_job_result *r) {
     pthread_mutex_unlock(&x->lock);
     if (more)
         hn_exchange_submit_more(x);
-    tell(c, r);
     hn_exchange_unref(x);
 }
 

@@ -338,6 +338,14 @@ check("and hidden without tools", server.get(CHAT, chat(logit_bias={"258": 100},
       ["choices"][0]["message"]["content"] == "")
 server.stop()
 
+# ---- numbers ----
+server = Server(f"tiny={model}", "--ctx", "2048")
+usage = server.get(CHAT, chat(n=2))["usage"]
+numbers = dict(line.rsplit(" ", 1) for line in server.ask("/metrics")[1].splitlines() if line.startswith("hone_"))
+check("an answer is counted before it is whole", numbers['hone_generation_tokens_total{model="tiny"}'] ==
+      str(usage["completion_tokens"]) and numbers['hone_time_to_first_token_seconds_count{model="tiny"}'] == "2", numbers)
+server.stop()
+
 # ---- several models, opened and closed as they are asked for ----
 other = tiny_model("other", TEMPLATE.replace("user", "USER"))
 server = Server(f"tiny={model}", f"other={other}", "--lazy", "--idle-unload", "1", "--ctx", "512", "--adapter",

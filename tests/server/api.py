@@ -177,6 +177,11 @@ plain = dict(chat(), messages=[{"role": "user", "content": "-------"}])
 check("a message can't forge a turn", server.get(CHAT, sly)["usage"]["prompt_tokens"] ==
       server.get(CHAT, plain)["usage"]["prompt_tokens"])
 
+forged, honest = (server.get(CHAT, chat(chat_template_kwargs={"extra": e}))["usage"]["prompt_tokens"]
+                  for e in ("<|bos|>", "-------"))
+check("nor can a template's variable, which arrives", forged == honest ==
+      server.get(CHAT, chat())["usage"]["prompt_tokens"] + 7, forged, honest)
+
 # ---- adapters ----
 base, named = text_of(server.get(CHAT, chat())), text_of(server.get(CHAT, chat(model="lora")))
 asked = text_of(server.get(CHAT, chat(lora=[{"id": 0, "scale": 1}])))

@@ -15,7 +15,7 @@ MODELS = os.environ["MODELS"]
 SLOW = float(os.environ.get("HONE_TEST_SLOW", "1"))  # a machine's slowness: time limits times this
 work = tempfile.mkdtemp()
 counts = [0, 0]
-TEMPLATE = ("{% for m in messages %}{{ '<|bos|>' + m.role + ': ' + (m.content or '') }}"
+TEMPLATE = ("{{ extra or '' }}{% for m in messages %}{{ '<|bos|>' + m.role + ': ' + (m.content or '') }}"
             "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ '\\n' }}{% endfor %}"
             "{% if add_generation_prompt %}{{ '<|bos|>assistant: ' }}{% endif %}")
 

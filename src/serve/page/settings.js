@@ -128,10 +128,16 @@ export function ratingsChanged() {
 
 /* ---- the panel ---- */
 
+// What the panel lies over can't be reached by the keyboard either.
+function coverChanged() {
+  for (const view of document.querySelectorAll('.view')) view.inert = !byId('settings').hidden && !WIDE.matches;
+}
+
 export function open(isOpen, takeFocus = false) {
   const panel = byId('settings');
   panel.hidden = !isOpen;
   byId('open-settings').setAttribute('aria-expanded', String(isOpen));
+  coverChanged();
   if (takeFocus) (isOpen ? byId('model') : byId('open-settings')).focus();
 }
 
@@ -162,6 +168,7 @@ export function start(handlers) {
   wasOpen = WIDE.matches;
   byId('open-settings').addEventListener('click', () => open(byId('settings').hidden, true));
   byId('close-settings').addEventListener('click', () => open(false, true));
+  WIDE.addEventListener('change', coverChanged);
   byId('settings-form').addEventListener('submit', (event) => event.preventDefault());
   byId('settings-form').addEventListener('change', (event) => {
     if (event.target.id === 'model') fillAdapters('');

@@ -1,5 +1,6 @@
 """What the tests of `hone serve` share: TAP lines, a tiny model with a chat template, a server, JSON
 over HTTP and server-sent events. HONE is the program, MODELS the folder of tiny models."""
+import atexit
 import http.client
 import json
 import os
@@ -73,6 +74,7 @@ class Server:
             self.process = subprocess.Popen([HONE, "serve", *args, "--port", "0", "--access-log", "none"],
                                             stdout=subprocess.DEVNULL, stderr=log,
                                             stdin=subprocess.DEVNULL, env=env)
+        atexit.register(self.process.kill)  # whatever becomes of the test
         self.port = 0
         until = time.time() + 60 * SLOW
         while not self.port and time.time() < until and self.process.poll() is None:

@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 
-from serving import HONE, MODELS, SLOW, TEMPLATE, Server, check, finish, tiny_model, work
+from serving import HONE, MODELS, TEMPLATE, Server, tiny_model
+from tap import SLOW, check, finish, work
 
 model = tiny_model()
 server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048",

@@ -15,7 +15,8 @@ if os.path.isfile(PYTHON) and not os.environ.get("HONE_IS_CLIENT"):
     os.environ["HONE_IS_CLIENT"] = "1"
     os.execv(PYTHON, [PYTHON, *sys.argv])
 
-from serving import MODELS, SLOW, Server, check, finish, skip, tiny_model, work  # noqa: E402
+from serving import MODELS, Server, tiny_model  # noqa: E402
+from tap import SLOW, check, finish, skip, work  # noqa: E402
 
 model = tiny_model()
 server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048", "--kv-type",

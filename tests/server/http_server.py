@@ -11,30 +11,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+from tap import SLOW, check, finish, skip, work
+
 PROBE = os.environ["PROBE"]
-SLOW = float(os.environ.get("HONE_TEST_SLOW", "1"))  # a machine's slowness: time limits times this
-work = tempfile.mkdtemp()
-counts = [0, 0]
-
-
-def check(name, good, *why):
-    counts[0] += 1
-    if good:
-        print(f"ok {counts[0]} - {name}", flush=True)
-    else:
-        counts[1] += 1
-        print(f"not ok {counts[0]} - {name}", flush=True)
-        for line in why:
-            print(f"#   {line!r}"[:600], flush=True)
-
-
-def skip(name, why):
-    counts[0] += 1
-    print(f"ok {counts[0]} - {name} # SKIP {why}", flush=True)
 
 
 class Probe:
@@ -677,12 +659,8 @@ def test_sandbox():
     check("ends well", p.stop() == 0)
 
 
-try:
-    only = sys.argv[1:]
-    for name, test in list(globals().items()):
-        if name.startswith("test_") and (not only or name[5:] in only):
-            test()
-finally:
-    shutil.rmtree(work, ignore_errors=True)
-print(f"1..{counts[0]}")
-sys.exit(1 if counts[1] else 0)
+only = sys.argv[1:]
+for name, test in list(globals().items()):
+    if name.startswith("test_") and (not only or name[5:] in only):
+        test()
+finish()

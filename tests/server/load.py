@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 
-from serving import HONE, SLOW, check, finish, skip, tiny_model, work
+from serving import HONE, tiny_model
+from tap import SLOW, check, finish, skip, work
 
 SECONDS = float(os.environ.get("HONE_TEST_LOAD_S", "5"))
 path = os.path.join(work, "hone.sock")

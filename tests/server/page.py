@@ -18,7 +18,8 @@ if os.path.isfile(PYTHON) and not os.environ.get("HONE_IS_CLIENT"):
     os.environ["HONE_IS_CLIENT"] = "1"
     os.execv(PYTHON, [PYTHON, *sys.argv])
 
-from serving import HONE, MODELS, SLOW, Server, check, finish, skip, tiny_model, work  # noqa: E402
+from serving import HONE, MODELS, Server, tiny_model  # noqa: E402
+from tap import SLOW, check, finish, skip, work  # noqa: E402
 
 try:
     from playwright.sync_api import Error, expect, sync_playwright  # noqa: E402

@@ -1,4 +1,4 @@
-"""What the tests of `hone serve` share: TAP lines, a tiny model with a chat template, a server, JSON
+"""What the tests of `hone serve` share beside tap.py: a tiny model with a chat template, a server, JSON
 over HTTP and server-sent events. HONE is the program, MODELS the folder of tiny models."""
 import atexit
 import http.client
@@ -7,40 +7,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
+
+from tap import SLOW, check, finish, work
 
 HONE = os.environ["HONE"]
 MODELS = os.environ["MODELS"]
-SLOW = float(os.environ.get("HONE_TEST_SLOW", "1"))  # a machine's slowness: time limits times this
-work = tempfile.mkdtemp()
-counts = [0, 0]
 TEMPLATE = ("{{ extra or '' }}{% for m in messages %}{{ '<|bos|>' + m.role + ': ' + (m.content or '') }}"
             "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ '\\n' }}{% endfor %}"
             "{% if add_generation_prompt %}{{ '<|bos|>assistant: ' }}{% endif %}")
-
-
-def check(name, good, *why):
-    counts[0] += 1
-    if good:
-        print(f"ok {counts[0]} - {name}", flush=True)
-    else:
-        counts[1] += 1
-        print(f"not ok {counts[0]} - {name}", flush=True)
-        for line in why:
-            print(f"#   {line!r}"[:900], flush=True)
-
-
-def skip(name, why):
-    counts[0] += 1
-    print(f"ok {counts[0]} - {name} # SKIP {why}", flush=True)
-
-
-def finish():
-    shutil.rmtree(work, ignore_errors=True)
-    print(f"1..{counts[0]}", flush=True)
-    sys.exit(counts[1] > 0)
 
 
 def tiny_model(name="tiny", template=TEMPLATE, control="<|pad|>"):

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* exp(x), relative error 2e-7 in [-87, 88]: x = n ln 2 + r, Taylor's polynomial to degree 6 for r
- * in [-0.35, 0.35], n put into the exponent. Outside it keeps the border's value. */
+ * in [-0.35, 0.35], n put into the exponent. Outside it keeps the border's value; NaN
+ * stays NaN. */
 static inline float fast_exp(float x) {
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;
@@ -22,9 +23,9 @@ static inline float fast_exp(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    int32_t bits;
+    uint32_t bits; /* of a NaN they may be anything: p is NaN then */
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits - 0x4b400000 + 127) << 23; /* 0x4b400000 is the magic number's bits */
+    bits = (bits - 0x4b400000u + 127) << 23; /* 0x4b400000 is the magic number's bits */
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;

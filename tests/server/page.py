@@ -457,12 +457,13 @@ def keyboard(browser):
     p.ask("Hi")
     page.focus("a[data-view=chat]")
     order = []
-    for _ in range(11):
+    for _ in range(12):
         order.append(page.evaluate("document.activeElement.id || document.activeElement.dataset.act || document.activeElement.dataset.view"))
         shown = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         if shown == "none" and order[-1] != "message":
             check(f"focus on {order[-1]} is seen", False)
         page.keyboard.press("Tab")
+    order = [name for name in order if name != "more"][:11]  # there when the answer was cut at its limit
     check("the order of the focus", order == ["chat", "load", "new-chat", "open-settings", "edit", "copy", "edit", "again", "copy",
                                               "up", "down"], order)
     page.focus("[data-act=down]")

@@ -274,7 +274,7 @@ const hn_option HN_CLI_SERVE_OPTIONS[] = {
     {"ctx", 'c', HN_OPT_INT, "N", "0",
      "Tokens of a prompt and its answer together; 0 = what the model was trained for, at most 4096",
      NULL, 0, 1 << 24},
-    {"slots", 0, HN_OPT_INT, "N", "16", "Answers computed at once", NULL, 1, 1024},
+    {"slots", 0, HN_OPT_INT, "N", "16", "Answers computed at once", NULL, 1, 512},
     {"kv-tokens", 0, HN_OPT_INT, "N", "0",
      "Tokens that all answers and remembered beginnings together may hold; 0 = 1,024 a slot, at "
      "least ctx",

@@ -47,8 +47,9 @@ static hn_status fill_options(hn_engine_options *o, const hn_model *model, hn_er
     }
     if (o->n_context < 1 || o->n_context > o->n_positions)
         return hn_fail(err, HN_USAGE,
-                       "a context of %d tokens in a cache of %lld: it must be at least 1, and fit",
-                       o->n_context, (long long)o->n_positions);
+                       "a cache of %lld tokens can't hold one context of %d: enlarge the cache or "
+                       "shorten the context",
+                       (long long)o->n_positions, o->n_context);
     if (o->speculation == HN_SPECULATION_MODEL && !o->draft)
         return hn_fail(err, HN_USAGE, "speculation with a draft model takes one");
     return HN_OK;

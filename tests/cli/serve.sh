@@ -8,6 +8,7 @@ fi
 expect "no model is wrong usage" 2 "MODEL" "$HONE" serve
 expect "a certificate needs its key" 2 "tls-key" "$HONE" serve m.gguf --tls-cert c.pem
 expect "a port has limits" 2 "between 0 and 65535" "$HONE" serve m.gguf --port 65536
+expect "slots have, too" 2 "between 1 and 512" "$HONE" serve m.gguf --slots 600
 expect "a model that isn't there" 3 "nothing.gguf" "$HONE" serve "$work/nothing.gguf" --port 0
 expect "keys that aren't there" 3 "keys.txt" "$HONE" serve "$work/nothing.gguf" --port 0 --api-keys "$work/keys.txt"
 expect "an address that isn't ours" 3 "192.0.2.1" "$HONE" serve "$work/nothing.gguf" --host 192.0.2.1

@@ -260,12 +260,20 @@ static void op_softmax_backward(const float *p, float *dp, int64_t n, float d) {
         dp[i] = p[i] * (dp[i] - d);
 }
 
-/* A tile of `rows` x 2 vectors of C kept in registers over all of k. */
+enum { BASES = (MR + 3) / 4 };
+
+/* A tile of `rows` x 2 vectors of C kept in registers over all of k. Rows of A are reached from
+ * every fourth: an address has a base, and one of two strides with a factor. */
 static inline __attribute__((always_inline)) void tile(int rows, const float *a, int64_t a_row,
                                                        int64_t a_col, const float *b,
                                                        int64_t b_stride, float *c, int64_t c_stride,
                                                        int64_t k, bool accumulate) {
     vf acc[MR][2];
+    const float *base[BASES];
+    const int64_t thrice = 3 * a_row;
+#pragma GCC unroll 4
+    for (int i = 0; 4 * i < rows; i++)
+        base[i] = a + 4 * i * a_row;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         acc[i][0] = accumulate ? load(c + i * c_stride) : (vf){0};
@@ -275,11 +283,14 @@ static inline __attribute__((always_inline)) void tile(int rows, const float *a,
         vf b0 = load(b), b1 = load(b + VW);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            float x = a[i * a_row];
+            const int64_t at[4] = {0, a_row, 2 * a_row, thrice};
+            float x = base[i / 4][at[i % 4]];
             acc[i][0] += x * b0;
             acc[i][1] += x * b1;
         }
-        a += a_col;
+#pragma GCC unroll 4
+        for (int i = 0; 4 * i < rows; i++)
+            base[i] += a_col;
         b += b_stride;
     }
 #pragma GCC unroll 16

@@ -13,38 +13,46 @@ HN_INLINE void store_sum(__m512 sum, float *c, float alpha, float beta) {
     _mm512_storeu_ps(c, value);
 }
 
-/* C (rows, panels * 16) in registers; all columns are there. */
-HN_INLINE void tile(int rows, int panels, int64_t k, const operand *x, const target *y) {
+/* C (rows, panels * 16) in registers; all columns are there. Rows of A are reached from every
+ * fourth: an address has a base, and one of two strides with a factor. */
+HN_INLINE void tile(const int rows, const int panels, int64_t k, operand x, target y) {
     __m512 sum[TILE_ROWS][2];
-    const float *a = x->a, *b = x->b;
+    const float *a[TILE_ROWS / 4] = {x.a, rows > 4 ? x.a + 4 * x.a_row : NULL,
+                                     rows > 8 ? x.a + 8 * x.a_row : NULL};
+    const float *b = x.b;
+    const int64_t thrice = 3 * x.a_row;
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < panels; j++)
             sum[i][j] = _mm512_setzero_ps();
-    for (int64_t p = 0; p < k; p++, a += x->a_k, b += PANEL) {
+    for (int64_t p = 0; p < k; p++, b += PANEL) {
         __m512 w[2];
 #pragma GCC unroll 2
         for (int j = 0; j < panels; j++)
-            w[j] = _mm512_load_ps(b + j * x->b_panel);
+            w[j] = _mm512_load_ps(b + j * x.b_panel);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
-            __m512 value = _mm512_set1_ps(a[i * x->a_row]);
+            const int64_t at[4] = {0, x.a_row, 2 * x.a_row, thrice};
+            __m512 value = _mm512_set1_ps(a[i / 4][at[i % 4]]);
 #pragma GCC unroll 2
             for (int j = 0; j < panels; j++)
                 sum[i][j] = _mm512_fmadd_ps(value, w[j], sum[i][j]);
         }
+#pragma GCC unroll 3
+        for (int i = 0; i < (rows + 3) / 4; i++)
+            a[i] += x.a_k;
     }
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < panels; j++)
-            store_sum(sum[i][j], y->c + i * y->stride + j * PANEL, y->alpha, y->beta);
+            store_sum(sum[i][j], y.c + i * y.stride + j * PANEL, y.alpha, y.beta);
 }
 
 #define TILE(rows, panels)                                                                         \
     static void tile_##rows##x##panels(int64_t k, const operand *x, const target *y) {             \
-        tile(rows, panels, k, x, y);                                                               \
+        tile(rows, panels, k, *x, *y);                                                             \
     }
 TILE(12, 1)
 TILE(8, 1)

@@ -22,6 +22,7 @@ struct hn_cli_serve {
     hn_models_options options;
     hn_models *models;
     hn_api *api;
+    hn_metrics *all_metrics;
     hn_model_metrics *metrics[HN_CLI_SERVE_MAX_MODELS];
     char *cache_dir, *weights_dir; /* or NULL */
     const char *readable[MAX_PATHS], *writable[2];
@@ -162,12 +163,15 @@ static void on_outcome(void *context, const hn_api_outcome *o) {
                                           [HN_FINISHED_TOOL_CALLS] = "tool_calls",
                                           [HN_FINISHED_ABORT] = "cancelled",
                                           [HN_FINISHED_ERROR] = "error"};
-    hn_model_metrics *m = metrics_of(context, o->model);
+    const hn_cli_serve *s = context;
+    hn_model_metrics *m = metrics_of(s, o->model);
     int reason = 0;
     while (reason + 1 < HN_FINISHED_COUNT && strcmp(REASONS[reason], o->finish) != 0)
         reason++;
-    if (!m) /* refused before it was clear which model it was for */
+    if (!m) { /* refused before it was clear which model it was for */
+        hn_metrics_refused(s->all_metrics);
         return;
+    }
     hn_metrics_dequeued(m, o->queue_s);
     hn_metrics_finished(m, &(hn_finished_request){.reason = (hn_finished)reason,
                                                   .prompt_tok = (uint64_t)o->n_prompt,
@@ -209,6 +213,7 @@ static void stop(void *context) {
 static hn_status start(void *context, hn_http_server *server, hn_metrics *metrics, hn_error *err) {
     hn_cli_serve *s = context;
     hn_status status = HN_OK;
+    s->all_metrics = metrics;
     for (int i = 0; i < s->n_places; i++)
         HN_GO(hn_metrics_model(metrics, s->places[i].name, &s->metrics[i], err));
     HN_GO(hn_models_new(&s->models, s->places, (size_t)s->n_places, &s->options, err));
@@ -225,6 +230,10 @@ done:
     return status;
 }
 
+static hn_status load(void *context, hn_error *err) {
+    return hn_models_open_all(((hn_cli_serve *)context)->models, err);
+}
+
 static void drain(void *context) {
     hn_models_drain(((hn_cli_serve *)context)->models);
 }
@@ -238,7 +247,7 @@ hn_status hn_cli_serve_new(hn_cli_serve **out, hn_cli *cli, hn_serve_app *app, h
     HN_GO(name_models(s, err));
     HN_GO(read_options(s, err));
     list_paths(s);
-    *app = (hn_serve_app){.context = s, .start = start, .drain = drain, .stop = stop};
+    *app = (hn_serve_app){.context = s, .start = start, .load = load, .drain = drain, .stop = stop};
 done:
     if (status == HN_OK)
         *out = s;
@@ -272,7 +281,9 @@ const hn_option HN_CLI_SERVE_OPTIONS[] = {
      "An adapter that requests may name as their model or in 'lora'; of the first model, or of "
      "MODEL"},
     {"ctx", 'c', HN_OPT_INT, "N", "0",
-     "Tokens of a prompt and its answer together; 0 = what the model was trained for, at most 4096",
+     "Tokens of a prompt and its answer together, no more than the model was trained for; 0 = "
+     "that, "
+     "at most 4096",
      NULL, 0, 1 << 24},
     {"slots", 0, HN_OPT_INT, "N", "16", "Answers computed at once", NULL, 1, 512},
     {"kv-tokens", 0, HN_OPT_INT, "N", "0",

@@ -140,6 +140,10 @@ hn_status hn_build_check(const hn_grammar *g, const char *where, hn_error *err) 
     return HN_OK;
 }
 
+bool hn_grammar_starts_free(const hn_grammar *g) {
+    return g->starts_free;
+}
+
 void hn_grammar_free(hn_grammar *g) {
     if (!g)
         return;

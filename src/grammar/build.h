@@ -40,6 +40,7 @@ struct hn_grammar {
     int32_t n_nodes, n_edges, n_rules;
     int32_t cap_nodes, cap_edges, cap_rules;
     hn_status failed; /* HN_NO_MEMORY, or HN_UNSUPPORTED: too large */
+    bool starts_free; /* hn_grammar_starts_free */
 };
 
 /* A piece of a rule's graph with fresh ends: nothing enters `in` or leaves `out` yet. */

@@ -28,13 +28,19 @@ HN_MUST_CHECK hn_status hn_grammar_from_schema_text(hn_grammar **out, const char
                                                     size_t n_bytes, const char *where,
                                                     hn_error *err);
 void hn_grammar_free(hn_grammar *grammar);
+/* A blank at the very beginning says nothing: it doesn't matter whether a decoder drops it. */
+bool hn_grammar_starts_free(const hn_grammar *grammar);
+
+/* A control token is read as this byte, which is in no UTF-8, and its name: so that it comes only
+ * where a grammar asks for it or anything goes (calls.h), never for text that looks like it. */
+enum { HN_GRAMMAR_CONTROL = 0xFF };
 
 /* The bytes of all tokens as a tree. Tokens without bytes are in no mask. */
 typedef struct hn_token_trie hn_token_trie;
 /* Gives the bytes of token `id`, borrowed until the trie is made; *n_bytes 0 = leave it out. */
-typedef void hn_token_text(const void *context, int32_t id, const char **data, size_t *n_bytes);
+typedef void hn_token_text(void *context, int32_t id, const char **data, size_t *n_bytes);
 HN_MUST_CHECK hn_status hn_token_trie_new(hn_token_trie **out, int32_t n_tokens,
-                                          hn_token_text *text, const void *context, hn_error *err);
+                                          hn_token_text *text, void *context, hn_error *err);
 void hn_token_trie_free(hn_token_trie *trie);
 int32_t hn_token_trie_size(const hn_token_trie *trie);
 

@@ -284,46 +284,58 @@ hn_status hn_schema_compile_at(hn_schema *s, const json_t *schema, const char *k
     return status;
 }
 
-static hn_status compile_all(hn_schema *s) {
-    int32_t whole = hn_build_rule(s->g);
-    HN_TRY(hn_build_check(s->g, s->where, s->err));
-    hn_rule rule = s->g->rules[whole];
-    HN_TRY(hn_schema_compile(s, s->root, rule.start, rule.end));
+static hn_status compile_all(hn_schema *s, int32_t from, int32_t to) {
+    HN_TRY(hn_schema_compile(s, s->root, from, to));
     for (size_t i = 0; i < json_array_size(s->pending); i++) {
         const char *ref = json_string_value(json_array_get(s->pending, i));
         const json_t *target;
         HN_TRY(hn_schema_resolve(s, ref, &target));
-        rule = s->g->rules[json_integer_value(json_object_get(s->refs, ref))];
+        const hn_rule rule = s->g->rules[json_integer_value(json_object_get(s->refs, ref))];
         hn_buf_reset(&s->path);
         hn_buf_puts(&s->path, ref + 1);
         HN_TRY(hn_buf_check(&s->path, s->err));
         HN_TRY(hn_schema_compile(s, target, rule.start, rule.end));
     }
-    HN_TRY(hn_build_check(s->g, s->where, s->err));
-    s->g->rules[whole].name = hn_strdup("#");
-    if (!s->g->rules[whole].name)
-        return hn_fail_no_memory(s->err, 1);
-    return hn_grammar_check(s->g, s->where, s->err);
+    return hn_build_check(s->g, s->where, s->err);
 }
 
-hn_status hn_grammar_from_schema(hn_grammar **out, const json_t *schema, const char *where,
-                                 hn_error *err) {
-    hn_schema s = {.root = schema, .where = where, .any_rule = -1, .err = err};
-    hn_status status;
-    s.g = hn_calloc(1, sizeof *s.g);
+hn_status hn_schema_add(hn_grammar *g, const json_t *schema, const char *where, int32_t from,
+                        int32_t to, hn_error *err) {
+    hn_schema s = {.g = g, .root = schema, .where = where, .any_rule = -1, .err = err};
     s.refs = json_object();
     s.pending = json_array();
     s.made = json_array();
-    HN_GO(s.g && s.refs && s.pending && s.made ? HN_OK : hn_fail_no_memory(err, sizeof *s.g));
-    HN_GO(compile_all(&s));
-    *out = s.g;
-    s.g = NULL;
-done:
+    hn_status status = s.refs && s.pending && s.made ? compile_all(&s, from, to)
+                                                     : hn_fail_no_memory(err, sizeof s);
     json_decref(s.refs);
     json_decref(s.pending);
     json_decref(s.made);
     hn_buf_done(&s.path);
-    hn_grammar_free(s.g);
+    return status;
+}
+
+static hn_status compile_whole(hn_grammar *g, const json_t *schema, const char *where,
+                               hn_error *err) {
+    const int32_t whole = hn_build_rule(g);
+    HN_TRY(hn_build_check(g, where, err));
+    const hn_rule rule = g->rules[whole];
+    HN_TRY(hn_schema_add(g, schema, where, rule.start, rule.end, err));
+    g->rules[whole].name = hn_strdup("#");
+    if (!g->rules[whole].name)
+        return hn_fail_no_memory(err, 1);
+    return hn_grammar_check(g, where, err);
+}
+
+hn_status hn_grammar_from_schema(hn_grammar **out, const json_t *schema, const char *where,
+                                 hn_error *err) {
+    hn_grammar *g = hn_calloc(1, sizeof *g);
+    if (!g)
+        return hn_fail_no_memory(err, sizeof *g);
+    const hn_status status = compile_whole(g, schema, where, err);
+    if (status == HN_OK)
+        *out = g;
+    else
+        hn_grammar_free(g);
     return status;
 }
 

@@ -37,6 +37,9 @@ hn_status hn_schema_refuse(hn_schema *s, const char *keyword, const char *why);
 hn_status hn_schema_wrong(hn_schema *s, const char *keyword, const char *wanted);
 
 /* schema.c */
+/* Values of a whole schema, its references included, as part of a larger grammar. */
+HN_MUST_CHECK hn_status hn_schema_add(hn_grammar *g, const json_t *schema, const char *where,
+                                      int32_t from, int32_t to, hn_error *err);
 HN_MUST_CHECK hn_status hn_schema_compile(hn_schema *s, const json_t *schema, int32_t from,
                                           int32_t to);
 /* The same for the schema at path / keyword / name (NULL = none). */

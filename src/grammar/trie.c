@@ -70,7 +70,7 @@ static hn_status fill(hn_token_trie *trie, word *words, size_t n, hn_error *err)
 }
 
 hn_status hn_token_trie_new(hn_token_trie **out, int32_t n_tokens, hn_token_text *text,
-                            const void *context, hn_error *err) {
+                            void *context, hn_error *err) {
     hn_token_trie *trie = hn_calloc(1, sizeof *trie);
     word *words = hn_calloc((size_t)n_tokens + 1, sizeof *words);
     hn_status status = HN_OK;

@@ -1,6 +1,7 @@
 /* Masks over logits: what the grammar allows, and the tokens that end an answer. */
 #include "model/constraint.h"
 
+#include "base/arena.h"
 #include "base/mem.h"
 
 #include <math.h>
@@ -16,17 +17,63 @@ struct hn_constraint {
     bool at_start;
 };
 
-static void token_text(const void *context, int32_t id, const char **data, size_t *n_bytes) {
-    const hn_tokenizer *tokenizer = context;
+/* Room for a control token's name; one that is longer can't come. */
+typedef struct name_room {
+    char bytes[128];
+} name_room;
+
+/* What a grammar reads for the token, in `room` or the tokenizer; *n_bytes 0 = it can't come: the
+ * end of an answer, which has its own rules, and what looks like a control token. */
+static void token_text(const hn_tokenizer *tokenizer, int32_t id, name_room *room,
+                       const char **data, size_t *n_bytes) {
+    const bool control = hn_tokenizer_is_control(tokenizer, id);
     *data = NULL;
     *n_bytes = 0;
-    if (!hn_tokenizer_is_control(tokenizer, id) && !hn_tokenizer_is_end(tokenizer, id))
-        hn_token_bytes(tokenizer, id, false, data, n_bytes);
+    if (hn_tokenizer_is_end(tokenizer, id))
+        return;
+    hn_token_bytes(tokenizer, id, control, data, n_bytes);
+    if (*n_bytes >= sizeof room->bytes ? control
+                                       : *n_bytes && memchr(*data, HN_GRAMMAR_CONTROL, *n_bytes))
+        *n_bytes = 0;
+    if (!control || !*n_bytes)
+        return;
+    room->bytes[0] = (char)HN_GRAMMAR_CONTROL;
+    memcpy(room->bytes + 1, *data, *n_bytes);
+    *data = room->bytes;
+    ++*n_bytes;
+}
+
+/* Names of control tokens, for as long as the tree is being made. */
+typedef struct trie_texts {
+    const hn_tokenizer *tokenizer;
+    hn_arena names;
+    bool failed;
+} trie_texts;
+
+static void trie_text(void *context, int32_t id, const char **data, size_t *n_bytes) {
+    trie_texts *t = context;
+    name_room room;
+    token_text(t->tokenizer, id, &room, data, n_bytes);
+    if (*data != room.bytes)
+        return;
+    *data = hn_arena_strndup(&t->names, room.bytes, *n_bytes);
+    t->failed |= !*data;
+    *n_bytes = *data ? *n_bytes : 0;
 }
 
 hn_status hn_tokenizer_trie(hn_token_trie **out, const hn_tokenizer *tokenizer, hn_error *err) {
-    return hn_token_trie_new(out, (int32_t)hn_tokenizer_size(tokenizer), token_text, tokenizer,
-                             err);
+    trie_texts texts = {.tokenizer = tokenizer};
+    hn_token_trie *trie = NULL;
+    hn_status status =
+        hn_token_trie_new(&trie, (int32_t)hn_tokenizer_size(tokenizer), trie_text, &texts, err);
+    if (status == HN_OK && texts.failed)
+        status = hn_fail_no_memory(err, sizeof(name_room));
+    hn_arena_done(&texts.names);
+    if (status == HN_OK)
+        *out = trie;
+    else
+        hn_token_trie_free(trie);
+    return status;
 }
 
 /* Decodes `n` times the token and compares: *first, the token loses bytes at a text's beginning;
@@ -49,13 +96,14 @@ static hn_status look_at_decoder(const hn_tokenizer *tokenizer, int32_t id, bool
 }
 
 /* Where the decoder takes a blank from the first token, tokens with a blank may not come first. */
-static hn_status find_first_mask(hn_constraint *c, hn_error *err) {
+static hn_status find_first_mask(hn_constraint *c, bool starts_free, hn_error *err) {
     bool first = false, between = false, found = false;
     const size_t words = ((size_t)c->n_vocab + 63) / 64;
     for (int32_t id = 0; id < c->n_vocab && !found; id++) {
+        name_room room;
         const char *data;
         size_t size;
-        token_text(c->tokenizer, id, &data, &size);
+        token_text(c->tokenizer, id, &room, &data, &size);
         found = size == 2 && data[0] == ' ' && data[1] >= 'a' && data[1] <= 'z';
         if (found)
             HN_TRY(look_at_decoder(c->tokenizer, id, &first, &between, err));
@@ -63,15 +111,16 @@ static hn_status find_first_mask(hn_constraint *c, hn_error *err) {
     if (between)
         return hn_fail(err, HN_UNSUPPORTED,
                        "a grammar isn't possible with this tokenizer: it puts text between tokens");
-    if (!first)
+    if (!first || starts_free)
         return HN_OK;
     c->first_mask = hn_calloc(words, sizeof *c->first_mask);
     if (!c->first_mask)
         return hn_fail_no_memory(err, words * sizeof *c->first_mask);
     for (int32_t id = 0; id < c->n_vocab; id++) {
+        name_room room;
         const char *data;
         size_t size;
-        token_text(c->tokenizer, id, &data, &size);
+        token_text(c->tokenizer, id, &room, &data, &size);
         if (size && memchr(data, ' ', size))
             c->first_mask[id >> 6] |= (uint64_t)1 << (id & 63);
     }
@@ -110,7 +159,7 @@ hn_status hn_constraint_new(hn_constraint **out, const hn_grammar *grammar,
     c->at_start = true;
     HN_GO(hn_matcher_new(&c->matcher, grammar, trie, err));
     HN_GO(find_ends(c, err));
-    HN_GO(find_first_mask(c, err));
+    HN_GO(find_first_mask(c, hn_grammar_starts_free(grammar), err));
     *out = c;
     return HN_OK;
 done:
@@ -173,10 +222,11 @@ hn_status hn_constraint_apply(hn_constraint *c, float *logits, bool ignore_end, 
 }
 
 hn_status hn_constraint_accept(hn_constraint *c, int32_t token, hn_error *err) {
+    name_room room;
     const char *data;
     size_t size;
     bool accepted;
-    token_text(c->tokenizer, token, &data, &size);
+    token_text(c->tokenizer, token, &room, &data, &size);
     HN_TRY(hn_matcher_feed(c->matcher, data, size, &accepted, err));
     if (!accepted || size == 0)
         return hn_fail(err, HN_USAGE, "token %d isn't what the grammar allows here", token);
@@ -192,10 +242,11 @@ hn_status hn_constraint_foresee(hn_constraint *c, const int32_t *tokens, int n, 
     int allowed = 0;
     for (bool fits = true; allowed < n && fits; allowed += fits) {
         const int32_t id = tokens[allowed];
+        name_room room;
         const char *data;
         size_t size;
         fits = !(c->at_start && c->first_mask && c->first_mask[id >> 6] >> (id & 63) & 1);
-        token_text(c->tokenizer, id, &data, &size);
+        token_text(c->tokenizer, id, &room, &data, &size);
         if (fits && size)
             status = hn_matcher_go(c->matcher, data, size, &fits, err);
         fits = fits && size > 0 && status == HN_OK;
@@ -261,13 +312,14 @@ int hn_constraint_wanted(hn_constraint *c, const int32_t *tokens, int n, uint64_
     const int32_t place = hn_matcher_place(c->matcher);
     int places = 0;
     while (places <= n && add_wanted(c, wanted)) {
+        name_room room;
         const char *data;
         size_t size;
         hn_error err;
         bool accepted;
         if (++places > n)
             break;
-        token_text(c->tokenizer, tokens[places - 1], &data, &size);
+        token_text(c->tokenizer, tokens[places - 1], &room, &data, &size);
         if (hn_matcher_go(c->matcher, data, size, &accepted, &err) != HN_OK || !accepted)
             break;
     }

@@ -1,6 +1,7 @@
 #include "model/constraint_pool.h"
 
 #include "base/mem.h"
+#include "grammar/calls.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -86,9 +87,12 @@ static hn_status compile(hn_pool_entry **out, hn_constraint_kind kind, const cha
     entry->text = hn_malloc(n_bytes + 1);
     HN_GO(entry->text ? HN_OK : hn_fail_no_memory(err, n_bytes));
     memcpy(entry->text, text, n_bytes);
-    HN_GO(kind == HN_CONSTRAINT_GBNF
-              ? hn_grammar_from_gbnf(&entry->grammar, text, n_bytes, where, err)
-              : hn_grammar_from_schema_text(&entry->grammar, text, n_bytes, where, err));
+    if (kind == HN_CONSTRAINT_GBNF)
+        HN_GO(hn_grammar_from_gbnf(&entry->grammar, text, n_bytes, where, err));
+    else if (kind == HN_CONSTRAINT_SCHEMA)
+        HN_GO(hn_grammar_from_schema_text(&entry->grammar, text, n_bytes, where, err));
+    else
+        HN_GO(hn_grammar_from_calls_text(&entry->grammar, text, n_bytes, where, err));
     *out = entry;
     entry = NULL;
 done:

@@ -4,7 +4,11 @@
 
 #include "model/constraint.h"
 
-typedef enum hn_constraint_kind { HN_CONSTRAINT_GBNF, HN_CONSTRAINT_SCHEMA } hn_constraint_kind;
+typedef enum hn_constraint_kind {
+    HN_CONSTRAINT_GBNF,
+    HN_CONSTRAINT_SCHEMA,
+    HN_CONSTRAINT_CALLS, /* grammar/calls.h */
+} hn_constraint_kind;
 
 typedef struct hn_constraint_pool hn_constraint_pool;
 

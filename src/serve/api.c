@@ -67,22 +67,56 @@ typedef struct small {
     hn_api *api;
     hn_http_call *call; /* held */
     hn_api_small *work;
+    bool of_model, may_wait; /* for its model: an opener does it */
 } small;
+
+static void end_small(small *s) {
+    hn_http_unref(s->call);
+    hn_api_leave(s->api);
+    hn_free(s);
+}
+
+static void refuse_busy(hn_http_call *call) {
+    hn_problem problem;
+    (void)hn_problem_too_many(&problem);
+    hn_api_reply_problem(call, &problem, NULL);
+}
+
+static hn_status read_small(const small *s, json_t **body, hn_problem *problem) {
+    size_t n_bytes;
+    const char *text = hn_http_body(s->call, &n_bytes);
+    if (strcmp(hn_http_method(s->call), "POST") != 0)
+        return HN_OK;
+    /* An array is what POST /lora-adapters takes. */
+    return s->work == hn_api_loras_set ? hn_api_any_parse(text, n_bytes, body, problem)
+                                       : hn_api_body_parse(text, n_bytes, body, problem);
+}
+
+static void do_small(void *context);
+
+/* Whether an opener does it. Without a model in the body the query may name it. */
+static bool hand_over(small *s, const json_t *body) {
+    const hn_api_name queried = hn_api_queried_model(s->call);
+    const char *named = json_string_value(hn_api_field(body, "model"));
+    if (s->may_wait || !s->of_model || !hn_api_waits_long(s->api, named ? named : queried.text))
+        return false;
+    s->may_wait = true;
+    if (hn_workers_add(s->api->openers, do_small, s))
+        return true;
+    refuse_busy(s->call);
+    end_small(s);
+    return true;
+}
 
 static void do_small(void *context) {
     small *s = context;
     hn_problem problem = {0};
     hn_buf out = {0};
     json_t *body = NULL;
-    hn_status status = HN_OK;
-    if (strcmp(hn_http_method(s->call), "POST") == 0) {
-        size_t n_bytes;
-        const char *text = hn_http_body(s->call, &n_bytes);
-        /* An array is what POST /lora-adapters takes. */
-        if (s->work == hn_api_loras_set)
-            status = hn_api_any_parse(text, n_bytes, &body, &problem);
-        else
-            status = hn_api_body_parse(text, n_bytes, &body, &problem);
+    hn_status status = read_small(s, &body, &problem);
+    if (status == HN_OK && hand_over(s, body)) {
+        json_decref(body);
+        return;
     }
     if (status == HN_OK && !hn_http_is_gone(s->call))
         status = s->work(s->api, s->call, body, &out, &problem);
@@ -94,26 +128,23 @@ static void do_small(void *context) {
         hn_api_reply_problem(s->call, &problem, NULL);
     json_decref(body);
     hn_buf_done(&out);
-    hn_http_unref(s->call);
-    hn_api_leave(s->api);
-    hn_free(s);
+    end_small(s);
 }
 
-void hn_api_small_begin(hn_api *api, hn_http_call *call, hn_api_small *work) {
-    hn_problem problem;
+void hn_api_small_begin(hn_api *api, hn_http_call *call, hn_api_small *work, bool of_model) {
     small *s = hn_calloc(1, sizeof *s);
     if (s) {
-        *s = (small){api, hn_http_ref(call), work};
+        *s = (small){.api = api, .call = hn_http_ref(call), .work = work, .of_model = of_model};
         hn_api_enter(api);
         if (hn_workers_add(api->workers, do_small, s))
             return;
-        hn_api_leave(api);
-        hn_http_unref(call);
-        hn_free(s);
+        end_small(s);
     }
-    (void)hn_problem_http(&problem, 429, "too many requests are waiting: try later");
-    problem.retry_after_s = 1;
-    hn_api_reply_problem(call, &problem, NULL);
+    refuse_busy(call);
+}
+
+bool hn_api_waits_long(hn_api *api, const char *model) {
+    return !hn_models_is_open(api->models, model);
 }
 
 hn_status hn_api_take_model(hn_api *api, const json_t *body, hn_served **served, int *adapter,
@@ -166,20 +197,20 @@ EXCHANGE(embedding)
 EXCHANGE(responses)
 EXCHANGE(messages)
 
-#define SMALL(name)                                                                                \
+#define SMALL(name, of_model)                                                                      \
     static void name##_route(hn_http_call *call, void *api) {                                      \
-        hn_api_small_begin(api, call, hn_api_##name);                                              \
+        hn_api_small_begin(api, call, hn_api_##name, of_model);                                    \
     }
-SMALL(tokenize)
-SMALL(detokenize)
-SMALL(apply_template)
-SMALL(count_tokens)
-SMALL(models)
-SMALL(model)
-SMALL(props)
-SMALL(slots)
-SMALL(loras)
-SMALL(loras_set)
+SMALL(tokenize, true)
+SMALL(detokenize, true)
+SMALL(apply_template, true)
+SMALL(count_tokens, true)
+SMALL(props, true)
+SMALL(models, false)
+SMALL(model, false)
+SMALL(slots, false)
+SMALL(loras, false)
+SMALL(loras_set, false)
 
 static const hn_http_route ROUTES[] = {
     {.method = "POST", .path = "/v1/chat/completions", .handler = chat_route},
@@ -201,7 +232,7 @@ static const hn_http_route ROUTES[] = {
 
 hn_status hn_api_new(hn_api **out, hn_http_server *server, hn_models *models,
                      const hn_api_options *options, hn_error *err) {
-    enum { WORKERS = 2, MAX_WAITING = 4096 };
+    enum { WORKERS = 2, OPENERS = 2, MAX_WAITING = 4096 };
     const double ping_s = 5;
     hn_api *api = hn_calloc(1, sizeof *api);
     uint64_t seed = 0;
@@ -221,6 +252,7 @@ hn_status hn_api_new(hn_api **out, hn_http_server *server, hn_models *models,
     api->rng = hn_rng_new(seed, 0);
     HN_GO(hn_workers_new(&api->workers, options->n_workers ? options->n_workers : WORKERS,
                          MAX_WAITING, err));
+    HN_GO(hn_workers_new(&api->openers, OPENERS, MAX_WAITING, err));
     HN_GO(start_keeper(api, err));
     HN_GO(hn_http_routes_add(server, ROUTES, sizeof ROUTES / sizeof *ROUTES, api, err));
 done:
@@ -234,7 +266,8 @@ done:
 void hn_api_free(hn_api *api) {
     if (!api)
         return;
-    hn_workers_free(api->workers);
+    hn_workers_free(api->workers); /* which hand over to the openers */
+    hn_workers_free(api->openers);
     pthread_mutex_lock(&api->lock);
     while (api->n_under_way)
         pthread_cond_wait(&api->idle, &api->lock);

@@ -14,6 +14,7 @@ struct hn_api {
     hn_models *models;
     hn_api_options options;
     hn_workers *workers;
+    hn_workers *openers;  /* for requests whose model must be opened first: they wait long */
     pthread_mutex_t lock; /* from here on */
     pthread_cond_t idle;
     int n_under_way;               /* exchanges and small requests */
@@ -34,20 +35,28 @@ void hn_api_leave(hn_api *api);
 
 /* ---- small requests: answered as a whole by a worker ---- */
 
+/* Whether a worker had better leave this to an opener. `model`: as the request has it. */
+bool hn_api_waits_long(hn_api *api, const char *model);
+
 /* Writes the answer to *out, or fails. body: NULL for GET. */
 typedef hn_status hn_api_small(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,
                                hn_problem *problem);
-/* On a worker, with the body parsed (POST). */
-void hn_api_small_begin(hn_api *api, hn_http_call *call, hn_api_small *work);
+/* On a worker, with the body parsed (POST); on an opener where it is of a model that isn't open. */
+void hn_api_small_begin(hn_api *api, hn_http_call *call, hn_api_small *work, bool of_model);
 
 void hn_api_reply_json(hn_http_call *call, int status, const hn_buf *body);
 /* As JSON in OpenAI's form, or as `write` has it. */
 void hn_api_reply_problem(hn_http_call *call, const hn_problem *problem,
                           void (*write)(const hn_problem *, hn_buf *));
 
-/* The model that a body or query names; *adapter as hn_models_take. */
+/* The model that a body names; *adapter as hn_models_take. */
 HN_MUST_CHECK hn_status hn_api_take_model(hn_api *api, const json_t *body, hn_served **served,
                                           int *adapter, hn_problem *problem);
+/* What the query says of the model (?model=NAME); "" = nothing. */
+typedef struct hn_api_name {
+    char text[256];
+} hn_api_name;
+hn_api_name hn_api_queried_model(const hn_http_call *call);
 
 /* text.c */
 hn_api_small hn_api_tokenize, hn_api_detokenize, hn_api_apply_template, hn_api_count_tokens;

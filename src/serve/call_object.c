@@ -73,6 +73,16 @@ static step end_arguments_string(object *o) {
     return ok ? go(o, HN_CALL_AFTER) : STEP_WRONG;
 }
 
+static step begin_arguments(object *o, char c) {
+    if (c != '{')
+        return STEP_WRONG;
+    o->has_arguments = true;
+    hn_buf_putc(&o->arguments, c);
+    o->in_string = o->escaped = false;
+    o->depth = 1;
+    return go(o, HN_CALL_ARGUMENTS);
+}
+
 /* The first byte of a value whose key is in `word`. */
 static step begin_value(object *o, char c) {
     bool is_function = key_is(o, "function");
@@ -85,15 +95,11 @@ static step begin_value(object *o, char c) {
     bool is_arguments = key_is(o, "arguments") || key_is(o, "parameters");
     if (is_arguments && !o->has_arguments && c == '"')
         return begin_word(o, HN_CALL_ARGUMENTS_STRING, c);
-    if (is_arguments && !o->has_arguments && c == '{') {
-        o->has_arguments = true;
-        hn_buf_putc(&o->arguments, c);
-        o->state = HN_CALL_ARGUMENTS;
-    } else if (is_arguments && !o->has_arguments && c != 'n') { /* null: as if they weren't there */
+    if (is_arguments && !o->has_arguments && c == '{')
+        return begin_arguments(o, c);
+    if (is_arguments && !o->has_arguments && c != 'n') /* null: as if they weren't there */
         return STEP_WRONG;
-    } else {
-        o->state = c == '"' || c == '{' || c == '[' ? HN_CALL_OTHER : HN_CALL_SCALAR;
-    }
+    o->state = c == '"' || c == '{' || c == '[' ? HN_CALL_OTHER : HN_CALL_SCALAR;
     o->in_string = c == '"';
     o->depth = c == '{' || c == '[';
     o->escaped = false;
@@ -136,6 +142,8 @@ static step between(object *o, char c) {
     switch (o->state) {
     case HN_CALL_OPEN:
         return c == '{' ? go(o, HN_CALL_FIRST_KEY) : STEP_WRONG;
+    case HN_CALL_BARE:
+        return begin_arguments(o, c);
     case HN_CALL_FIRST_KEY:
         if (c == '}')
             return end_object(o);
@@ -163,7 +171,9 @@ static step take(object *o, char c) {
         return word_ends(o, c) ? end_arguments_string(o) : STEP_TAKEN;
     case HN_CALL_ARGUMENTS:
         hn_buf_putc(&o->arguments, c);
-        return value_ends(o, c) ? go(o, HN_CALL_AFTER) : STEP_TAKEN;
+        if (!value_ends(o, c))
+            return STEP_TAKEN;
+        return o->bare ? STEP_DONE : go(o, HN_CALL_AFTER);
     case HN_CALL_OTHER:
         return value_ends(o, c) ? go(o, HN_CALL_AFTER) : STEP_TAKEN;
     case HN_CALL_SCALAR:
@@ -190,6 +200,50 @@ hn_call_progress hn_call_object_push(object *o, const char *text, size_t n, size
     }
     *used = n;
     return HN_CALL_MORE;
+}
+
+/* ---- a head before the object ---- */
+
+/* How much of the tag the text begins with; -1: it begins with something else. */
+static int begins(const char *text, size_t n, const char *tag) {
+    const size_t n_tag = strlen(tag), common = n < n_tag ? n : n_tag;
+    return memcmp(text, tag, common) == 0 ? (int)common : -1;
+}
+
+/* Passes over the tag, and an id behind it, where they stand. False: more must come to tell. */
+static bool skip_tag(const char *text, size_t n, const char *tag, bool has_id, size_t *at) {
+    enum { MAX_ID = 64 };
+    const int read = begins(text + *at, n - *at, tag);
+    if (read < 0)
+        return true;
+    if ((size_t)read < strlen(tag))
+        return false;
+    *at += (size_t)read;
+    const size_t id = *at;
+    while (has_id && *at < n && text[*at] != '[' && *at < id + MAX_ID)
+        ++*at;
+    return !has_id || *at < n;
+}
+
+hn_call_progress hn_call_object_head(object *o, const char *text, size_t n, size_t *used) {
+    size_t n_name = 0;
+    while (n_name < n && n_name <= HN_API_TOOL_NAME_MAX && hn_api_is_tool_letter(text[n_name]))
+        n_name++;
+    size_t at = n_name;
+    if (n_name > HN_API_TOOL_NAME_MAX)
+        return HN_CALL_NONE;
+    if (!skip_tag(text, n, HN_CALL_ID_TAG, true, &at) ||
+        !skip_tag(text, n, HN_CALL_ARGUMENTS_TAG, false, &at))
+        return HN_CALL_MORE;
+    if (at == n_name && text[at] != '{')
+        return HN_CALL_NONE;
+    for (size_t i = 0; i < o->n_tools; i++)
+        if (strlen(o->tools[i].name) == n_name && memcmp(o->tools[i].name, text, n_name) == 0)
+            o->tool = &o->tools[i];
+    o->bare = true;
+    o->state = HN_CALL_BARE;
+    *used = at;
+    return o->tool ? HN_CALL_DONE : HN_CALL_NONE;
 }
 
 void hn_call_object_reset(object *o) {

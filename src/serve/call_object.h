@@ -14,6 +14,7 @@ typedef enum hn_call_progress {
 
 typedef enum hn_call_state {
     HN_CALL_OPEN,
+    HN_CALL_BARE, /* the arguments alone: the name was said */
     HN_CALL_FIRST_KEY,
     HN_CALL_NEXT_KEY,
     HN_CALL_KEY,
@@ -41,11 +42,19 @@ typedef struct hn_call_object {
     hn_buf word; /* the string that is being read, with its quotes */
     int depth;
     bool in_string, escaped, wrapped;
+    bool bare; /* the arguments stand alone (hn_call_object_head) */
 } hn_call_object;
 
 /* Takes bytes of text[0..n); *used of them. What it decides doesn't depend on how the text is cut.
  * Once tool and has_arguments are set it stays a call, however it goes on. */
 hn_call_progress hn_call_object_push(hn_call_object *object, const char *text, size_t n,
+                                     size_t *used);
+/* Mistral's name[ARGS] or name[CALL_ID]id[ARGS] before the arguments, whose tags may be missing;
+ * for the text from its beginning, after a reset. DONE: *used bytes, and the bare arguments follow.
+ * MORE: to be asked again once there is more. NONE: it is none, or none of these tools. */
+#define HN_CALL_ID_TAG "[CALL_ID]"
+#define HN_CALL_ARGUMENTS_TAG "[ARGS]"
+hn_call_progress hn_call_object_head(hn_call_object *object, const char *text, size_t n,
                                      size_t *used);
 /* Ready for the next one. */
 void hn_call_object_reset(hn_call_object *object);

@@ -68,17 +68,18 @@ static hn_status feed(hn_choice *c, const char *text, size_t n, hn_error *err) {
  * where they stood, so that the parser sees them. */
 static hn_status feed_piece(hn_choice *c, const hn_piece *piece, hn_error *err) {
     const hn_tokenizer *tokenizer = tokenizer_of(c->x);
-    const bool tags = c->parser.options.format != HN_TOOLS_NONE;
     size_t at = 0;
-    for (int i = 0; tags && i < piece->n_tokens; i++) {
+    for (int i = 0; i < piece->n_tokens; i++) {
         const char *tag;
         size_t n, begin = piece->tokens[i].offset;
         if (!hn_tokenizer_is_control(tokenizer, piece->tokens[i].id))
             continue;
+        hn_token_bytes(tokenizer, piece->tokens[i].id, true, &tag, &n);
+        if (!hn_answer_parser_reads(&c->parser, tag, n))
+            continue;
         begin = begin < c->n_bytes + at ? at : begin - c->n_bytes;
         begin = begin > piece->n_bytes ? piece->n_bytes : begin;
         HN_TRY(feed(c, piece->text + at, begin - at, err));
-        hn_token_bytes(tokenizer, piece->tokens[i].id, true, &tag, &n);
         HN_TRY(feed(c, tag, n, err));
         at = begin;
     }

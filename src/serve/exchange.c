@@ -30,13 +30,16 @@ static void take_from_list(hn_exchange *x) {
 }
 
 void hn_exchanges_ping(hn_api *api) {
+    static const char PING[] = ": ping\n\n";
     const uint64_t wait_ns = (uint64_t)(api->options.ping_s * 1e9), now = hn_clock_ns();
     for (hn_exchange *x = api->exchanges; x; x = x->next) {
         if (now - hn_http_arrival_ns(x->call) < wait_ns)
             continue;
         pthread_mutex_lock(&x->lock);
-        if (x->submitted && x->request.stream && !x->gone && !x->failed)
+        if (x->submitted && x->request.stream && !x->gone && !x->failed && !x->begun) {
             hn_exchange_open_stream(x);
+            hn_http_send(x->call, PING, sizeof PING - 1);
+        }
         pthread_mutex_unlock(&x->lock);
     }
 }
@@ -65,7 +68,7 @@ static void free_exchange(hn_exchange *x) {
     hn_free(x->choices);
     hn_free(x->echoes);
     hn_free(x->prompts);
-    hn_free(x->forced);
+    hn_free(x->calls);
     hn_free(x->model);
     if (x->state && x->dialect->forget)
         x->dialect->forget(x->state);
@@ -129,23 +132,47 @@ static void tell_refused(const hn_exchange *x) {
         o->outcome(o->context, &outcome);
 }
 
+static void refuse(hn_exchange *x, const hn_problem *problem) {
+    pthread_mutex_lock(&x->lock);
+    hn_exchange_fail(x, problem);
+    pthread_mutex_unlock(&x->lock);
+    tell_refused(x);
+}
+
+static bool is_gone(hn_exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    const bool gone = x->gone;
+    pthread_mutex_unlock(&x->lock);
+    return gone;
+}
+
+static void prepare(void *context) {
+    hn_exchange *x = context;
+    hn_problem problem = {0};
+    if (!is_gone(x) && hn_exchange_prepare(x, &problem) != HN_OK)
+        refuse(x, &problem);
+    hn_exchange_unref(x);
+}
+
+/* A worker's part: one whose model must be opened first is handed over to the openers. */
 static void work(void *context) {
     hn_exchange *x = context;
     hn_problem problem = {0};
-    pthread_mutex_lock(&x->lock);
-    bool gone = x->gone;
-    pthread_mutex_unlock(&x->lock);
-    if (!gone && hn_exchange_prepare(x, &problem) != HN_OK) {
-        pthread_mutex_lock(&x->lock);
-        hn_exchange_fail(x, &problem);
-        pthread_mutex_unlock(&x->lock);
-        tell_refused(x);
+    hn_status status = is_gone(x) ? HN_OK : hn_exchange_read(x, &problem);
+    const bool waits = status == HN_OK && hn_api_waits_long(x->api, x->request.model);
+    if (waits && hn_workers_add(x->api->openers, prepare, x))
+        return;
+    if (waits)
+        status = hn_problem_too_many(&problem);
+    if (status == HN_OK) {
+        prepare(x);
+        return;
     }
+    refuse(x, &problem);
     hn_exchange_unref(x);
 }
 
 void hn_exchange_begin(hn_api *api, hn_http_call *call, const hn_dialect *dialect) {
-    enum { AGAIN_S = 1 };
     hn_problem problem;
     hn_exchange *x = hn_calloc(1, sizeof *x);
     if (!x) {
@@ -164,11 +191,8 @@ void hn_exchange_begin(hn_api *api, hn_http_call *call, const hn_dialect *dialec
     hn_http_watch(call, on_over, x);
     if (hn_workers_add(api->workers, work, x))
         return;
-    (void)hn_problem_http(&problem, 429, "too many requests are waiting: try later");
-    problem.retry_after_s = AGAIN_S;
-    pthread_mutex_lock(&x->lock);
-    hn_exchange_fail(x, &problem);
-    pthread_mutex_unlock(&x->lock);
+    (void)hn_problem_too_many(&problem);
+    refuse(x, &problem);
     hn_exchange_unref(x);
 }
 

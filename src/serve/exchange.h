@@ -82,8 +82,8 @@ struct hn_exchange {
     size_t n_prompts;
     const hn_adapter *adapter; /* or NULL */
     uint64_t seed;             /* of the first of a prompt's choices */
-    char *forced;              /* schema of a required tool call, or NULL */
-    size_t n_forced;
+    char *calls;               /* what tool calls are held to (hn_tool_grammar), or NULL */
+    size_t n_calls;
     hn_buf *echoes; /* (n_prompts) texts of prompts, where they are wanted; NULL = no */
     hn_buf out;     /* events that aren't sent yet */
     void *state;    /* the dialect's own; freed with hn_free */
@@ -92,7 +92,9 @@ struct hn_exchange {
 
 /* A handler's whole work: keeps the call, watches it, hands it to a worker. */
 void hn_exchange_begin(hn_api *api, hn_http_call *call, const hn_dialect *dialect);
-/* prepare.c, on a worker: everything up to the submitted jobs. */
+/* prepare.c, on a worker: reads the body; then, which may wait for the model to be opened,
+ * everything up to the submitted jobs. */
+HN_MUST_CHECK hn_status hn_exchange_read(hn_exchange *x, hn_problem *problem);
 HN_MUST_CHECK hn_status hn_exchange_prepare(hn_exchange *x, hn_problem *problem);
 /* submit.c: gives the choices to the engine, as many as it takes now; and, when one of them is
  * done, more. Neither with the lock held. */

@@ -6,7 +6,7 @@
 #include "base/version.h"
 #include "serve/json_text.h"
 
-#include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 /* ---- models ---- */
@@ -47,10 +47,11 @@ static int put_models(hn_api *api, size_t i, const char *wanted, hn_buf *out) {
         n++;
     }
     for (size_t j = 0; j < info.n_adapters; j++) {
-        const char *name = hn_models_adapter_name(api->models, i, j);
-        if (wanted && strcmp(wanted, name) != 0)
+        hn_adapter_info adapter;
+        hn_models_adapter_info(api->models, i, j, &adapter);
+        if (wanted && strcmp(wanted, adapter.name) != 0)
             continue;
-        put_model(out, name, info.created, info.name, open);
+        put_model(out, adapter.name, info.created, info.name, open);
         n++;
     }
     if (open)
@@ -80,20 +81,51 @@ hn_status hn_api_model(hn_api *api, hn_http_call *call, const json_t *body, hn_b
 
 /* ---- how it stands ---- */
 
-/* The model that the query names (?model=NAME), else the first; opened where it isn't. */
+static int hex_of(char c) {
+    const char *const digits = "0123456789abcdef";
+    const char *at = c ? strchr(digits, tolower((unsigned char)c)) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* A value of a query up to its end or '&', without %XX and with '+' as a blank; "" where it is too
+ * long to be a name. */
+static hn_api_name decode(const char *value) {
+    hn_api_name name = {""};
+    size_t n = 0;
+    for (; *value && *value != '&' && n + 1 < sizeof name.text; value++) {
+        const int high = *value == '%' ? hex_of(value[1]) : -1;
+        const int low = high >= 0 ? hex_of(value[2]) : -1;
+        name.text[n++] = low >= 0 ? (char)(high << 4 | low) : *value == '+' ? ' ' : *value;
+        value += low >= 0 ? 2 : 0;
+    }
+    if (*value && *value != '&')
+        n = 0;
+    name.text[n] = '\0';
+    return name;
+}
+
+hn_api_name hn_api_queried_model(const hn_http_call *call) {
+    static const char KEY[] = "model=";
+    for (const char *at = hn_http_query(call); at && *at; at = strchr(at, '&')) {
+        at += *at == '&';
+        if (strncmp(at, KEY, sizeof KEY - 1) == 0)
+            return decode(at + sizeof KEY - 1);
+    }
+    return (hn_api_name){""};
+}
+
+/* The model that the query names, else the first: opened where it isn't. */
 static hn_status take_queried(hn_api *api, hn_http_call *call, hn_served **served,
                               hn_problem *problem) {
-    static const char KEY[] = "model=";
-    const char *query = hn_http_query(call), *name = strstr(query, KEY);
+    const hn_api_name name = hn_api_queried_model(call);
     int adapter;
-    if (name && (name == query || name[-1] == '&'))
-        name += sizeof KEY - 1;
-    else
-        name = NULL;
-    char wanted[256] = "";
-    if (name && strcspn(name, "&") < sizeof wanted)
-        memcpy(wanted, name, strcspn(name, "&"));
-    return hn_models_take(api->models, wanted, served, &adapter, problem);
+    return hn_models_take(api->models, name.text, served, &adapter, problem);
+}
+
+/* Its number, open or not. */
+static hn_status find_queried(hn_api *api, hn_http_call *call, size_t *i, hn_problem *problem) {
+    const hn_api_name name = hn_api_queried_model(call);
+    return hn_models_find(api->models, name.text, i, problem);
 }
 
 hn_status hn_api_props(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,
@@ -136,37 +168,42 @@ static void put_slot(int id, const hn_slot_info *slot, int n_context, hn_buf *ou
                   slot->n_generated, slot->priority, (unsigned long long)(age_ns / 1000000));
 }
 
+/* Looking neither opens a model nor keeps it open: one that is closed has no slots. */
 hn_status hn_api_slots(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,
                        hn_problem *problem) {
     (void)body;
     enum { MAX = 1024 };
     hn_slot_info slots[MAX];
-    hn_served *served;
-    HN_TRY(take_queried(api, call, &served, problem));
-    const int n_context = hn_engine_options_of(served->engine).n_context;
-    int n = hn_engine_slots_get(served->engine, slots, MAX);
+    size_t model;
+    HN_TRY(find_queried(api, call, &model, problem));
+    hn_served *served = hn_models_peek(api->models, model);
+    const int n_context = served ? hn_engine_options_of(served->engine).n_context : 0;
+    const int n = served ? hn_engine_slots_get(served->engine, slots, MAX) : 0;
     hn_buf_putc(out, '[');
     for (int i = 0; i < n && i < MAX; i++)
         put_slot(i, &slots[i], n_context, out);
     hn_buf_putc(out, ']');
-    hn_models_give(api->models, served);
+    if (served)
+        hn_models_unpeek(api->models, served);
     return HN_OK;
 }
 
-/* ---- adapters ---- */
+/* ---- adapters: of a model that is open or not ---- */
 
-static void put_adapters(hn_api *api, const hn_served *served, hn_buf *out) {
+static void put_adapters(hn_api *api, size_t model, hn_buf *out) {
+    hn_model_info info;
+    hn_models_info(api->models, model, &info);
     hn_buf_putc(out, '[');
-    for (size_t i = 0; i < served->n_adapters; i++) {
-        hn_adapter_info info;
-        hn_served_adapter_info(api->models, served, i, &info);
+    for (size_t i = 0; i < info.n_adapters; i++) {
+        hn_adapter_info adapter;
+        hn_models_adapter_info(api->models, model, i, &adapter);
         hn_json_put_comma(out);
         hn_buf_printf(out, "{\"id\":%zu,\"name\":", i);
-        hn_json_put_text(out, info.name);
+        hn_json_put_text(out, adapter.name);
         hn_json_put_key(out, "path");
-        hn_json_put_text(out, info.path);
+        hn_json_put_text(out, adapter.path);
         hn_json_put_key(out, "scale");
-        hn_json_put_real(out, (double)info.scale);
+        hn_json_put_real(out, (double)adapter.scale);
         hn_buf_putc(out, '}');
     }
     hn_buf_putc(out, ']');
@@ -175,31 +212,31 @@ static void put_adapters(hn_api *api, const hn_served *served, hn_buf *out) {
 hn_status hn_api_loras(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,
                        hn_problem *problem) {
     (void)body;
-    hn_served *served;
-    HN_TRY(take_queried(api, call, &served, problem));
-    put_adapters(api, served, out);
-    hn_models_give(api->models, served);
+    size_t model;
+    HN_TRY(find_queried(api, call, &model, problem));
+    put_adapters(api, model, out);
     return HN_OK;
 }
 
 /* [{id, scale}]: as llama.cpp, adapters that aren't named are off afterwards. */
-static hn_status set_scales(hn_api *api, hn_served *served, const json_t *list,
-                            hn_problem *problem) {
+static hn_status set_scales(hn_api *api, size_t model, const json_t *list, hn_problem *problem) {
+    hn_model_info info;
     size_t i;
     const json_t *item;
+    hn_models_info(api->models, model, &info);
     json_array_foreach (list, i, item) {
         const json_t *id = hn_api_field(item, "id"), *scale = hn_api_field(item, "scale");
-        if (!json_is_integer(id) || !json_is_number(scale) || json_integer_value(id) < 0 ||
-            (size_t)json_integer_value(id) >= served->n_adapters)
+        if (!json_is_integer(id) || !hn_api_is_scale(scale) || json_integer_value(id) < 0 ||
+            (size_t)json_integer_value(id) >= info.n_adapters)
             return hn_problem_bad(problem, "id",
                                   "item %zu must be {id, scale} of an adapter that "
                                   "GET /lora-adapters lists",
                                   i);
     }
-    for (i = 0; i < served->n_adapters; i++)
-        hn_served_adapter_scale(api->models, served, i, 0);
+    for (i = 0; i < info.n_adapters; i++)
+        hn_models_adapter_scale(api->models, model, i, 0);
     json_array_foreach (list, i, item)
-        hn_served_adapter_scale(api->models, served,
+        hn_models_adapter_scale(api->models, model,
                                 (size_t)json_integer_value(json_object_get(item, "id")),
                                 (float)json_number_value(json_object_get(item, "scale")));
     return HN_OK;
@@ -207,13 +244,11 @@ static hn_status set_scales(hn_api *api, hn_served *served, const json_t *list,
 
 hn_status hn_api_loras_set(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,
                            hn_problem *problem) {
-    hn_served *served;
+    size_t model;
     if (!json_is_array(body))
         return hn_problem_bad(problem, NULL, "the body must be an array of {id, scale}");
-    HN_TRY(take_queried(api, call, &served, problem));
-    hn_status status = set_scales(api, served, body, problem);
-    if (status == HN_OK)
-        put_adapters(api, served, out);
-    hn_models_give(api->models, served);
-    return status;
+    HN_TRY(find_queried(api, call, &model, problem));
+    HN_TRY(set_scales(api, model, body, problem));
+    put_adapters(api, model, out);
+    return HN_OK;
 }

@@ -93,7 +93,7 @@ struct hn_metrics {
     answered answers[MAX_ANSWERS];
     size_t n_answers;
     histogram http;
-    count server[6];
+    count server[6], refused;
     struct {
         void (*fn)(void *context);
         void *context;
@@ -209,6 +209,10 @@ void hn_metrics_finished(hn_model_metrics *model, const hn_finished_request *req
     add(&model->counters[PREFIX_HITS], request->cached_tok);
     add(&model->finished[request->reason], 1);
     observe(&model->histograms[END_TO_END], request->seconds);
+}
+
+void hn_metrics_refused(hn_metrics *metrics) {
+    add(&metrics->refused, 1);
 }
 
 static void set(count *gauge, double value) {
@@ -333,6 +337,10 @@ static void server_text(const hn_metrics *metrics, hn_buf *out) {
         hn_buf_puts(out, SERVER[i].name);
         value(out, get(&metrics->server[i]));
     }
+    head(out, "hone_requests_refused_total", "counter",
+         "Requests refused before it was clear which model they were for.");
+    hn_buf_printf(out, "hone_requests_refused_total %llu\n",
+                  (unsigned long long)get(&metrics->refused));
     head(out, "hone_http_requests_total", "counter", "Requests answered, by route and status.");
     for (size_t i = 0; i < metrics->n_answers; i++)
         hn_buf_printf(out, "hone_http_requests_total{route=\"%s\",status=\"%d\"} %llu\n",

@@ -44,6 +44,10 @@ typedef struct hn_finished_request {
 } hn_finished_request;
 void hn_metrics_finished(hn_model_metrics *model, const hn_finished_request *request);
 
+/* A request was refused before it was clear which model it was for: no model's
+ * request_success_total has it. requests_refused_total */
+void hn_metrics_refused(hn_metrics *metrics);
+
 /* How it stands at this moment; set by whoever knows, or by a hn_metrics_on_scrape callback. */
 typedef struct hn_model_gauges {
     double running, waiting; /* num_requests_running, num_requests_waiting */

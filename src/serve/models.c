@@ -38,16 +38,29 @@ static void close_entry(hn_models *m, hn_model_entry *e) {
     pthread_cond_broadcast(&m->changed);
 }
 
+static bool is_idle(const hn_model_entry *e) {
+    return e->state == HN_ENTRY_OPEN && e->n_users == 0 && e->n_peeks == 0;
+}
+
 /* The open model that nobody uses and that was used longest ago. */
 static hn_model_entry *idlest(hn_models *m) {
     hn_model_entry *best = NULL;
     for (size_t i = 0; i < m->n; i++) {
         hn_model_entry *e = &m->entries[i];
-        if (e->state == HN_ENTRY_OPEN && e->n_users == 0 &&
-            (!best || e->last_used_ns < best->last_used_ns))
+        if (is_idle(e) && (!best || e->last_used_ns < best->last_used_ns))
             best = e;
     }
     return best;
+}
+
+/* Whether one is being closed, or could be in a moment. */
+static bool frees_soon(const hn_models *m) {
+    for (size_t i = 0; i < m->n; i++) {
+        const hn_model_entry *e = &m->entries[i];
+        if (e->state == HN_ENTRY_CLOSING || (e->state == HN_ENTRY_OPEN && e->n_users == 0))
+            return true;
+    }
+    return false;
 }
 
 static uint64_t held_bytes(const hn_models *m) {
@@ -58,16 +71,10 @@ static uint64_t held_bytes(const hn_models *m) {
     return total;
 }
 
-/* False when models in use hold what this one would need. */
-static bool make_room(hn_models *m, const hn_model_entry *e) {
-    const uint64_t limit = m->options.memory_bytes;
-    while (limit && held_bytes(m) + e->n_bytes > limit) {
-        hn_model_entry *victim = idlest(m);
-        if (!victim)
-            return held_bytes(m) == 0; /* alone it may be as large as it is */
-        close_entry(m, victim);
-    }
-    return true;
+/* Alone a model may be as large as it is. */
+static bool has_room(const hn_models *m, const hn_model_entry *e) {
+    const uint64_t limit = m->options.memory_bytes, held = held_bytes(m);
+    return !limit || held == 0 || held + e->n_bytes <= limit;
 }
 
 static hn_status open_entry(hn_models *m, hn_model_entry *e, hn_error *err) {
@@ -98,20 +105,30 @@ hn_status hn_models_new(hn_models **out, const hn_model_place *places, size_t n,
     m->draft_path = options->draft_path ? hn_strdup(options->draft_path) : NULL;
     if (!m->entries || (options->draft_path && !m->draft_path))
         HN_GO(hn_fail_no_memory(err, n * sizeof *m->entries));
-    for (; m->n < n; m->n++)
+    for (; m->n < n; m->n++) {
         HN_GO(hn_model_entry_init(&m->entries[m->n], &places[m->n], err));
+        m->entries[m->n].served.index = m->n;
+    }
     HN_GO(hn_model_entries_check(m->entries, n, err));
-    pthread_mutex_lock(&m->lock);
-    for (size_t i = 0; i < n && !options->lazy && status == HN_OK; i++)
-        if (!options->memory_bytes || i == 0 ||
-            held_bytes(m) + m->entries[i].n_bytes <= options->memory_bytes)
-            status = open_entry(m, &m->entries[i], err);
-    pthread_mutex_unlock(&m->lock);
 done:
     if (status == HN_OK)
         *out = m;
     else
         hn_models_free(m);
+    return status;
+}
+
+hn_status hn_models_open_all(hn_models *m, hn_error *err) {
+    hn_status status = HN_OK;
+    pthread_mutex_lock(&m->lock);
+    for (size_t i = 0; i < m->n && !m->options.lazy && !m->draining && status == HN_OK; i++) {
+        hn_model_entry *e = &m->entries[i];
+        while (e->state == HN_ENTRY_OPENING) /* for a request that has come already */
+            pthread_cond_wait(&m->changed, &m->lock);
+        if (e->state == HN_ENTRY_CLOSED && has_room(m, e))
+            status = open_entry(m, e, err);
+    }
+    pthread_mutex_unlock(&m->lock);
     return status;
 }
 
@@ -130,10 +147,11 @@ void hn_models_free(hn_models *m) {
     hn_free(m);
 }
 
+/* Names are never changed: no lock. */
 static hn_model_entry *find(hn_models *m, const char *name, int *adapter) {
     *adapter = -1;
     if (!name || !*name)
-        return &m->entries[0];
+        return m->n ? &m->entries[0] : NULL;
     for (size_t i = 0; i < m->n; i++)
         if (strcmp(m->entries[i].name, name) == 0)
             return &m->entries[i];
@@ -146,28 +164,40 @@ static hn_model_entry *find(hn_models *m, const char *name, int *adapter) {
     return NULL;
 }
 
-hn_status hn_models_take(hn_models *m, const char *name, hn_served **out, int *adapter,
-                         hn_problem *problem) {
+/* Returns with the model open; idle ones make room. Under the lock, which others get meanwhile. */
+static hn_status make_open(hn_models *m, hn_model_entry *e, hn_problem *problem) {
     enum { AGAIN_S = 5 };
     hn_error err = {0};
-    hn_model_entry *e = m->n ? find(m, name, adapter) : NULL;
-    hn_status status = HN_OK;
+    while (e->state != HN_ENTRY_OPEN) {
+        hn_model_entry *victim = idlest(m);
+        if (e->state != HN_ENTRY_CLOSED) {
+            pthread_cond_wait(&m->changed, &m->lock);
+        } else if (has_room(m, e)) {
+            if (open_entry(m, e, &err) != HN_OK)
+                return hn_problem_http(problem, 500, "the model '%s' can't be opened", e->name);
+        } else if (victim) {
+            close_entry(m, victim);
+        } else if (frees_soon(m)) {
+            pthread_cond_wait(&m->changed, &m->lock);
+        } else {
+            (void)hn_problem_http(problem, 503,
+                                  "there is no memory for the model '%s' while others are in use: "
+                                  "try later",
+                                  e->name);
+            problem->retry_after_s = AGAIN_S;
+            return HN_BUSY;
+        }
+    }
+    return HN_OK;
+}
+
+hn_status hn_models_take(hn_models *m, const char *name, hn_served **out, int *adapter,
+                         hn_problem *problem) {
+    hn_model_entry *e = find(m, name, adapter);
     if (!e)
         return hn_problem_no_model(problem, name ? name : "");
     pthread_mutex_lock(&m->lock);
-    while (e->state == HN_ENTRY_OPENING || e->state == HN_ENTRY_CLOSING)
-        pthread_cond_wait(&m->changed, &m->lock);
-    if (e->state == HN_ENTRY_CLOSED && !make_room(m, e)) {
-        status = hn_problem_http(problem, 503,
-                                 "there is no memory for the model '%s' while others "
-                                 "are in use: try later",
-                                 e->name);
-        problem->retry_after_s = AGAIN_S;
-    } else if (e->state == HN_ENTRY_CLOSED) {
-        status = open_entry(m, e, &err);
-        if (status != HN_OK)
-            (void)hn_problem_http(problem, 500, "the model '%s' can't be opened", e->name);
-    }
+    const hn_status status = make_open(m, e, problem);
     if (status == HN_OK) {
         e->n_users++;
         e->last_used_ns = hn_clock_ns();
@@ -175,6 +205,24 @@ hn_status hn_models_take(hn_models *m, const char *name, hn_served **out, int *a
     }
     pthread_mutex_unlock(&m->lock);
     return status;
+}
+
+bool hn_models_is_open(hn_models *m, const char *name) {
+    int adapter;
+    const hn_model_entry *e = find(m, name, &adapter);
+    pthread_mutex_lock(&m->lock);
+    const bool is_open = !e || e->state == HN_ENTRY_OPEN; /* an unknown one is refused at once */
+    pthread_mutex_unlock(&m->lock);
+    return is_open;
+}
+
+hn_status hn_models_find(hn_models *m, const char *name, size_t *i, hn_problem *problem) {
+    int adapter;
+    const hn_model_entry *e = find(m, name, &adapter);
+    if (!e)
+        return hn_problem_no_model(problem, name ? name : "");
+    *i = e->served.index;
+    return HN_OK;
 }
 
 void hn_models_give(hn_models *m, hn_served *served) {
@@ -192,8 +240,7 @@ void hn_models_sweep(hn_models *m) {
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->n; i++) {
         hn_model_entry *e = &m->entries[i];
-        if (e->state == HN_ENTRY_OPEN && e->n_users == 0 &&
-            hn_clock_ns() - e->last_used_ns > idle_ns)
+        if (is_idle(e) && hn_clock_ns() - e->last_used_ns > idle_ns)
             close_entry(m, e);
     }
     pthread_mutex_unlock(&m->lock);
@@ -221,13 +268,21 @@ void hn_models_info(hn_models *m, size_t i, hn_model_info *out) {
                            .path = e->path,
                            .n_adapters = e->served.n_adapters,
                            .is_open = e->state == HN_ENTRY_OPEN,
-                           .n_users = e->n_users,
                            .created = e->created};
     pthread_mutex_unlock(&m->lock);
 }
 
-const char *hn_models_adapter_name(const hn_models *m, size_t i, size_t adapter) {
-    return m->entries[i].adapters[adapter].name;
+void hn_models_adapter_info(hn_models *m, size_t i, size_t adapter, hn_adapter_info *out) {
+    const hn_entry_adapter *a = &m->entries[i].adapters[adapter];
+    pthread_mutex_lock(&m->lock);
+    *out = (hn_adapter_info){a->name, a->path, a->scale};
+    pthread_mutex_unlock(&m->lock);
+}
+
+void hn_models_adapter_scale(hn_models *m, size_t i, size_t adapter, float scale) {
+    pthread_mutex_lock(&m->lock);
+    m->entries[i].adapters[adapter].scale = scale;
+    pthread_mutex_unlock(&m->lock);
 }
 
 hn_served *hn_models_peek(hn_models *m, size_t i) {
@@ -235,7 +290,7 @@ hn_served *hn_models_peek(hn_models *m, size_t i) {
     pthread_mutex_lock(&m->lock);
     if (m->entries[i].state == HN_ENTRY_OPEN) {
         served = &m->entries[i].served;
-        m->entries[i].n_users++;
+        m->entries[i].n_peeks++;
     }
     pthread_mutex_unlock(&m->lock);
     return served;
@@ -243,7 +298,8 @@ hn_served *hn_models_peek(hn_models *m, size_t i) {
 
 void hn_models_unpeek(hn_models *m, hn_served *served) {
     pthread_mutex_lock(&m->lock);
-    entry_of(served)->n_users--;
+    if (--entry_of(served)->n_peeks == 0)
+        pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -256,17 +312,4 @@ hn_status hn_served_adapter(hn_models *m, hn_served *served, const hn_adapter_us
     hn_status status = hn_model_entry_mix(entry_of(served), uses, n, out, &err);
     pthread_mutex_unlock(&m->lock);
     return status == HN_OK ? HN_OK : hn_problem_from(problem, "lora", &err);
-}
-
-void hn_served_adapter_info(hn_models *m, const hn_served *served, size_t i, hn_adapter_info *out) {
-    const hn_model_entry *e = entry_of((hn_served *)(uintptr_t)served);
-    pthread_mutex_lock(&m->lock);
-    *out = (hn_adapter_info){e->adapters[i].name, e->adapters[i].path, e->adapters[i].scale};
-    pthread_mutex_unlock(&m->lock);
-}
-
-void hn_served_adapter_scale(hn_models *m, hn_served *served, size_t i, float scale) {
-    pthread_mutex_lock(&m->lock);
-    entry_of(served)->adapters[i].scale = scale;
-    pthread_mutex_unlock(&m->lock);
 }

@@ -3,15 +3,32 @@
 #include "base/mem.h"
 #include "model/dora.h"
 
-#include <math.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-/* Of a file; a folder counts as nothing until it is open. */
-static uint64_t file_bytes(const char *path) {
+static uint64_t file_bytes(int folder, const char *name) {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
+    return fstatat(folder, name, &info, 0) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size
+                                                                         : 0;
+}
+
+/* Of a file, or of the weights in a folder; 0 where there is none, which opening will say. */
+static uint64_t model_bytes(const char *path) {
+    static const char SUFFIX[] = ".safetensors";
+    uint64_t total = 0;
+    DIR *folder = opendir(path);
+    if (!folder)
+        return file_bytes(AT_FDCWD, path);
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        const size_t n = strlen(entry->d_name);
+        if (n >= sizeof SUFFIX && strcmp(entry->d_name + n - (sizeof SUFFIX - 1), SUFFIX) == 0)
+            total += file_bytes(dirfd(folder), entry->d_name);
+    }
+    closedir(folder);
+    return total;
 }
 
 static hn_status copy_adapter(hn_entry_adapter *out, const hn_adapter_place *place, hn_error *err) {
@@ -23,7 +40,7 @@ static hn_status copy_adapter(hn_entry_adapter *out, const hn_adapter_place *pla
 hn_status hn_model_entry_init(hn_model_entry *entry, const hn_model_place *place, hn_error *err) {
     hn_model_entry e = {.name = hn_strdup(place->name),
                         .path = hn_strdup(place->path),
-                        .n_bytes = file_bytes(place->path),
+                        .n_bytes = model_bytes(place->path),
                         .created = (int64_t)time(NULL)};
     hn_status status = HN_OK;
     e.served.name = e.name;
@@ -83,11 +100,22 @@ hn_status hn_model_entries_check(const hn_model_entry *entries, size_t n, hn_err
     return HN_OK;
 }
 
+/* Beyond what it was trained for a model writes nonsense, and nobody would know why. */
+static hn_status check_context(const hn_model_entry *e, int asked, hn_error *err) {
+    const int trained = e->served.model->arch.n_ctx_train;
+    if (trained > 0 && asked > trained)
+        return hn_fail(err, HN_USAGE,
+                       "the model '%s' was trained for %d tokens: --ctx %d is too much for it",
+                       e->name, trained, asked);
+    return HN_OK;
+}
+
 hn_status hn_model_entry_open(hn_model_entry *e, const hn_models_options *options,
                               const char *draft_path, hn_error *err) {
     hn_engine_options engine = options->engine;
     hn_status status = HN_OK;
     HN_GO(hn_model_open(&e->served.model, e->path, &options->model, err));
+    HN_GO(check_context(e, engine.n_context, err));
     if (draft_path && engine.speculation == HN_SPECULATION_MODEL) {
         HN_GO(hn_model_open(&e->draft, draft_path, &options->model, err));
         engine.draft = e->draft;

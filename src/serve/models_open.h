@@ -33,6 +33,7 @@ typedef struct hn_model_entry {
     hn_entry_adapter *adapters; /* (served.n_adapters) */
     hn_entry_state state;
     int n_users;
+    int n_peeks; /* who only looks, for a moment */
     uint64_t last_used_ns;
     int64_t created;
     hn_model *draft;

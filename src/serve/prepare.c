@@ -2,6 +2,7 @@
 #include "serve/exchange.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "model/chat_encode.h"
@@ -58,15 +59,38 @@ static bool ends_in_thought(const hn_buf *text) {
     return n >= n_tag && memcmp(data + n - n_tag, TAG, n_tag) == 0;
 }
 
-/* A call that must come: its opening goes into the prompt, its schema over the answer. */
-static hn_status force_call(plan *p, hn_ids *ids, hn_error *err) {
-    const hn_api_request *r = &p->x->request;
-    const char *opening, *close = p->answer.in_thought ? "</think>\n\n" : "";
-    HN_TRY(hn_tool_force(p->answer.format, r->tool_list, r->n_tools, r->tool_name,
-                         r->parallel_tool_calls, &opening, &p->x->forced, &p->x->n_forced, err));
+/* A call that must come has its opening in the prompt. */
+static hn_status open_call(plan *p, hn_ids *ids, hn_error *err) {
+    const char *opening = hn_tool_opening(p->answer.format);
+    const char *close = p->answer.in_thought ? "</think>\n\n" : "";
     p->answer.in_call = true;
     HN_TRY(hn_encode(p->tokenizer, close, strlen(close), HN_ENCODE_PARSE_SPECIAL, ids, err));
     return hn_encode(p->tokenizer, opening, strlen(opening), HN_ENCODE_PARSE_SPECIAL, ids, err);
+}
+
+/* What the answer's calls are held to. Beside a grammar there are none; beside a schema the answer
+ * is calls, or keeps to it. */
+static hn_status hold_calls(plan *p, hn_error *err) {
+    hn_api_request *r = &p->x->request;
+    const hn_answer_options *a = &p->answer;
+    json_t *schema = NULL;
+    if (r->constraint && r->constraint_kind != HN_CONSTRAINT_SCHEMA)
+        return HN_OK;
+    if (r->constraint)
+        HN_TRY(hn_json_parse(r->constraint, r->n_constraint, r->constraint_param, &schema, err));
+    const hn_tool_demand demand = {.format = a->format,
+                                   .tools = r->tool_list,
+                                   .n_tools = r->n_tools,
+                                   .required = r->tool_choice == HN_TOOL_CHOICE_REQUIRED,
+                                   .name = r->tool_name,
+                                   .parallel = r->parallel_tool_calls,
+                                   .schema = schema,
+                                   .thought = a->keep_thought || a->goes_on ? HN_THOUGHT_NEVER
+                                              : a->in_thought               ? HN_THOUGHT_OPEN
+                                                                            : HN_THOUGHT_MAY};
+    const hn_status status = hn_tool_grammar(&demand, &p->x->calls, &p->x->n_calls, err);
+    json_decref(schema);
+    return status;
 }
 
 static hn_status encode_chat(plan *p, hn_ids *ids) {
@@ -92,9 +116,11 @@ static hn_status encode_chat(plan *p, hn_ids *ids) {
     p->answer.goes_on = r->continue_final_message;
     hn_status status = hn_chat_encode_with(ckpt, r->messages, &options, ids, &err);
     p->answer.in_thought = ends_in_thought(&text) && !r->continue_final_message;
-    if (status == HN_OK && tools && r->tool_choice == HN_TOOL_CHOICE_REQUIRED)
-        status = force_call(p, ids, &err);
     hn_buf_done(&text);
+    if (status == HN_OK && tools)
+        status = hold_calls(p, &err);
+    if (status == HN_OK && tools && r->tool_choice == HN_TOOL_CHOICE_REQUIRED)
+        status = open_call(p, ids, &err);
     return status == HN_OK ? HN_OK : refuse(p, "messages", &err);
 }
 
@@ -178,7 +204,7 @@ static hn_status choose_adapter(plan *p) {
     size_t n = served->n_adapters < MAX ? served->n_adapters : MAX, n_uses = 0;
     for (size_t i = 0; i < n && p->named < 0 && !r->has_loras; i++) {
         hn_adapter_info info;
-        hn_served_adapter_info(p->x->api->models, served, i, &info);
+        hn_models_adapter_info(p->x->api->models, served->index, i, &info);
         scales[i] = info.scale;
     }
     if (p->named >= 0 && !r->has_loras)
@@ -250,7 +276,7 @@ static hn_status make_choices(plan *p) {
     return HN_OK;
 }
 
-static hn_status read_request(hn_exchange *x, hn_problem *problem) {
+hn_status hn_exchange_read(hn_exchange *x, hn_problem *problem) {
     size_t n_bytes;
     const char *text = hn_http_body(x->call, &n_bytes);
     json_t *body;
@@ -261,7 +287,6 @@ static hn_status read_request(hn_exchange *x, hn_problem *problem) {
 
 hn_status hn_exchange_prepare(hn_exchange *x, hn_problem *problem) {
     plan p = {.x = x, .problem = problem, .named = -1};
-    HN_TRY(read_request(x, problem));
     HN_TRY(name_all(&p));
     HN_TRY(check_bias(&p));
     HN_TRY(choose_adapter(&p));

@@ -61,6 +61,13 @@ hn_status hn_problem_http(hn_problem *p, int http, const char *fmt, ...) {
     return status;
 }
 
+hn_status hn_problem_too_many(hn_problem *p) {
+    enum { AGAIN_S = 1 };
+    const hn_status status = hn_problem_http(p, 429, "too many requests are waiting: try later");
+    p->retry_after_s = AGAIN_S;
+    return status;
+}
+
 hn_status hn_problem_no_memory(hn_problem *p) {
     enum { AGAIN_S = 5 };
     (void)hn_problem_http(p, 503, "there is no memory for this request now: try later");

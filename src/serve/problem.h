@@ -24,6 +24,8 @@ hn_status hn_problem_bad(hn_problem *p, const char *param, const char *fmt, ...)
 /* Any status of HTTP, with the type and code that belong to it; the hn_status that is nearest. */
 hn_status hn_problem_http(hn_problem *p, int http, const char *fmt, ...) HN_PRINTF(3, 4);
 hn_status hn_problem_no_memory(hn_problem *p);
+/* 429: more is waiting than can be. */
+hn_status hn_problem_too_many(hn_problem *p);
 /* 404 model_not_found. */
 hn_status hn_problem_no_model(hn_problem *p, const char *model);
 /* 400 exceed_context_size_error with both numbers. */

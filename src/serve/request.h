@@ -25,6 +25,7 @@ enum {
     HN_API_MAX_INPUTS = 2048, /* texts of an embeddings request, as OpenAI */
     HN_API_MAX_LOGPROBS = 20, /* as OpenAI */
     HN_API_MAX_LORAS = 16,
+    HN_API_MAX_SCALE = 100,    /* of an adapter; beyond it logits overflow */
     HN_API_TOOL_NAME_MAX = 64, /* as OpenAI */
 };
 
@@ -45,6 +46,7 @@ typedef struct hn_api_prompt {
 typedef struct hn_api_tool {
     const char *name;
     const json_t *parameters; /* a schema object; NULL = none */
+    bool strict;              /* calls keep to it, or the request is refused */
 } hn_api_tool;
 
 typedef enum hn_tool_choice {
@@ -129,9 +131,6 @@ void hn_api_request_done(hn_api_request *request);
 /* Any body as a JSON value, strictly and bounded; freed with json_decref. */
 HN_MUST_CHECK hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out,
                                          hn_problem *problem);
-/* Any body as a JSON value, strictly and bounded; freed with json_decref. */
-HN_MUST_CHECK hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out,
-                                         hn_problem *problem);
 /* The same, which must be an object. */
 HN_MUST_CHECK hn_status hn_api_body_parse(const char *body, size_t n_bytes, json_t **out,
                                           hn_problem *problem);
@@ -148,6 +147,10 @@ HN_MUST_CHECK hn_status hn_api_read_prompts(hn_api_request *r, const char *field
 HN_MUST_CHECK hn_status hn_api_read_lists(hn_api_request *r, hn_problem *problem);
 HN_MUST_CHECK hn_status hn_api_read_tools(hn_api_request *r, hn_problem *problem);
 HN_MUST_CHECK hn_status hn_api_read_format(hn_api_request *r, hn_problem *problem);
+/* A letter that names of tools may have. */
+bool hn_api_is_tool_letter(char c);
+/* A number that an adapter may be scaled by. */
+bool hn_api_is_scale(const json_t *value);
 /* Compact JSON of `value` in the request's arena. */
 HN_MUST_CHECK hn_status hn_api_keep_json(hn_api_request *r, const json_t *value, const char **text,
                                          size_t *n_bytes, hn_problem *problem);

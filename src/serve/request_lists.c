@@ -158,6 +158,10 @@ static hn_status read_bias(hn_api_request *r, hn_problem *problem) {
 
 /* ---- adapters ---- */
 
+bool hn_api_is_scale(const json_t *value) {
+    return json_is_number(value) && fabs(json_number_value(value)) <= HN_API_MAX_SCALE;
+}
+
 static hn_status read_lora(hn_api_request *r, hn_problem *problem) {
     const json_t *value = hn_api_field(r->body, "lora");
     size_t n = json_array_size(value);
@@ -173,8 +177,10 @@ static hn_status read_lora(hn_api_request *r, hn_problem *problem) {
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_array_get(value, i), *id = hn_api_field(item, "id");
         const json_t *scale = hn_api_field(item, "scale");
-        if (!json_is_integer(id) || (scale && !json_is_number(scale)))
-            return hn_problem_bad(problem, "lora", "'lora[%zu]' must be {id, scale}", i);
+        if (!json_is_integer(id) || (scale && !hn_api_is_scale(scale)))
+            return hn_problem_bad(problem, "lora",
+                                  "'lora[%zu]' must be {id, scale} with a scale of -%d to %d", i,
+                                  HN_API_MAX_SCALE, HN_API_MAX_SCALE);
         r->loras[i] = (hn_api_lora){json_integer_value(id), scale ? json_number_value(scale) : 1.0};
     }
     r->n_loras = (int)n;

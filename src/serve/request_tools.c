@@ -76,10 +76,16 @@ hn_status hn_api_read_format(hn_api_request *r, hn_problem *problem) {
 
 /* ---- tools ---- */
 
+bool hn_api_is_tool_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+}
+
 static bool is_name(const char *name) {
-    size_t n = strlen(name);
-    return n > 0 && n <= HN_API_TOOL_NAME_MAX &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == n;
+    size_t n = 0;
+    while (hn_api_is_tool_letter(name[n]))
+        n++;
+    return n > 0 && n <= HN_API_TOOL_NAME_MAX && name[n] == '\0';
 }
 
 static hn_status read_tool(hn_api_request *r, size_t i, const json_t *tool, hn_problem *problem) {
@@ -108,6 +114,11 @@ static hn_status read_tool(hn_api_request *r, size_t i, const json_t *tool, hn_p
     if (parameters && !json_is_object(parameters))
         return hn_problem_bad(problem, param, "'%s' must be a JSON schema", param);
     out->parameters = parameters;
+    const json_t *strict = hn_api_field(function, "strict");
+    snprintf(param, sizeof param, "tools[%zu].function.strict", i);
+    if (strict && !json_is_boolean(strict))
+        return hn_problem_bad(problem, param, "'%s' must be true or false", param);
+    out->strict = json_is_true(strict);
     return HN_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "serve/page.h"
 #include "serve/sandbox.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,10 @@ typedef struct process {
     hn_metrics *metrics;
     hn_access_log *log;
     bool ended_at_once;
+    bool is_loaded; /* of the loop's thread */
+    pthread_t loader;
+    hn_status load_status; /* of the loader, until it has ended */
+    hn_error load_error;
 } process;
 
 static void note(const process *p, const char *fmt, ...) HN_PRINTF(2, 3);
@@ -40,11 +45,6 @@ static void on_record(void *context, const hn_http_record *record) {
 
 /* ---- routes ---- */
 
-static bool is_ready(const process *p) {
-    return !hn_http_is_draining(p->server) &&
-           (!p->app->is_ready || p->app->is_ready(p->app->context));
-}
-
 static void get_health(hn_http_call *call, void *context) {
     static const char OK[] = "{\"status\":\"ok\"}\n";
     (void)context;
@@ -54,13 +54,13 @@ static void get_health(hn_http_call *call, void *context) {
 static void get_ready(hn_http_call *call, void *context) {
     static const char READY[] = "{\"status\":\"ready\"}\n";
     const process *p = context;
-    if (is_ready(p))
+    if (p->is_loaded && !hn_http_is_draining(p->server))
         hn_http_reply(call, 200, "application/json", READY, sizeof READY - 1, NULL);
     else
         hn_http_fail(call,
                      &(hn_http_problem){.status = 503, .code = "not_ready", .retry_after_s = 1},
                      hn_http_is_draining(p->server) ? "the server is shutting down"
-                                                    : "the server is starting");
+                                                    : "the models are being opened");
 }
 
 static void get_metrics(hn_http_call *call, void *context) {
@@ -144,6 +144,53 @@ static hn_status start(process *p, hn_error *err) {
     return HN_OK;
 }
 
+static void on_loaded(void *context) {
+    process *p = context;
+    if (p->load_status != HN_OK) {
+        hn_http_stop(p->server);
+        return;
+    }
+    p->is_loaded = true;
+    if (hn_http_is_draining(p->server))
+        return;
+    if (p->options->on_ready)
+        p->options->on_ready(p->options->context, hn_http_address(p->server));
+    hn_notify("READY=1");
+}
+
+static void *load(void *context) {
+    process *p = context;
+    p->load_status = p->app->load(p->app->context, &p->load_error);
+    (void)hn_http_post(p->server, on_loaded, p); /* false: the loop has ended */
+    return NULL;
+}
+
+/* Signals are for the loop. */
+static hn_status start_loader(process *p, hn_error *err) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int problem = pthread_create(&p->loader, NULL, load, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return problem ? hn_fail(err, HN_FAILED, "a thread for opening models can't be started")
+                   : HN_OK;
+}
+
+/* Models are opened while the loop runs. */
+static hn_status run(process *p, hn_error *err) {
+    if (!p->app->load) {
+        on_loaded(p);
+        return hn_http_run(p->server, err);
+    }
+    HN_TRY(start_loader(p, err));
+    const hn_status status = hn_http_run(p->server, err);
+    pthread_join(p->loader, NULL);
+    if (status != HN_OK || p->load_status == HN_OK)
+        return status;
+    *err = p->load_error;
+    return p->load_status;
+}
+
 static hn_status serve(process *p, hn_error *err) {
     char kept[HN_SANDBOX_TEXT_BYTES];
     if (p->options->cancel && atomic_load(p->options->cancel))
@@ -153,10 +200,7 @@ static hn_status serve(process *p, hn_error *err) {
         HN_TRY(hn_sandbox_calls(kept, err));
         note(p, "%s", kept);
     }
-    if (p->options->on_ready)
-        p->options->on_ready(p->options->context, hn_http_address(p->server));
-    hn_notify("READY=1");
-    return hn_http_run(p->server, err);
+    return run(p, err);
 }
 
 hn_status hn_serve_run(const hn_serve_options *options, const hn_serve_app *app, hn_error *err) {

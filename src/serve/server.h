@@ -9,14 +9,16 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* All functions are called on the thread of hn_serve_run. */
+/* All functions but `load` are called on the thread of hn_serve_run, which runs the server's loop.
+ */
 typedef struct hn_serve_app {
     void *context;
-    /* Opens models, starts threads, adds its routes (hn_http_routes_add). Sockets are bound by
-     * then, and nothing is answered before it returns. It cleans up after a failure of its own. */
+    /* Starts threads, adds its routes (hn_http_routes_add). Sockets are bound by then, and nothing
+     * is answered before it returns. It cleans up after a failure of its own. */
     hn_status (*start)(void *context, hn_http_server *server, hn_metrics *metrics, hn_error *err);
-    /* Can take requests: /ready. Loop thread. NULL = always. */
-    bool (*is_ready)(void *context);
+    /* Opens what takes long, on a thread of its own: /health answers meanwhile, /ready not yet, and
+     * requests that come already have to wait for what they need. NULL = nothing does. */
+    hn_status (*load)(void *context, hn_error *err);
     /* A drain began: loop thread. NULL = nothing to do. */
     void (*drain)(void *context);
     /* Ends whatever runs and joins all threads, once hn_http_run has returned; every call is over
@@ -33,7 +35,7 @@ typedef struct hn_serve_options {
      * options above name; end with NULL. */
     const char *const *readable, *const *writable;
     const atomic_bool *cancel; /* set by signals until hn_serve_run handles them; may be NULL */
-    /* Requests are answered from now on. */
+    /* Everything is loaded. */
     void (*on_ready)(void *context, const char *address);
     void (*note)(void *context, const char *text); /* one line for the person */
     void *context;

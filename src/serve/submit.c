@@ -15,37 +15,37 @@ static hn_job_options job_options(hn_choice *c) {
     const double timeout_s = r->timeout_s > 0 ? r->timeout_s : x->api->options.timeout_s;
     const bool embeds = r->kind == HN_API_EMBEDDING;
     const uint64_t sample = (uint64_t)c->index % (uint64_t)r->n;
-    return (hn_job_options){
-        .prompt = x->prompts[c->prompt].data,
-        .n_prompt = (int)x->prompts[c->prompt].size,
-        .sampling = {.temperature = (float)r->temperature,
-                     .top_k = (int)r->top_k,
-                     .top_p = (float)r->top_p,
-                     .min_p = (float)r->min_p,
-                     .repetition_penalty = (float)r->repeat_penalty,
-                     .presence_penalty = (float)r->presence_penalty,
-                     .frequency_penalty = (float)r->frequency_penalty,
-                     .bias = r->bias,
-                     .n_bias = r->n_bias,
-                     .seed = x->seed + sample},
-        .max_tokens = embeds ? 0 : (int)r->max_tokens,
-        .min_tokens = (int)r->min_tokens,
-        .stop = r->stop,
-        .n_stop = r->n_stop,
-        .ignore_eos = r->ignore_eos,
-        .adapter = x->adapter,
-        .constraint = x->forced ? x->forced : r->constraint,
-        .n_constraint = x->forced ? x->n_forced : r->n_constraint,
-        .constraint_kind = x->forced ? HN_CONSTRAINT_SCHEMA : r->constraint_kind,
-        .constraint_name = x->forced ? "tools" : r->constraint_param,
-        .priority = (int)r->priority,
-        .deadline_ns =
-            timeout_s > 0 ? hn_http_arrival_ns(x->call) + (uint64_t)(timeout_s * 1e9) : 0,
-        .n_logprobs = r->n_logprobs,
-        .prompt_logprobs = r->echo && r->n_logprobs >= 0,
-        .no_cache = !r->cache_prompt,
-        .pooling = embeds ? HN_POOLING_MEAN : HN_POOLING_NONE,
-        .events = hn_choice_events(c)};
+    return (hn_job_options){.prompt = x->prompts[c->prompt].data,
+                            .n_prompt = (int)x->prompts[c->prompt].size,
+                            .sampling = {.temperature = (float)r->temperature,
+                                         .top_k = (int)r->top_k,
+                                         .top_p = (float)r->top_p,
+                                         .min_p = (float)r->min_p,
+                                         .repetition_penalty = (float)r->repeat_penalty,
+                                         .presence_penalty = (float)r->presence_penalty,
+                                         .frequency_penalty = (float)r->frequency_penalty,
+                                         .bias = r->bias,
+                                         .n_bias = r->n_bias,
+                                         .seed = x->seed + sample},
+                            .max_tokens = embeds ? 0 : (int)r->max_tokens,
+                            .min_tokens = (int)r->min_tokens,
+                            .stop = r->stop,
+                            .n_stop = r->n_stop,
+                            .ignore_eos = r->ignore_eos,
+                            .adapter = x->adapter,
+                            .constraint = x->calls ? x->calls : r->constraint,
+                            .n_constraint = x->calls ? x->n_calls : r->n_constraint,
+                            .constraint_kind = x->calls ? HN_CONSTRAINT_CALLS : r->constraint_kind,
+                            .constraint_name = x->calls ? "tools" : r->constraint_param,
+                            .priority = (int)r->priority,
+                            .deadline_ns = timeout_s > 0 ? hn_http_arrival_ns(x->call) +
+                                                               (uint64_t)(timeout_s * 1e9)
+                                                         : 0,
+                            .n_logprobs = r->n_logprobs,
+                            .prompt_logprobs = r->echo && r->n_logprobs >= 0,
+                            .no_cache = !r->cache_prompt,
+                            .pooling = embeds ? HN_POOLING_MEAN : HN_POOLING_NONE,
+                            .events = hn_choice_events(c)};
 }
 
 static hn_status submit(hn_choice *c, hn_problem *problem) {
@@ -59,7 +59,7 @@ static hn_status submit(hn_choice *c, hn_problem *problem) {
         hn_exchange_unref(x);
         if (status == HN_BUSY && hn_engine_draining(x->served->engine))
             return hn_problem_http(problem, 503, "the server is stopping");
-        return hn_problem_from(problem, x->forced ? "tools" : x->request.constraint_param, &err);
+        return hn_problem_from(problem, x->calls ? "tools" : x->request.constraint_param, &err);
     }
     pthread_mutex_lock(&x->lock);
     c->job = job;

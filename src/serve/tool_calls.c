@@ -14,12 +14,8 @@ typedef hn_answer_parser parser;
 enum { MAX_BLANKS = 64 }; /* before a tag at the very beginning */
 static const char THINK[] = "<think>", THINK_END[] = "</think>", CALL_END[] = "</tool_call>";
 
-static const char *opening_tag(hn_tool_format format) {
-    static const char *const TAGS[] = {[HN_TOOLS_NONE] = NULL,
-                                       [HN_TOOLS_HERMES] = "<tool_call>",
-                                       [HN_TOOLS_LLAMA3] = "<|python_tag|>",
-                                       [HN_TOOLS_MISTRAL] = "[TOOL_CALLS]"};
-    return TAGS[format];
+static bool is_mistral(const parser *p) {
+    return p->options.format == HN_TOOLS_MISTRAL || p->options.format == HN_TOOLS_MISTRAL_ARGS;
 }
 
 static bool is_blank(char c) {
@@ -68,7 +64,7 @@ static void turn(parser *p, hn_answer_state state) {
 static void new_id(parser *p) {
     static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     enum { MISTRAL = 9, OTHERS = 24 }; /* Mistral's templates refuse any other length */
-    bool mistral = p->options.format == HN_TOOLS_MISTRAL;
+    const bool mistral = is_mistral(p);
     size_t n = (size_t)snprintf(p->id, sizeof p->id, "%s", mistral ? "" : "call_");
     size_t end = n + (mistral ? MISTRAL : OTHERS);
     while (n < end)
@@ -193,7 +189,7 @@ static bool step_begin(parser *p) {
 
 static bool step_content(parser *p) {
     size_t n;
-    const char *text = left(p, &n), *tag = opening_tag(p->options.format);
+    const char *text = left(p, &n), *tag = hn_tool_tag(p->options.format);
     bool found = false;
     size_t end = tag ? find(text, n, tag, &found) : n;
     end = found ? end : hn_utf8_complete_prefix(text, end);
@@ -204,6 +200,13 @@ static bool step_content(parser *p) {
         open_call(p, tag);
     }
     return found;
+}
+
+static void begin_call(parser *p, hn_answer_state state) {
+    hn_call_object_reset(&p->object);
+    p->announced = false;
+    p->n_sent = 0;
+    p->state = state;
 }
 
 static bool step_open(parser *p) {
@@ -218,11 +221,22 @@ static bool step_open(parser *p) {
         p->at++;
         return true;
     }
-    hn_call_object_reset(&p->object);
-    p->announced = false;
-    p->n_sent = 0;
-    p->state = HN_ANSWER_CALL;
+    begin_call(p, is_mistral(p) && !p->array && *text != '{' ? HN_ANSWER_NAME : HN_ANSWER_CALL);
     return true;
+}
+
+static bool step_name(parser *p) {
+    size_t n, used;
+    const char *text = left(p, &n);
+    const hn_call_progress progress = hn_call_object_head(&p->object, text, n, &used);
+    if (progress == HN_CALL_NONE) {
+        reject(p);
+    } else if (progress == HN_CALL_DONE) {
+        hn_buf_append(&p->held, text, used);
+        p->at += used;
+        p->state = HN_ANSWER_CALL;
+    }
+    return progress != HN_CALL_MORE;
 }
 
 static bool step_call(parser *p) {
@@ -275,6 +289,8 @@ static bool step(parser *p) {
         return step_content(p);
     case HN_ANSWER_OPEN:
         return step_open(p);
+    case HN_ANSWER_NAME:
+        return step_name(p);
     case HN_ANSWER_CALL:
         return step_call(p);
     case HN_ANSWER_BETWEEN:
@@ -309,6 +325,20 @@ void hn_answer_parser_done(parser *p) {
     hn_call_object_done(&p->object);
 }
 
+bool hn_answer_parser_reads(const parser *p, const char *tag, size_t n) {
+    const hn_tool_format format = p->options.format;
+    const char *const tags[] = {THINK,
+                                THINK_END,
+                                hn_tool_tag(format),
+                                format == HN_TOOLS_HERMES ? CALL_END : NULL,
+                                is_mistral(p) ? HN_CALL_ID_TAG : NULL,
+                                is_mistral(p) ? HN_CALL_ARGUMENTS_TAG : NULL};
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
+        if (tags[i] && strlen(tags[i]) == n && memcmp(tags[i], tag, n) == 0)
+            return true;
+    return false;
+}
+
 static hn_status check(const parser *p, hn_error *err) {
     HN_TRY(hn_buf_check(&p->in, err));
     HN_TRY(hn_buf_check(&p->held, err));
@@ -336,7 +366,8 @@ hn_status hn_answer_parser_finish(parser *p, hn_error *err) {
     size_t n;
     const char *text = left(p, &n);
     hn_delta_kind kind = p->state == HN_ANSWER_THOUGHT ? HN_DELTA_REASONING : HN_DELTA_CONTENT;
-    bool in_call = p->state == HN_ANSWER_OPEN || p->state == HN_ANSWER_CALL;
+    const bool in_call =
+        p->state == HN_ANSWER_OPEN || p->state == HN_ANSWER_NAME || p->state == HN_ANSWER_CALL;
     if (in_call && p->announced && p->state == HN_ANSWER_CALL) {
         hn_call_object *o = &p->object;
         emit(p, HN_DELTA_ARGUMENTS, hn_buf_text(&o->arguments) + p->n_sent,

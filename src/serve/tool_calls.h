@@ -7,9 +7,10 @@
 
 typedef enum hn_tool_format {
     HN_TOOLS_NONE,
-    HN_TOOLS_HERMES,  /* <tool_call>{"name", "arguments"}</tool_call>: Qwen, Hermes, SmolLM2 */
-    HN_TOOLS_LLAMA3,  /* {"name", "parameters"}, alone or after <|python_tag|> */
-    HN_TOOLS_MISTRAL, /* [TOOL_CALLS] [{"name", "arguments"}, ...] */
+    HN_TOOLS_HERMES,       /* <tool_call>{"name", "arguments"}</tool_call>: Qwen, Hermes, SmolLM2 */
+    HN_TOOLS_LLAMA3,       /* {"name", "parameters"}, alone or after <|python_tag|> */
+    HN_TOOLS_MISTRAL,      /* [TOOL_CALLS] [{"name", "arguments"}, ...]; reads the next one, too */
+    HN_TOOLS_MISTRAL_ARGS, /* [TOOL_CALLS]name[ARGS]{...}, from 2024-11 on; reads both */
 } hn_tool_format;
 
 /* By the chat template (NULL = none). *shows_tools: it puts them into the prompt by itself;
@@ -21,13 +22,34 @@ hn_tool_format hn_tool_format_detect(const char *template_source, bool *shows_to
  * message's own text. `tools`: the request's array. */
 void hn_tool_system_text(const json_t *tools, hn_buf *out);
 
-/* For tool_choice "required" or one by name. *opening: what the prompt has to go on with (static,
- * may be ""); *schema: text of the schema that the answer then must keep to (freed with hn_free).
- */
-HN_MUST_CHECK hn_status hn_tool_force(hn_tool_format format, const hn_api_tool *tools,
-                                      size_t n_tools, const char *name, bool parallel,
-                                      const char **opening, char **schema, size_t *n_bytes,
-                                      hn_error *err);
+/* What begins a call, unless it stands alone (Llama 3); NULL of HN_TOOLS_NONE. Static. */
+const char *hn_tool_tag(hn_tool_format format);
+/* What the prompt has to go on with where a call is required (static, may be ""). */
+const char *hn_tool_opening(hn_tool_format format);
+
+typedef enum hn_thought_place {
+    HN_THOUGHT_MAY,
+    HN_THOUGHT_OPEN,
+    HN_THOUGHT_NEVER
+} hn_thought_place;
+
+/* What the calls of an answer are held to. */
+typedef struct hn_tool_demand {
+    hn_tool_format format;
+    const hn_api_tool *tools; /* (n_tools) */
+    size_t n_tools;
+    bool required;            /* nothing but calls; hn_tool_opening stands in the prompt */
+    const char *name;         /* only this one; NULL = any */
+    bool parallel;            /* more than one call */
+    json_t *schema;           /* an answer without calls keeps to it; borrowed; NULL = it is free */
+    hn_thought_place thought; /* a thought may come first, has begun, or is text like all else */
+} hn_tool_demand;
+
+/* The text of a HN_CONSTRAINT_CALLS: from a call's tag on the answer keeps to the name of one of
+ * the tools and to its schema. A schema that can't be honoured is any object where the tool isn't
+ * strict and no call is required. *text is freed with hn_free. */
+HN_MUST_CHECK hn_status hn_tool_grammar(const hn_tool_demand *demand, char **text, size_t *n_bytes,
+                                        hn_error *err);
 
 typedef enum hn_delta_kind {
     HN_DELTA_CONTENT,
@@ -53,7 +75,7 @@ typedef struct hn_answer_options {
     bool one_call;     /* parallel_tool_calls false: the answer is over after the first */
     bool keep_thought; /* <think> is content like all else */
     bool in_thought;   /* the prompt has opened a thought */
-    bool in_call;      /* the prompt has opened a call (hn_tool_force) */
+    bool in_call;      /* the prompt has opened a call (hn_tool_opening) */
     bool goes_on;      /* continues a message: it doesn't begin with a thought or a call */
     uint64_t seed;     /* of the calls' ids */
     hn_delta_fn *emit;
@@ -65,7 +87,8 @@ typedef enum hn_answer_state {
     HN_ANSWER_THOUGHT,
     HN_ANSWER_BEGIN, /* a call without a tag may begin */
     HN_ANSWER_CONTENT,
-    HN_ANSWER_OPEN, /* an object or array of calls must begin */
+    HN_ANSWER_OPEN, /* a call must begin, or an array of them */
+    HN_ANSWER_NAME, /* name[ARGS] before the object */
     HN_ANSWER_CALL,
     HN_ANSWER_BETWEEN, /* after an object: another, or the end tag */
     HN_ANSWER_OVER,
@@ -90,6 +113,8 @@ typedef struct hn_answer_parser {
 
 void hn_answer_parser_init(hn_answer_parser *parser, const hn_answer_options *options);
 void hn_answer_parser_done(hn_answer_parser *parser);
+/* Whether this text is one of the tags that the parser looks for. */
+bool hn_answer_parser_reads(const hn_answer_parser *parser, const char *tag, size_t n);
 /* More of the answer, cut anywhere. The deltas together don't depend on how it was cut. */
 HN_MUST_CHECK hn_status hn_answer_parser_push(hn_answer_parser *parser, const char *text, size_t n,
                                               hn_error *err);

@@ -1,4 +1,5 @@
-/* Which format a model calls tools in, how it is told of them, and how it is made to call one. */
+/* Which format a model calls tools in, how it is told of them, and how its calls are held to them.
+ */
 #include "serve/tool_calls.h"
 
 #include "base/mem.h"
@@ -11,7 +12,7 @@ hn_tool_format hn_tool_format_detect(const char *template_source, bool *shows_to
     const char *text = template_source ? template_source : "";
     *shows_tools = strstr(text, "tools") != NULL;
     if (strstr(text, "[TOOL_CALLS]"))
-        return HN_TOOLS_MISTRAL;
+        return strstr(text, "[ARGS]") ? HN_TOOLS_MISTRAL_ARGS : HN_TOOLS_MISTRAL;
     if (strstr(text, "<tool_call>"))
         return HN_TOOLS_HERMES;
     if (strstr(text, "<|python_tag|>") ||
@@ -34,107 +35,113 @@ void hn_tool_system_text(const json_t *tools, hn_buf *out) {
                      "\"arguments\": <arguments>}\n</tool_call>\n");
 }
 
-/* ---- making it call ---- */
+/* ---- holding it to a call ---- */
 
-static int move_reference(json_t *item, const char *ref, const char *path) {
-    hn_buf moved = {0};
-    hn_buf_printf(&moved, "%s%s", path, ref + 1);
-    int failed = moved.failed || json_string_set(item, hn_buf_text(&moved)) != 0;
-    hn_buf_done(&moved);
-    return failed;
+/* How a format writes calls (grammar/calls.h): `begin` with the tool's name for %s, before its
+ * arguments; `end` behind them. */
+typedef struct shape {
+    const char *tag, *head, *between, *foot, *begin, *end;
+} shape;
+
+static const shape SHAPES[] = {
+    [HN_TOOLS_HERMES] = {"<tool_call>", "\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>",
+                         "{\"name\": \"%s\", \"arguments\": ", "}"},
+    [HN_TOOLS_LLAMA3] = {"<|python_tag|>", "", "; ", "",
+                         "{\"name\": \"%s\", \"parameters\": ", "}"},
+    [HN_TOOLS_MISTRAL] = {"[TOOL_CALLS]", " [", ", ", "]",
+                          "{\"name\": \"%s\", \"arguments\": ", "}"},
+    [HN_TOOLS_MISTRAL_ARGS] = {"[TOOL_CALLS]", "", "[TOOL_CALLS]", "", "%s[ARGS]", ""},
+};
+
+const char *hn_tool_tag(hn_tool_format format) {
+    return format == HN_TOOLS_NONE ? NULL : SHAPES[format].tag;
 }
 
-/* References inside a schema count from its root; `path` is where that root is put. */
-static int move_references(json_t *schema, const char *path) {
-    size_t i;
-    const char *key;
-    json_t *item;
-    int failed = 0;
-    json_array_foreach (schema, i, item)
-        failed |= move_references(item, path);
-    json_object_foreach (schema, key, item) {
-        const char *ref = json_string_value(item);
-        if (strcmp(key, "$ref") != 0 || !ref || *ref != '#')
-            failed |= move_references(item, path);
-        else
-            failed |= move_reference(item, ref, path);
-    }
-    return failed;
+const char *hn_tool_opening(hn_tool_format format) {
+    return format == HN_TOOLS_LLAMA3 ? "" : SHAPES[format].tag;
 }
 
 /* The schema of a tool's arguments; NULL without memory. */
-static json_t *arguments_schema(const hn_api_tool *tool, const char *path) {
+static json_t *arguments_schema(const hn_api_tool *tool) {
     if (!tool->parameters || json_object_size(tool->parameters) == 0)
         return json_pack("{s:s, s:{}, s:b}", "type", "object", "properties", "additionalProperties",
                          0);
-    json_t *schema = json_deep_copy(tool->parameters);
+    json_t *schema = json_copy((json_t *)(uintptr_t)tool->parameters);
     if (schema && !json_object_get(schema, "type") &&
         json_object_set_new(schema, "type", json_string("object")) != 0) {
-        json_decref(schema);
-        return NULL;
-    }
-    if (schema && move_references(schema, path) != 0) {
         json_decref(schema);
         return NULL;
     }
     return schema;
 }
 
-/* {"name": this one, its arguments}; `path` is where it stands in the whole schema. */
-static json_t *call_schema(hn_tool_format format, const hn_api_tool *tool, const char *path) {
-    const char *key = format == HN_TOOLS_LLAMA3 ? "parameters" : "arguments";
-    hn_buf at = {0};
-    hn_buf_printf(&at, "%s/properties/%s", path, key);
-    json_t *arguments = at.failed ? NULL : arguments_schema(tool, hn_buf_text(&at));
-    hn_buf_done(&at);
-    if (!arguments)
-        return NULL;
-    return json_pack("{s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "properties",
-                     "name", "const", tool->name, key, arguments, "required", "name", key,
-                     "additionalProperties", 0);
+static json_t *call_of(const hn_tool_demand *d, const hn_api_tool *tool) {
+    const shape *how = &SHAPES[d->format];
+    hn_buf begin = {0}, bare[2] = {{0}, {0}};
+    const char *name = strstr(how->begin, "%s");
+    hn_buf_printf(&begin, "%.*s%s%s", (int)(name - how->begin), how->begin, tool->name, name + 2);
+    hn_buf_printf(&bare[0], "{\"name\": \"%s\"", tool->name);
+    hn_buf_printf(&bare[1], "{\"name\":\"%s\"", tool->name);
+    json_t *call = NULL;
+    if (!begin.failed && !bare[0].failed && !bare[1].failed)
+        call = json_pack("{s:s, s:s, s:o, s:s, s:b}", "name", tool->name, "begin",
+                         hn_buf_text(&begin), "schema", arguments_schema(tool), "end", how->end,
+                         "loose", !d->required && !tool->strict);
+    if (call && d->format == HN_TOOLS_LLAMA3 &&
+        json_object_set_new(
+            call, "bare", json_pack("[s, s]", hn_buf_text(&bare[0]), hn_buf_text(&bare[1]))) != 0) {
+        json_decref(call);
+        call = NULL;
+    }
+    hn_buf_done(&begin);
+    hn_buf_done(&bare[0]);
+    hn_buf_done(&bare[1]);
+    return call;
 }
 
-static json_t *calls_schema(hn_tool_format format, const hn_api_tool *tools, size_t n_tools,
-                            const char *name, const char *path) {
-    for (size_t i = 0; i < n_tools; i++)
-        if (n_tools == 1 || (name && strcmp(tools[i].name, name) == 0))
-            return call_schema(format, &tools[i], path);
-    json_t *any = json_array();
-    for (size_t i = 0; i < n_tools; i++) {
-        hn_buf at = {0};
-        hn_buf_printf(&at, "%s/anyOf/%zu", path, i);
-        json_t *call = at.failed ? NULL : call_schema(format, &tools[i], hn_buf_text(&at));
-        hn_buf_done(&at);
-        if (json_array_append_new(any, call) != 0) {
-            json_decref(any);
+static json_t *calls_of(const hn_tool_demand *d) {
+    json_t *calls = json_array();
+    for (size_t i = 0; i < d->n_tools; i++) {
+        if (d->name && strcmp(d->tools[i].name, d->name) != 0)
+            continue;
+        if (json_array_append_new(calls, call_of(d, &d->tools[i])) != 0) {
+            json_decref(calls);
             return NULL;
         }
     }
-    return json_pack("{s:o}", "anyOf", any);
+    return calls;
 }
 
-hn_status hn_tool_force(hn_tool_format format, const hn_api_tool *tools, size_t n_tools,
-                        const char *name, bool parallel, const char **opening, char **schema,
-                        size_t *n_bytes, hn_error *err) {
-    enum { MAX_CALLS = 16 }; /* of one answer; without a bound a small model never stops */
-    bool array = format == HN_TOOLS_MISTRAL;
-    json_t *value = calls_schema(format, tools, n_tools, name, array ? "#/items" : "#");
-    if (value && array)
-        value = json_pack("{s:s, s:o, s:i, s:i}", "type", "array", "items", value, "minItems", 1,
-                          "maxItems", parallel && !name ? MAX_CALLS : 1);
+static json_t *description_of(const hn_tool_demand *d) {
+    enum { MAX_CALLS = 16 }; /* of one tag; without a bound a small model never stops */
+    static const char *const THOUGHTS[] = {
+        [HN_THOUGHT_MAY] = "may", [HN_THOUGHT_OPEN] = "open", [HN_THOUGHT_NEVER] = "never"};
+    const shape *how = &SHAPES[d->format];
+    const bool several = d->parallel && !d->name;
+    /* Only Hermes' calls have an end of their own, behind which text may follow. */
+    const bool goes_on = d->format == HN_TOOLS_HERMES && several && !d->required && !d->schema;
+    return json_pack("{s:s, s:O?, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o}", "may",
+                     d->required ? "calls"
+                     : d->schema ? "schema"
+                                 : "text",
+                     "schema", d->schema, "thought", THOUGHTS[d->thought], "tag", how->tag, "head",
+                     how->head, "between", how->between, "foot", how->foot, "most",
+                     several && !goes_on ? MAX_CALLS : 1, "goes_on", goes_on, "calls", calls_of(d));
+}
+
+hn_status hn_tool_grammar(const hn_tool_demand *demand, char **out, size_t *n_bytes,
+                          hn_error *err) {
+    json_t *description = description_of(demand);
     hn_buf text = {0};
-    if (value)
-        hn_json_put_value(&text, value);
-    json_decref(value);
-    size_t size = text.size;
+    if (description)
+        hn_json_put_value(&text, description);
+    json_decref(description);
+    const size_t size = text.size;
     char *taken = size && !text.failed ? hn_buf_take(&text) : NULL;
     hn_buf_done(&text);
     if (!taken)
         return hn_fail_no_memory(err, size);
-    *schema = taken;
+    *out = taken;
     *n_bytes = size;
-    *opening = format == HN_TOOLS_MISTRAL  ? "[TOOL_CALLS]"
-               : format == HN_TOOLS_HERMES ? "<tool_call>\n"
-                                           : "";
     return HN_OK;
 }

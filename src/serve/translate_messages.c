@@ -104,6 +104,7 @@ static hn_status add_tools(const json_t *body, json_t *out, hn_problem *problem)
         HN_TRY(hn_translate_append(list, made, problem));
         HN_TRY(hn_translate_copy(tool, "description", function, "description", problem));
         HN_TRY(hn_translate_copy(tool, "input_schema", function, "parameters", problem));
+        HN_TRY(hn_translate_copy(tool, "strict", function, "strict", problem));
     }
     return HN_OK;
 }

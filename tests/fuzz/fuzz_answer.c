@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const hn_api_tool TOOLS[] = {{"f", NULL}, {"g", NULL}};
+static const hn_api_tool TOOLS[] = {{"f", NULL, false}, {"g", NULL, false}};
 
 static void take_apart(hn_tool_format format, const char *text, size_t n, size_t piece,
                        hn_reply_answer *answer) {
@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size)
         return 0;
     const char *text = (const char *)data + 1;
-    for (int format = HN_TOOLS_NONE; format <= HN_TOOLS_MISTRAL; format++) {
+    for (int format = HN_TOOLS_NONE; format <= HN_TOOLS_MISTRAL_ARGS; format++) {
         hn_reply_answer whole = {0}, cut = {0};
         take_apart((hn_tool_format)format, text, size - 1, size, &whole);
         take_apart((hn_tool_format)format, text, size - 1, 1 + data[0] % 7, &cut);

@@ -14,7 +14,7 @@ static const char *const WALK_WORDS[] = {"\"", "{\"",  "\": ", "\", \"", "true",
                                          " ",  "[",    "]",    "\n",     "1",    "}"};
 enum { N_WALK_WORDS = sizeof WALK_WORDS / sizeof *WALK_WORDS };
 
-static void walk_word(const void *context, int32_t id, const char **data, size_t *n) {
+static void walk_word(void *context, int32_t id, const char **data, size_t *n) {
     (void)context;
     *data = WALK_WORDS[id];
     *n = strlen(*data);

@@ -222,7 +222,7 @@ check("messages name the stop sequence", cut["stop_reason"] == "stop_sequence" a
 claude = [{"name": "first", "input_schema": SCHEMA}]
 answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 200, "temperature": 0, "tools": claude,
                                      "tool_choice": {"type": "any"}})
-check("messages call tools", answer["stop_reason"] == "tool_use" and "ok" in answer["content"][0]["input"], answer)
+check("messages call tools", answer["stop_reason"] == "tool_use" and "ok" in answer["content"][0].get("input", {}), answer)
 check("tokens are counted", server.get("/v1/messages/count_tokens", {"messages": USER})["input_tokens"] ==
       server.get(CHAT, chat())["usage"]["prompt_tokens"])
 status, value, _ = server.ask("/v1/messages", {"messages": USER})
@@ -331,25 +331,87 @@ thread.join()
 check("a stream waits in the queue", events[-1][1] == "[DONE]", raw[-300:])
 server.stop()
 
-# ---- Mistral's format, whose tag is a control token ----
-mistral = tiny_model("mistral", "{{ tools }}" + TEMPLATE + "{# [TOOL_CALLS] #}", "[TOOL_CALLS]")
-server = Server(f"tiny={mistral}", "--ctx", "2048", "--kv-type", "f32")
-called = server.get(CHAT, chat(tools=TOOLS[:1], tool_choice="required", max_tokens=200))["choices"][0]
-call = called["message"]["tool_calls"][0]
-check("Mistral's calls", called["finish_reason"] == "tool_calls" and len(call["id"]) == 9 and
-      "ok" in json.loads(call["function"]["arguments"]), called)
-tags = server.get(CHAT, chat(tools=TOOLS, logit_bias={"258": 100}, max_tokens=2))["choices"][0]
-check("a tag that is a control token is seen", tags["message"]["content"] == "[TOOL_CALLS]" * 2, tags)
-check("and hidden without tools", server.get(CHAT, chat(logit_bias={"258": 100}, max_tokens=2))
-      ["choices"][0]["message"]["content"] == "")
+# ---- a stream that waits says so ----
+# Some hundred long answers before it on the only slot: far more than a ping's time, and given up when it came.
+def reader_of(body):
+    data = json.dumps(body).encode()
+    s = socket.create_connection(("127.0.0.1", server.port), timeout=120 * SLOW)
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+    return s
+
+
+server = Server(f"tiny={model}", "--ctx", "2048", "--slots", "1")
+busy = [reader_of(chat(n=128, max_tokens=1900, ignore_eos=True, temperature=2)) for _ in range(4)]
+while not any(slot["is_processing"] for slot in server.get("/slots")):
+    time.sleep(0.01)
+waiting, got = reader_of(chat(stream=True, max_tokens=2)), b""
+while b": ping" not in got and len(got) < 4096:
+    more = waiting.recv(4096)
+    got += more
+    if not more:
+        break
+check("a stream in the queue pings before its first event", b"text/event-stream" in got and b": ping" in got and
+      b"data:" not in got, got)
+[b.close() for b in busy]
+while b"[DONE]" not in got:
+    more = waiting.recv(4096)
+    got += more
+    if not more:
+        break
+check("and is answered in its turn", got.count(b"finish_reason\":\"length") == 1 and b"[DONE]" in got, got[-300:])
+waiting.close()
 server.stop()
+
+# ---- calls that the model decides on: tags that are control tokens, each family's format ----
+FAMILIES = (("hermes", "<tool_call>", "<tool_call>"), ("llama3", "<|python_tag|>", "<|python_tag|>"),
+            ("mistral", "[TOOL_CALLS]", "[TOOL_CALLS]"), ("mistral-args", "[TOOL_CALLS] [ARGS]", "[TOOL_CALLS]"))
+for family, known, tag in FAMILIES:
+    path = tiny_model(family, "{# tools " + known + " #}" + TEMPLATE, tag)
+    server = Server(f"tiny={path}", "--ctx", "2048", "--kv-type", "f32")
+    for fields in ({"tool_choice": "required"}, {"logit_bias": {"258": 100}}):
+        ask = chat(tools=TOOLS, parallel_tool_calls=False, max_tokens=200, **fields)
+        called = server.get(CHAT, ask)["choices"][0]
+        call = (called["message"].get("tool_calls") or [{"id": "", "function": {"name": "", "arguments": "{}"}}])[0]
+        value = json.loads(call["function"]["arguments"])
+        check(f"{family}: a call keeps to its schema, {'required' if len(fields) == 1 and 'tool_choice' in fields else 'or not'}",
+              called["finish_reason"] == "tool_calls" and call["function"]["name"] in ("first", "second") and
+              isinstance(value.get("ok"), bool) and 0 <= value.get("n", -1) <= 99 and len(value) == 2 and
+              len(call["id"]) == (9 if "mistral" in family else 29), called)
+    free = text_of(server.get(CHAT, chat(tools=TOOLS, max_tokens=60)))
+    check(f"{family}: what isn't a call stays as free as without tools", free ==
+          text_of(server.get(CHAT, chat(max_tokens=60))) and free, free)
+    check(f"{family}: the tag is hidden without tools", server.get(CHAT, chat(logit_bias={"258": 100}, max_tokens=2))
+          ["choices"][0]["message"]["content"] == "")
+    beside = chat(tools=TOOLS, parallel_tool_calls=False, max_tokens=200, response_format=FORMAT)
+    letters = {str(server.get("/tokenize", {"content": c})["tokens"][0]): -100 for c in "<[ \t\n"}
+    either = server.get(CHAT, dict(beside, logit_bias={"258": -100, **letters}))["choices"][0]["message"]
+    value = json.loads(either["content"] or either["tool_calls"][0]["function"]["arguments"])  # Llama's have no tag
+    check(f"{family}: beside a schema an answer keeps to it", sorted(value) == ["n", "ok"] and
+          (either["content"] or family == "llama3"), either)
+    called = server.get(CHAT, dict(beside, logit_bias={"258": 100}))["choices"][0]
+    check(f"{family}: or is a call", called["finish_reason"] == "tool_calls", called)
+    odd = [{"type": "function", "function": {"name": "odd", "parameters": {"type": "object", "not": {}}}}]
+    called = server.get(CHAT, chat(tools=odd, parallel_tool_calls=False, max_tokens=4, logit_bias={"258": 100}))
+    check(f"{family}: a schema that can't be kept is any object", called["choices"], called)
+    odd[0]["function"]["strict"] = True
+    refused(f"{family}: unless the tool is strict", CHAT, chat(tools=odd), "tools")
+    server.stop()
+
+# ---- more context than the model was trained for ----
+refusal = subprocess.run([HONE, "serve", f"tiny={model}", "--ctx", "8192", "--port", "0"], capture_output=True,
+                         text=True, timeout=120 * SLOW)
+check("more context than the model was trained for is refused", refusal.returncode == 2 and
+      "trained for 4096" in refusal.stderr, refusal)
 
 # ---- numbers ----
 server = Server(f"tiny={model}", "--ctx", "2048")
 usage = server.get(CHAT, chat(n=2))["usage"]
+for body in (b"{", chat(model="none"), chat(temperature="hot")):
+    server.ask(CHAT, body)
 numbers = dict(line.rsplit(" ", 1) for line in server.ask("/metrics")[1].splitlines() if line.startswith("hone_"))
 check("an answer is counted before it is whole", numbers['hone_generation_tokens_total{model="tiny"}'] ==
       str(usage["completion_tokens"]) and numbers['hone_time_to_first_token_seconds_count{model="tiny"}'] == "2", numbers)
+check("and so are those that are refused", numbers["hone_requests_refused_total"] == "3", numbers)
 server.stop()
 
 # ---- several models, opened and closed as they are asked for ----
@@ -371,6 +433,42 @@ until = time.time() + 60 * SLOW
 while loaded() != ["0", "0"] and time.time() < until:
     time.sleep(0.1)
 check("idle models are closed", loaded() == ["0", "0"], loaded())
+adapters = server.get("/lora-adapters?model=other")
+check("looking opens nothing", server.get("/slots") == [] and adapters[0]["name"] == "tone" and
+      server.get("/v1/models/tone")["parent"] == "other" and loaded() == ["0", "0"], loaded(), adapters)
 check("and opened again", server.get(CHAT, chat(model="other"))["model"] == "other")
+check("its slots", len(server.get("/slots?x=1&model=othe%72")) == 16)
+refused("of a model that isn't there", "/slots?model=none", None, "model", 404, "model_not_found")
+while loaded() != ["0", "0"] and time.time() < until:  # though somebody looks all the time
+    server.get("/slots?model=other")
+    time.sleep(0.05)
+check("who looks doesn't keep it open", loaded() == ["0", "0"], loaded())
+server.stop()
+
+# ---- memory for one of two ----
+one = os.path.getsize(os.path.join(model, "model.safetensors"))
+server = Server(f"tiny={model}", f"other={other}", "--memory", str(1.5 * one / 1e9), "--ctx", "2048", "--slots", "2")
+check("as many are opened as there is room for", loaded() == ["1", "0"], loaded())
+check("the idle one makes room", server.get(CHAT, chat(model="other"))["model"] == "other" and loaded() == ["0", "1"])
+check("and the other way", server.get(CHAT, chat())["model"] == "tiny" and loaded() == ["1", "0"], loaded())
+busy = reader_of(chat(n=128, max_tokens=1900, ignore_eos=True))
+while not any(slot["is_processing"] for slot in server.get("/slots")):
+    time.sleep(0.01)
+status, value, headers = server.ask(CHAT, chat(model="other"))
+check("one in use doesn't", status == 503 and int(headers["Retry-After"]) > 0 and "memory" in value["error"]["message"],
+      status, value)
+busy.close()
+while any(slot["is_processing"] for slot in server.get("/slots")):
+    time.sleep(0.05)
+codes = []
+threads = [threading.Thread(target=lambda i=i: codes.append(server.ask(CHAT, chat(model=("tiny", "other")[i % 2]))[0]))
+           for i in range(16)]
+[t.start() for t in threads]
+while any(t.is_alive() for t in threads):
+    server.ask("/metrics")
+[t.join() for t in threads]
+check("who asks for both at once is answered, or told to come back", set(codes) <= {200, 503} and 200 in codes, codes)
+check("in the end each is opened", server.get(CHAT, chat())["model"] == "tiny" and
+      server.get(CHAT, chat(model="other"))["model"] == "other")
 server.stop()
 finish()

@@ -22,13 +22,18 @@ PROBE = os.environ["PROBE"]
 class Probe:
     """A running serve_probe."""
 
-    def __init__(self, *args, command=None, **how):
+    def __init__(self, *args, command=None, waits=True, **how):
         self.errors = open(os.path.join(work, "errors"), "wb")
         self.process = subprocess.Popen(command or [PROBE, *args], stdout=subprocess.PIPE, stderr=self.errors,
                                         stdin=subprocess.DEVNULL, text=True, **how)
         self.lines = []
         self.news = threading.Condition()
         threading.Thread(target=self.read, daemon=True).start()
+        self.port = 0
+        if waits:
+            self.wait_ready()
+
+    def wait_ready(self):
         ready = self.wait("ready")
         self.address = ready[6:].split()[0] if ready else ""
         port = re.search(r":(\d+)$", self.address)
@@ -573,6 +578,38 @@ def test_sockets():
     done = subprocess.run([PROBE, f"port={s.getsockname()[1]}"], stdout=subprocess.PIPE, text=True)
     check("a port that is taken is an error with its number", done.returncode == 1 and
           str(s.getsockname()[1]) in done.stdout, done.stdout)
+
+
+def test_loading():
+    """What takes long to open is opened while the server lives."""
+    path, loads = os.path.join(work, "loading"), os.path.join(work, "loads")
+    p = Probe("host=", "unix=" + path, "load=" + loads, waits=False)
+    until = time.time() + 20 * SLOW
+    while not os.path.exists(path) and time.time() < until:
+        time.sleep(0.01)
+    check("it lives before it is ready", (status_of(unix_get(path, "/health")), status_of(unix_get(path, "/ready"))) ==
+          (200, 503))
+    done = subprocess.run([PROBE, "host=", "unix=" + path], stdout=subprocess.PIPE, text=True, timeout=20 * SLOW)
+    check("another is told at once that the place is taken", done.returncode == 1 and "another server" in done.stdout,
+          done.stdout)
+    with open(loads, "w") as f:
+        f.write("whole")
+    p.wait_ready()
+    check("then it is ready", status_of(unix_get(path, "/ready")) == 200)
+    check("and ends as always", p.stop() == 0)
+    open(loads, "w").close()
+    done = subprocess.run([PROBE, "port=0", "load=" + loads], stdout=subprocess.PIPE, text=True, timeout=20 * SLOW)
+    check("what can't be opened ends it", done.returncode == 1 and "is empty" in done.stdout and
+          "ready" not in done.stdout, done.stdout)
+    os.remove(loads)
+    p = Probe("host=", "unix=" + path, "load=" + loads, waits=False)
+    while not os.path.exists(path) and time.time() < until:
+        time.sleep(0.01)
+    p.process.send_signal(signal.SIGTERM)
+    p.wait("note shutting down")
+    with open(loads, "w") as f:
+        f.write("whole")
+    check("it can be ended before it is ready", p.process.wait(20 * SLOW) == 0 and not p.wait("ready", 1))
 
 
 def test_drain():

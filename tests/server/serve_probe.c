@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -160,6 +161,14 @@ static hn_status start(void *context, hn_http_server *server, hn_metrics *metric
     return hn_http_routes_add(server, ROUTES, sizeof ROUTES / sizeof *ROUTES, context, err);
 }
 
+/* Takes until the file is there whose name is the context; an empty one is a failure. */
+static hn_status load(void *context, hn_error *err) {
+    struct stat info;
+    while (stat(context, &info) != 0)
+        sleep_ms(5);
+    return info.st_size ? HN_OK : hn_fail(err, HN_FAILED, "%s is empty", (const char *)context);
+}
+
 static void stop(void *context) {
     (void)context;
     while (atomic_load(&n_threads) > 0)
@@ -192,7 +201,9 @@ static double real(int argc, char **argv, const char *name) {
 
 int main(int argc, char **argv) {
     hn_error err = {0};
-    const hn_serve_app app = {.start = start, .stop = stop};
+    char *loads = (char *)(uintptr_t)argument(argc, argv, "load");
+    const hn_serve_app app = {
+        .context = loads, .start = start, .load = loads ? load : NULL, .stop = stop};
     const char *drain = argument(argc, argv, "drain");
     const hn_serve_options options = {
         .http = {.host = argument(argc, argv, "host"),

@@ -470,7 +470,7 @@ static const char *const WORDS[] = {
 };
 enum { N_WORDS = sizeof WORDS / sizeof *WORDS };
 
-static void word_text(const void *context, int32_t id, const char **data, size_t *n) {
+static void word_text(void *context, int32_t id, const char **data, size_t *n) {
     (void)context;
     *data = id < N_WORDS ? WORDS[id] : "";
     *n = strlen(*data);

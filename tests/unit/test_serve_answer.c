@@ -2,7 +2,7 @@
  * like calls. */
 #include "base/mem.h"
 #include "base/text.h"
-#include "grammar/grammar.h"
+#include "grammar/calls.h"
 #include "serve/reply.h"
 #include "serve/tool_calls.h"
 
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-static const hn_api_tool TOOLS[] = {{"add", NULL}, {"look", NULL}};
+static const hn_api_tool TOOLS[] = {{"add", NULL, false}, {"look", NULL, false}};
 enum { N_TOOLS = 2 };
 
 /* Deltas in one line: C(content) R(reasoning) then the calls name{arguments}. */
@@ -189,12 +189,22 @@ static void test_llama3(void **state) {
 
 static void test_mistral(void **state) {
     (void)state;
-    const hn_tool_format f = HN_TOOLS_MISTRAL;
+    const hn_tool_format f = HN_TOOLS_MISTRAL, newer = HN_TOOLS_MISTRAL_ARGS;
     expect(f,
            "[TOOL_CALLS] [{\"name\": \"add\", \"arguments\": {\"a\": 1}}, {\"name\": \"look\", "
            "\"arguments\": {}}]",
            "add{\"a\": 1}look{}");
     expect(f, "Sure. [TOOL_CALLS][{\"name\": \"add\", \"arguments\": {}}]", "C(Sure.)add{}");
+    expect(newer, "[TOOL_CALLS]add[ARGS]{\"a\": {}}[TOOL_CALLS]look[ARGS]{}",
+           "add{\"a\": {}}look{}");
+    expect(newer, "I look. [TOOL_CALLS]look[CALL_ID]a1B2c3D4e[ARGS] {\"x\": \"}\"}",
+           "C(I look.)look{\"x\": \"}\"}");
+    expect(newer, "[TOOL_CALLS]add{}", "add{}"); /* its tag got lost */
+    expect(newer, "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {}}]", "add{}");
+    expect(newer, "[TOOL_CALLS]rm[ARGS]{}", "C([TOOL_CALLS]rm[ARGS]{})");
+    expect(newer, "[TOOL_CALLS]add[ARGS]1", "C([TOOL_CALLS]add[ARGS]1)");
+    expect(newer, "[TOOL_CALLS]add[ARG", "C([TOOL_CALLS]add[ARG)");
+    expect(newer, "[TOOL_CALLS]add[CALL_ID]a b", "C([TOOL_CALLS]add[CALL_ID]a b)");
     expect(f, "[TOOL_CALLS] none", "C([TOOL_CALLS] none)");
     expect(f, "[TOOL_CALLS]", "C([TOOL_CALLS])");
 }
@@ -245,51 +255,183 @@ static void test_detect(void **state) {
     assert_int_equal(hn_tool_format_detect("{% if tools %}<tool_call>", &shows), HN_TOOLS_HERMES);
     assert_true(shows);
     assert_int_equal(hn_tool_format_detect("{{ tools }} [TOOL_CALLS]", &shows), HN_TOOLS_MISTRAL);
+    assert_int_equal(hn_tool_format_detect("{{ tools }} [TOOL_CALLS] name [ARGS]", &shows),
+                     HN_TOOLS_MISTRAL_ARGS);
     assert_int_equal(hn_tool_format_detect("tools <|python_tag|>", &shows), HN_TOOLS_LLAMA3);
     assert_int_equal(hn_tool_format_detect("tools <|start_header_id|> \"parameters\": x", &shows),
                      HN_TOOLS_LLAMA3);
 }
 
-static bool accepts(const char *schema, size_t n, const char *text) {
+/* ---- what calls are held to ---- */
+
+typedef enum verdict { DEAD, HALF, WHOLE } verdict;
+
+static const hn_api_tool *held_tools; /* two */
+
+static verdict judge(const hn_tool_demand *demand, const char *text) {
+    hn_tool_demand d = *demand;
     hn_grammar *grammar;
     hn_matcher *matcher;
     hn_error err;
-    bool accepted, all;
-    if (hn_grammar_from_schema_text(&grammar, schema, n, "schema", &err) != HN_OK)
-        fail_msg("%s: %s", schema, err.message);
+    char *described;
+    size_t n;
+    bool accepted;
+    d.tools = held_tools;
+    d.n_tools = N_TOOLS;
+    assert_int_equal(hn_tool_grammar(&d, &described, &n, NULL), HN_OK);
+    if (hn_grammar_from_calls_text(&grammar, described, n, "tools", &err) != HN_OK)
+        fail_msg("%s: %s", described, err.message);
     assert_int_equal(hn_matcher_new(&matcher, grammar, NULL, NULL), HN_OK);
     assert_int_equal(hn_matcher_feed(matcher, text, strlen(text), &accepted, NULL), HN_OK);
-    all = accepted && hn_matcher_may_end(matcher);
+    const verdict v = !accepted ? DEAD : hn_matcher_may_end(matcher) ? WHOLE : HALF;
     hn_matcher_free(matcher);
     hn_grammar_free(grammar);
-    return all;
+    hn_free(described);
+    return v;
 }
 
-static void test_force(void **state) {
+static void expect_held(const hn_tool_demand *d, const char *text, verdict wanted) {
+    const verdict got = judge(d, text);
+    if (got != wanted)
+        fail_msg("%s: %d, wanted %d", text, got, wanted);
+}
+
+static json_t *number_parameter(void) {
+    return json_loads(
+        "{\"properties\": {\"p\": {\"$ref\": \"#/$defs/P\"}}, \"required\": [\"p\"], "
+        "\"additionalProperties\": false, \"$defs\": {\"P\": {\"type\": \"integer\"}}}",
+        0, NULL);
+}
+
+static void test_required(void **state) {
     (void)state;
-    json_t *parameters =
-        json_loads("{\"properties\": {\"p\": {\"$ref\": \"#/$defs/P\"}}, \"required\": [\"p\"], "
-                   "\"additionalProperties\": false, \"$defs\": {\"P\": {\"type\": \"integer\"}}}",
-                   0, NULL);
-    const hn_api_tool tools[] = {{"add", parameters}, {"look", NULL}};
-    const char *opening;
-    char *schema;
-    size_t n;
-    assert_int_equal(
-        hn_tool_force(HN_TOOLS_HERMES, tools, 2, NULL, true, &opening, &schema, &n, NULL), HN_OK);
-    assert_string_equal(opening, "<tool_call>\n");
-    assert_true(accepts(schema, n, "{\"name\": \"add\", \"arguments\": {\"p\": 3}}"));
-    assert_true(accepts(schema, n, "{\"name\": \"look\", \"arguments\": {}}"));
-    assert_false(accepts(schema, n, "{\"name\": \"add\", \"arguments\": {\"p\": \"x\"}}"));
-    assert_false(accepts(schema, n, "{\"name\": \"rm\", \"arguments\": {}}"));
-    hn_free(schema);
-    assert_int_equal(
-        hn_tool_force(HN_TOOLS_MISTRAL, tools, 2, "add", true, &opening, &schema, &n, NULL), HN_OK);
-    assert_true(accepts(schema, n, "[{\"name\": \"add\", \"arguments\": {\"p\": 3}}]"));
-    assert_false(accepts(schema, n, "[]"));
-    assert_false(accepts(schema, n, "[{\"name\": \"look\", \"arguments\": {}}]"));
-    hn_free(schema);
+    json_t *parameters = number_parameter();
+    const hn_api_tool tools[] = {{"add", parameters, false}, {"look", NULL, false}};
+    hn_tool_demand d = {.format = HN_TOOLS_HERMES, .required = true, .parallel = true};
+    held_tools = tools;
+    assert_string_equal(hn_tool_opening(HN_TOOLS_HERMES), "<tool_call>");
+    expect_held(&d, "\n{\"name\": \"add\", \"arguments\": {\"p\": 3}}\n</tool_call>", WHOLE);
+    expect_held(&d, "{\"name\":\"look\",\"arguments\":{}}</tool_call>", WHOLE);
+    expect_held(&d, "\n{\"name\": \"add\", \"arguments\": {\"p\": 3}}", HALF);
+    expect_held(&d, "\n{\"name\": \"look\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{",
+                HALF);
+    expect_held(&d, "{\"name\": \"add\", \"arguments\": {\"p\": \"", DEAD);
+    expect_held(&d, "{\"name\": \"rm", DEAD);
+    expect_held(&d, "No", DEAD);
+    d.name = "add";
+    expect_held(&d, "{\"name\": \"l", DEAD);
+    d.format = HN_TOOLS_MISTRAL;
+    expect_held(&d, " [{\"name\": \"add\", \"arguments\": {\"p\": 3}}]", WHOLE);
+    expect_held(&d, "[]", DEAD);
+    expect_held(&d, "[{\"name\": \"add\", \"arguments\": {\"p\": 3}},", DEAD);
+    d.format = HN_TOOLS_MISTRAL_ARGS;
+    d.name = NULL;
+    expect_held(&d, "add[ARGS]{\"p\": 3}", WHOLE);
+    expect_held(&d, "add\xFF[ARGS]{\"p\": 3}\xFF[TOOL_CALLS]look\xFF[ARGS]{}", WHOLE);
+    expect_held(&d, "add{", DEAD);
+    d.format = HN_TOOLS_LLAMA3;
+    assert_string_equal(hn_tool_opening(HN_TOOLS_LLAMA3), "");
+    expect_held(&d, "{\"name\": \"add\", \"parameters\": {\"p\": 3}}", WHOLE);
+    expect_held(&d, "{\"name\": \"look\", \"parameters\": {}}; {\"name\": \"add\"", HALF);
     json_decref(parameters);
+}
+
+/* Free text until a call begins, whatever it looks like; from there on no way past the schema. */
+static void test_auto(void **state) {
+    (void)state;
+    json_t *parameters = number_parameter();
+    const hn_api_tool tools[] = {{"add", parameters, true}, {"look", NULL, false}};
+    hn_tool_demand d = {.format = HN_TOOLS_HERMES, .parallel = true};
+    held_tools = tools;
+    expect_held(&d, "", WHOLE);
+    expect_held(&d, "Any \xC3\xA9 text, <tool_cal <<tool_calm> {\"name\": \"rm\"} \xFF<|x|>",
+                WHOLE);
+    expect_held(&d, "Well. <tool_call>", HALF);
+    expect_held(&d, "<<tool_call>\n{\"name\": \"add\", \"arguments\": {\"p\": 3}}\n</tool_call>",
+                WHOLE);
+    expect_held(&d, "\xFF<tool_call>\n{\"name\": \"add\", \"arguments\": {\"p\": \"", DEAD);
+    expect_held(&d, "a<tool_call>b", DEAD);
+    expect_held(&d,
+                "<tool_call>{\"name\":\"look\",\"arguments\":{}}</tool_call> And "
+                "<tool_call>{\"name\":\"add\",\"arguments\":{\"p\":1}}</tool_call>.",
+                WHOLE);
+    expect_held(&d, "<tool_call>{\"name\":\"look\",\"arguments\":{}}</tool_call><tool_call>x",
+                DEAD);
+    expect_held(&d, "<think>a <tool_call> b</think>c", WHOLE);
+    expect_held(&d, " <think>a</think><tool_call>b", DEAD);
+    d.thought = HN_THOUGHT_NEVER;
+    expect_held(&d, "<think>a <tool_call> b", DEAD);
+    d.thought = HN_THOUGHT_OPEN;
+    expect_held(&d, "a <tool_call> b", WHOLE);
+    expect_held(&d, "a</think><tool_call> b", DEAD);
+    d.thought = HN_THOUGHT_MAY;
+    d.parallel = false;
+    expect_held(&d, "<tool_call>{\"name\":\"look\",\"arguments\":{}}</tool_call>", WHOLE);
+    expect_held(&d, "<tool_call>{\"name\":\"look\",\"arguments\":{}}</tool_call>.", DEAD);
+    d.parallel = true;
+    d.format = HN_TOOLS_MISTRAL;
+    expect_held(&d, "[TOOL_CALL]", WHOLE);
+    expect_held(&d, "ok [TOOL_CALLS] [{\"name\": \"look\", \"arguments\": {}}, {\"name\"", HALF);
+    expect_held(&d, "[TOOL_CALLS]look", DEAD);
+    d.format = HN_TOOLS_MISTRAL_ARGS;
+    expect_held(&d, "\xFF[TOOL_CALLS]add\xFF[ARGS]{\"p\": 12}", WHOLE);
+    expect_held(&d, "[TOOL_CALLS]add[ARGS]{\"q\"", DEAD);
+    d.format = HN_TOOLS_LLAMA3;
+    expect_held(&d, "<|python_tag|>{\"name\": \"add\", \"parameters\": {\"p\": x", DEAD);
+    expect_held(&d, "\n {\"name\": \"add\", \"parameters\": {\"p\": 3}}", WHOLE);
+    expect_held(&d, "{\"name\": \"add\", \"parameters\": {\"p\": \"", DEAD);
+    expect_held(&d, "{\"name\":\"add\",\"parameters\":{\"q\"", DEAD);
+    expect_held(&d, "<think>a</think>{\"name\": \"add\", \"arguments\"", DEAD);
+    expect_held(&d, "{\"name\": \"additive\", \"arguments\": {}}", WHOLE);
+    expect_held(&d, "{\"name\": \"Ann\"}", WHOLE);
+    expect_held(&d, "So: {\"name\": \"add\", 1}", WHOLE);
+    expect_held(&d, "<|python_ta <|python_tag|>{", HALF);
+    json_decref(parameters);
+}
+
+/* Beside a schema an answer is calls, or keeps to it. */
+static void test_held_beside_schema(void **state) {
+    (void)state;
+    json_t *schema = json_loads("{\"enum\": [{\"a\": 1}]}", 0, NULL);
+    hn_tool_demand d = {.format = HN_TOOLS_HERMES, .parallel = true, .schema = schema};
+    held_tools = TOOLS;
+    expect_held(&d, "{\"a\":1}", WHOLE);
+    expect_held(&d, "{\"b\"", DEAD);
+    expect_held(&d, "<tool_call>\n{\"name\": \"look\", \"arguments\": {}}\n</tool_call>", WHOLE);
+    expect_held(&d, "a", DEAD);
+    d.thought = HN_THOUGHT_OPEN;
+    expect_held(&d, "hm</think>\n\n{\"a\":1}", WHOLE);
+    d.thought = HN_THOUGHT_MAY;
+    d.format = HN_TOOLS_LLAMA3;
+    expect_held(&d, "{\"name\": \"look\", \"parameters\": {}}", WHOLE);
+    expect_held(&d, "{\"a\":1}", WHOLE);
+    json_decref(schema);
+}
+
+/* A schema that can't be kept is refused where the tool is strict or must be called. */
+static void test_loose(void **state) {
+    (void)state;
+    json_t *odd = json_loads("{\"type\": \"object\", \"not\": {}}", 0, NULL);
+    hn_api_tool tools[] = {{"add", odd, false}, {"look", NULL, false}};
+    hn_tool_demand d = {.format = HN_TOOLS_HERMES, .tools = tools, .n_tools = N_TOOLS};
+    held_tools = tools;
+    expect_held(&d, "<tool_call>{\"name\": \"add\", \"arguments\": {\"x\": [1]}}</tool_call>",
+                WHOLE);
+    expect_held(&d, "<tool_call>{\"name\": \"add\", \"arguments\": 1", DEAD);
+    for (int required = 0; required < 2; required++) {
+        hn_grammar *grammar;
+        hn_error err;
+        char *text;
+        size_t n;
+        tools[0].strict = !required;
+        d.required = required;
+        assert_int_equal(hn_tool_grammar(&d, &text, &n, NULL), HN_OK);
+        assert_int_equal(hn_grammar_from_calls_text(&grammar, text, n, "tools", &err),
+                         HN_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "the tool 'add': #/not"));
+        hn_free(text);
+    }
+    json_decref(odd);
 }
 
 /* Work grows with the text, not with its square. */
@@ -339,7 +481,9 @@ int main(void) {
         cmocka_unit_test(test_hermes),   cmocka_unit_test(test_no_calls),
         cmocka_unit_test(test_llama3),   cmocka_unit_test(test_mistral),
         cmocka_unit_test(test_one_call), cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_detect),   cmocka_unit_test(test_force),
-        cmocka_unit_test(test_long),     cmocka_unit_test(test_memory)};
+        cmocka_unit_test(test_detect),   cmocka_unit_test(test_required),
+        cmocka_unit_test(test_auto),     cmocka_unit_test(test_held_beside_schema),
+        cmocka_unit_test(test_loose),    cmocka_unit_test(test_long),
+        cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,14 +33,17 @@ static void *run(void *argument) {
 static int start(void **state) {
     (void)state;
     hn_error err = {0};
-    const hn_model_place place = {.name = "tiny",
-                                  .path = HN_TEST_ROOT "/golden/models/llama3.gguf"};
+    const char *path = HN_TEST_ROOT "/golden/models/llama3.gguf";
+    const hn_model_place places[] = {
+        {.name = "tiny", .path = path}, {.name = "b", .path = path}, {.name = "c", .path = path}};
     const hn_models_options options = {.model = {.n_threads = 1},
-                                       .engine = {.n_slots = 2, .n_context = 64, .max_queued = 8}};
+                                       .engine = {.n_slots = 2, .n_context = 64, .max_queued = 8},
+                                       .memory_bytes = 1}; /* one at a time */
     const hn_http_options http = {.port = 0};
     const hn_api_options how = {.n_workers = 1};
     if (hn_http_server_new(&server, &http, &err) != HN_OK ||
-        hn_models_new(&models, &place, 1, &options, &err) != HN_OK ||
+        hn_models_new(&models, places, sizeof places / sizeof *places, &options, &err) != HN_OK ||
+        hn_models_open_all(models, &err) != HN_OK ||
         hn_api_new(&api, server, models, &how, &err) != HN_OK) {
         fprintf(stderr, "%s\n", err.message);
         return -1;
@@ -129,7 +132,44 @@ static void test_memory(void **state) {
     test_works(state);
 }
 
+/* Who waits for a model to be opened keeps nobody waiting whose model is there, though there is one
+ * worker. Somebody looks at the open one: that it can't be closed now makes the others wait. */
+typedef struct asker {
+    const char *body;
+    pthread_t thread;
+    int status;
+} asker;
+
+static void *ask_for(void *argument) {
+    asker *a = argument;
+    char text[1024];
+    a->status = ask("/v1/completions", a->body, text, sizeof text);
+    return NULL;
+}
+
+static void test_cold(void **state) {
+    (void)state;
+    static asker cold[] = {{.body = "{\"model\": \"b\", \"prompt\": \"a\", \"max_tokens\": 2}"},
+                           {.body = "{\"model\": \"c\", \"prompt\": \"a\", \"max_tokens\": 2}"},
+                           {.body = "{\"model\": \"c\", \"prompt\": \"a\", \"max_tokens\": 2}"}};
+    enum { N_COLD = sizeof cold / sizeof *cold };
+    static char text[ROOM];
+    hn_served *looked_at = hn_models_peek(models, 0);
+    assert_non_null(looked_at);
+    for (int i = 0; i < N_COLD; i++)
+        assert_int_equal(pthread_create(&cold[i].thread, NULL, ask_for, &cold[i]), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(ask(REQUESTS[i][0], REQUESTS[i][1], text, sizeof text), 200);
+    hn_models_unpeek(models, looked_at);
+    for (int i = 0; i < N_COLD; i++) {
+        pthread_join(cold[i].thread, NULL);
+        assert_true(cold[i].status == 200 || cold[i].status == 503); /* another was in use */
+    }
+    test_works(state);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_works), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_works), cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_cold)};
     return cmocka_run_group_tests(tests, start, stop);
 }

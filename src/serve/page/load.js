@@ -86,14 +86,6 @@ function showSlots(now) {
 
 /* ---- looking ---- */
 
-// Asking for slots counts as use of a model, and opens one that was closed: done only while there is
-// something to see.
-async function lookAtSlots(now) {
-  const wasBusy = slots?.some((slot) => slot.state !== 'idle');
-  if (!now.isLoaded) return null;
-  return !slots || wasBusy || now.running || now.waiting ? getJson(`slots?model=${encodeURI(model)}`) : slots;
-}
-
 async function look() {
   const mine = ++lastLook; // a later one takes over
   clearTimeout(timer);
@@ -103,7 +95,7 @@ async function look() {
     const samples = parseMetrics(await getText('metrics'));
     if (mine !== lastLook) return;
     const now = numbersOf(samples, performance.now());
-    const found = await lookAtSlots(now);
+    const found = now.isLoaded ? await getJson(`slots?model=${encodeURIComponent(model)}`) : null;
     if (mine !== lastLook) return;
     slots = found;
     showTiles(now);

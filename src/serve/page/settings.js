@@ -14,6 +14,7 @@ const MORE = [
   ['top_k', 'Top k', 0, 1e9, 1], ['min_p', 'Min p', 0, 1, 0.05],
   ['repeat_penalty', 'Repeat penalty', 0.01, 100, 0.05], ['presence_penalty', 'Presence penalty', -2, 2, 0.1],
   ['frequency_penalty', 'Frequency penalty', -2, 2, 0.1]];
+const SCALE = ['scale', 'Scale of the adapter', -2, 2, 0.1];
 const FIELDS = [...SAMPLING, ...MORE];
 
 let models = []; // of /v1/models: {id, parent}
@@ -34,7 +35,10 @@ function fillAdapters(wanted) {
   const adapters = adaptersOf(byId('model').value);
   fill(byId('adapter'), [['', 'None'], ...adapters.map((m) => [m.id, m.id])], wanted);
   byId('adapter-field').hidden = adapters.length === 0;
+  showScale();
 }
+
+const showScale = () => { byId('scale-field').hidden = !byId('adapter').value; };
 
 // Throws an ApiError. Keeps what is chosen as far as it is still served.
 export async function loadModels() {
@@ -59,7 +63,8 @@ function check([name, label, low, high]) {
 
 // The fields of a request, or null when one is wrong: it is shown then.
 export function requestFields() {
-  const wrong = FIELDS.filter((field) => !check(field));
+  const adapter = byId('adapter').value, scale = byId('f-scale').value;
+  const wrong = [...adapter ? [SCALE] : [], ...FIELDS].filter((field) => !check(field));
   if (wrong.length) {
     open(true);
     const input = byId(`f-${wrong[0][0]}`);
@@ -69,6 +74,9 @@ export function requestFields() {
   }
   const fields = {model: modelName()};
   for (const [name] of FIELDS) if (byId(`f-${name}`).value !== '') fields[name] = Number(byId(`f-${name}`).value);
+  // Adapters have the numbers of their order.
+  if (adapter && scale !== '')
+    fields.lora = [{id: adaptersOf(byId('model').value).findIndex((m) => m.id === adapter), scale: Number(scale)}];
   const stop = byId('stop-strings').value.split('\n').filter((line) => line);
   if (stop.length) fields.stop = stop;
   return fields;
@@ -87,7 +95,7 @@ function numberField([name, label, low, high, step]) {
 
 /* ---- what is kept ---- */
 
-const TEXTS = ['system', 'stop-strings', 'model', 'adapter', ...FIELDS.map(([name]) => `f-${name}`)];
+const TEXTS = ['system', 'stop-strings', 'model', 'adapter', ...[SCALE, ...FIELDS].map(([name]) => `f-${name}`)];
 
 // Writes when the person wants it kept; never the key.
 export function keep() {
@@ -162,6 +170,7 @@ export function askForKey() {
 
 export function start(handlers) {
   ({onModels, onKey} = handlers);
+  byId('scale-field').append(numberField(SCALE));
   byId('sampling').append(...SAMPLING.map(numberField));
   byId('sampling-more').append(...MORE.map(numberField));
   restore();
@@ -172,6 +181,7 @@ export function start(handlers) {
   byId('settings-form').addEventListener('submit', (event) => event.preventDefault());
   byId('settings-form').addEventListener('change', (event) => {
     if (event.target.id === 'model') fillAdapters('');
+    if (event.target.id === 'adapter') showScale();
     if (event.target.id === 'model' || event.target.id === 'adapter') onModels();
     if (event.target.id === 'key') {
       setKey(byId('key').value);

@@ -73,6 +73,7 @@ static hn_status open_call(plan *p, hn_ids *ids, hn_error *err) {
 static hn_status hold_calls(plan *p, hn_error *err) {
     hn_api_request *r = &p->x->request;
     const hn_answer_options *a = &p->answer;
+    const bool required = r->tool_choice == HN_TOOL_CHOICE_REQUIRED;
     json_t *schema = NULL;
     if (r->constraint && r->constraint_kind != HN_CONSTRAINT_SCHEMA)
         return HN_OK;
@@ -81,9 +82,11 @@ static hn_status hold_calls(plan *p, hn_error *err) {
     const hn_tool_demand demand = {.format = a->format,
                                    .tools = r->tool_list,
                                    .n_tools = r->n_tools,
-                                   .required = r->tool_choice == HN_TOOL_CHOICE_REQUIRED,
+                                   .required = required,
                                    .name = r->tool_name,
-                                   .parallel = r->parallel_tool_calls,
+                                   /* Made to call, a small model would never stop. */
+                                   .parallel = required ? r->asks_for_parallel_calls
+                                                        : r->parallel_tool_calls,
                                    .schema = schema,
                                    .thought = a->keep_thought || a->goes_on ? HN_THOUGHT_NEVER
                                               : a->in_thought               ? HN_THOUGHT_OPEN

@@ -109,7 +109,7 @@ typedef struct hn_api_request {
     size_t n_tools;
     hn_tool_choice tool_choice;
     const char *tool_name;
-    bool parallel_tool_calls;
+    bool parallel_tool_calls, asks_for_parallel_calls; /* the second: in so many words */
     bool keep_thought; /* reasoning_format "none": thought stays in content */
 
     /* How it is sent. */

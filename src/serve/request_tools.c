@@ -179,5 +179,6 @@ hn_status hn_api_read_tools(hn_api_request *r, hn_problem *problem) {
         r->n_tools = n;
         r->tools = tools;
     }
+    r->asks_for_parallel_calls = json_is_true(hn_api_field(r->body, "parallel_tool_calls"));
     return read_choice(r, problem);
 }

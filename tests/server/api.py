@@ -144,6 +144,10 @@ for choice, names in (("required", ("first", "second")),
     check(f"a required call ({names[-1]})", called["finish_reason"] == "tool_calls" and
           called["message"]["content"] is None and call["function"]["name"] in names and
           call["id"].startswith("call_") and "ok" in json.loads(call["function"]["arguments"]), called)
+asked = chat(tools=TOOLS, tool_choice="required", max_tokens=60, temperature=1)
+n_calls = [max(len(c["message"].get("tool_calls") or []) for c in server.get(CHAT, dict(asked, n=8, **more))["choices"])
+           for more in ({}, {"parallel_tool_calls": True, "max_tokens": 300})]
+check("one required call, and more where that is asked for", n_calls[0] == 1 < n_calls[1], n_calls)
 _, events, raw = server.stream(CHAT, chat(tools=TOOLS, tool_choice="required", max_tokens=200))
 deltas = [json.loads(d)["choices"][0] for _, d in events[:-1]]
 calls = [c for d in deltas for c in d["delta"].get("tool_calls", [])]

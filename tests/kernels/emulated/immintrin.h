@@ -30,6 +30,14 @@ static inline simde__m512i hn_emulated_cvtepi8_epi32(__m128i x) {
     return simde__m512i_from_private(r);
 }
 
+static inline simde__m512i hn_emulated_cvtps_epi32(simde__m512 x) {
+    simde__m512_private p = simde__m512_to_private(x);
+    simde__m512i_private r;
+    r.m256i[0] = _mm256_cvtps_epi32(p.m256[0]);
+    r.m256i[1] = _mm256_cvtps_epi32(p.m256[1]);
+    return simde__m512i_from_private(r);
+}
+
 static inline simde__m512 hn_emulated_cvtepi32_ps(simde__m512i x) {
     simde__m512i_private p = simde__m512i_to_private(x);
     return hn_emulated_join(_mm256_cvtepi32_ps(p.m256i[0]), _mm256_cvtepi32_ps(p.m256i[1]));
@@ -57,6 +65,8 @@ static inline __m256i hn_emulated_cvtneps_pbh(simde__m512 x) {
     return _mm256_loadu_si256((const __m256i *)(const void *)to);
 }
 
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 hn_emulated_cvtps_epi32
 #undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtepi32_ps

@@ -14,12 +14,17 @@ typedef struct hn_attention {
     int32_t window; /* keys a row sees, itself included; 0 = all */
     float scale;    /* multiplies q k^T */
     const hn_row_place *places;
+    const int *order; /* (n_rows) of hn_attention_order */
     int n_rows;
     const float *q; /* (n_rows, n_head * head_dim), rotated */
     float *out;     /* the same shape; not q */
 } hn_attention;
 
 void hn_attention_run(hn_compute *compute, const hn_attention *attention);
+
+/* The rows' numbers so that those whose sequences begin with the same blocks of the cache stand
+ * next to each other, and go through these blocks together; order (n_rows). */
+void hn_attention_order(const hn_kv *kv, const hn_row_place *places, int n_rows, int *order);
 
 /* The keys of a sequence are summed in parts of this many, and the parts' sums in their order: for
  * a few rows of a long sequence the threads share the parts, for many a tile goes through all of
@@ -36,18 +41,18 @@ static inline size_t hn_attention_partial_floats(int padded_dim) {
 /* Room for the parts' sums of HN_ATTENTION_SPLIT_ROWS rows, in floats. */
 size_t hn_attention_partials_floats(const hn_kv *kv, int n_head);
 
-/* Queries of one sequence and one key-value head, computed together so that each block of keys is
- * read once. Private to attention.c and the tile functions. */
+/* Queries of one key-value head, computed together so that each block of keys is read once for all
+ * whose sequences hold it there. Private to attention.c and the tile functions. */
 enum { HN_ATTENTION_QUERIES = 12 };
 typedef struct hn_attention_tile {
     const hn_kv *kv;
-    const int32_t *blocks;
     int layer, head_kv, head_dim;
     int n_queries;
+    const int32_t *blocks[HN_ATTENTION_QUERIES]; /* of the query's sequence */
     const float *q[HN_ATTENTION_QUERIES];
     float *out[HN_ATTENTION_QUERIES]; /* (head_dim); with one_part the part's sum */
     int32_t first_key[HN_ATTENTION_QUERIES], last_key[HN_ATTENTION_QUERIES]; /* inclusive */
-    int32_t all_first, all_last; /* what every query sees */
+    int32_t first_common, end_common; /* blocks that are the same and wholly seen for all */
     float scale;
     bool one_part;
     int32_t part; /* with one_part: which */
@@ -66,6 +71,7 @@ const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa);
 extern const hn_attention_kernels hn_attention_kernels_portable;
 #if defined(__x86_64__)
 extern const hn_attention_kernels hn_attention_kernels_avx2;
+extern const hn_attention_kernels hn_attention_kernels_avx512;
 #elif defined(__aarch64__)
 extern const hn_attention_kernels hn_attention_kernels_neon;
 #endif

@@ -5,4 +5,5 @@
 #define KERNELS hn_attention_kernels_neon
 #define FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define QUERIES_AT_ONCE 3
+#define IN_PLACE_QUERIES QUERIES_AT_ONCE
 #include "model/attention_tile.h"

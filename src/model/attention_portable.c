@@ -4,4 +4,5 @@
 #define KERNELS hn_attention_kernels_portable
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define QUERIES_AT_ONCE 1
+#define IN_PLACE_QUERIES QUERIES_AT_ONCE
 #include "model/attention_tile.h"

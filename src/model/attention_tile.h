@@ -1,6 +1,8 @@
 /* The inner loops of attention, written once over vectors of floats and compiled for each
  * instruction set by the file that includes this. The includer defines KERNELS (the table's name),
- * FMA(a, b, c) on vf, and QUERIES_AT_ONCE (how many share a read of K and V).
+ * FMA(a, b, c) on vf, QUERIES_AT_ONCE (how many share a read of K and V: 1, 3 or 6) and
+ * IN_PLACE_QUERIES (up to how many K and V are read as they are held; more share a block that was
+ * unpacked).
  *
  * Online softmax (Milakov and Gimelshein, 2018) in the log2 domain, by parts of the keys that are
  * then joined. Every query's operations and their order are the same however many are computed at
@@ -9,8 +11,6 @@
 
 static const float MASKED = -1e30f; /* finite, so that differences of two stay numbers */
 
-/* Queries read K and V in place up to this many; more share a block that was unpacked. */
-enum { IN_PLACE_QUERIES = QUERIES_AT_ONCE };
 /* Blocks between the one at hand and the one that is fetched meanwhile. */
 enum { AHEAD = 2 };
 
@@ -22,36 +22,41 @@ INLINE void clear(float *x, int n) {
 
 /* Scores to weights for the part's keys first..last (may be outside it), zeros elsewhere. */
 INLINE void weigh_part(tile_state *state, int i, int32_t first, int32_t last) {
-    const vi lane = lanes_vi();
-    enum { VECTORS = HN_ATTENTION_PART / LANES };
-    vf *p = (vf *)state->p[i], best = splat(MASKED), sum = splat(0);
+    enum { VECTOR_PARTS = WIDE_LANES / LANES };
+    float *p = state->p[i];
     first = first < 0 ? 0 : first;
     last = last >= HN_ATTENTION_PART ? HN_ATTENTION_PART - 1 : last;
     if (first > last) {
-        clear((float *)p, HN_ATTENTION_PART);
+        clear(p, HN_ATTENTION_PART);
         return;
     }
-    int from = first / LANES, to = last / LANES;
-    p[from] = select_vf(lane + from * LANES >= first, p[from], splat(MASKED));
-    p[to] = select_vf(lane + to * LANES <= last, p[to], splat(MASKED));
-    for (int c = from; c <= to; c++)
-        best = max_vf(best, p[c]);
-    state->max[i] = largest_vf(best);
-    clear((float *)p, from * LANES);
-    for (int c = from; c <= to; c++) {
-        p[c] = exp2_vf(p[c] - splat(state->max[i])); /* of a masked one it is 0 */
-        sum += p[c];
+    const int from = first - first % WIDE_LANES, end = last - last % WIDE_LANES + WIDE_LANES;
+    for (int j = from; j < first; j++)
+        p[j] = MASKED;
+    for (int j = last + 1; j < end; j++)
+        p[j] = MASKED;
+    wf best = splat_wf(MASKED);
+    for (int j = from; j < end; j += WIDE_LANES)
+        best = max_wf(best, load_wf(p + j));
+    float max = MASKED;
+    for (int k = 0; k < VECTOR_PARTS; k++) {
+        float largest = largest_vf(part_of_wf(best, k));
+        max = largest > max ? largest : max;
     }
-    clear((float *)(p + to + 1), (VECTORS - 1 - to) * LANES);
+    vf sum = splat(0);
+    for (int j = from; j < end; j += WIDE_LANES) {
+        wf weight = exp2_wf(load_wf(p + j) - splat_wf(max)); /* of a masked one it is 0 */
+        store_wf(p + j, weight);
+        for (int k = 0; k < VECTOR_PARTS; k++)
+            sum += part_of_wf(weight, k);
+    }
+    clear(p, from);
+    clear(p + end, HN_ATTENTION_PART - end);
+    state->max[i] = max;
     state->sum[i] = sum_vf(sum);
 }
 
-/* Whether every query of the tile sees all of the block. */
-INLINE bool seen_by_all(const hn_attention_tile *tile, int32_t base) {
-    return base >= tile->all_first && base + HN_KV_BLOCK - 1 <= tile->all_last;
-}
-
-/* Keys of the block that some of n queries from `at` on sees; none when first > last. */
+/* Keys of the block that some of n queries from `at` on sees. */
 INLINE void seen_range(const hn_attention_tile *tile, int at, int n, int32_t base, int *first,
                        int *last) {
     int32_t from = HN_KV_BLOCK, to = -1;
@@ -63,81 +68,113 @@ INLINE void seen_range(const hn_attention_tile *tile, int at, int n, int32_t bas
     *last = to >= HN_KV_BLOCK ? HN_KV_BLOCK - 1 : to;
 }
 
-/* One step over `left` queries: as many as go together. */
-INLINE int queries_now(int left) {
-    if (QUERIES_AT_ONCE >= 3 && left != 2 && left != 4 && left > 1)
-        return 3;
-    return QUERIES_AT_ONCE >= 2 && left > 1 ? 2 : 1;
-}
+/* One function for each type and number of queries, so that the compiler keeps all sums of one in
+ * registers. */
+#if QUERIES_AT_ONCE == 1
+#define EACH_COUNT(of, ...) of(__VA_ARGS__, 1)
+#elif QUERIES_AT_ONCE == 3
+#define EACH_COUNT(of, ...) of(__VA_ARGS__, 1) of(__VA_ARGS__, 2) of(__VA_ARGS__, 3)
+#elif QUERIES_AT_ONCE == 6
+#define EACH_COUNT(of, ...)                                                                        \
+    of(__VA_ARGS__, 1) of(__VA_ARGS__, 2) of(__VA_ARGS__, 3) of(__VA_ARGS__, 4) of(__VA_ARGS__, 5) \
+        of(__VA_ARGS__, 6)
+#endif
 
-/* The scores (is_k) or the sums of all queries for a block. */
-INLINE void run_block(const int type, const int is_k, const hn_attention_tile *tile,
-                      tile_state *state, tile_block block, int32_t base) {
-    for (int i = 0, n; i < tile->n_queries; i += n) {
-        n = queries_now(tile->n_queries - i);
-        if (!seen_by_all(tile, base)) {
-            seen_range(tile, i, n, base, &block.first, &block.last);
-            if (block.first > block.last)
-                continue;
-        }
-        if (QUERIES_AT_ONCE >= 3 && n == 3)
-            is_k ? score_block(type, state, i, 3, &block) : mix_block(type, state, i, 3, &block);
-        else if (QUERIES_AT_ONCE >= 2 && n == 2)
-            is_k ? score_block(type, state, i, 2, &block) : mix_block(type, state, i, 2, &block);
-        else
-            is_k ? score_block(type, state, i, 1, &block) : mix_block(type, state, i, 1, &block);
-        block.ahead_step = 0;
-    }
-}
-
-#define RUN_BLOCKS(type, suffix)                                                                   \
-    static void score_##suffix(const hn_attention_tile *tile, tile_state *state,                   \
-                               const tile_block *block, int32_t base) {                            \
-        run_block(type, 1, tile, state, *block, base);                                             \
+typedef void block_fn(tile_state *state, int query, const tile_block *block);
+#define BLOCK_FN(type, suffix, n)                                                                  \
+    static void score_##suffix##_##n(tile_state *state, int query, const tile_block *block) {      \
+        score_block(type, state, query, n, block);                                                 \
     }                                                                                              \
-    static void mix_##suffix(const hn_attention_tile *tile, tile_state *state,                     \
-                             const tile_block *block, int32_t base) {                              \
-        run_block(type, 0, tile, state, *block, base);                                             \
+    static void mix_##suffix##_##n(tile_state *state, int query, const tile_block *block) {        \
+        mix_block(type, state, query, n, block);                                                   \
     }
-RUN_BLOCKS(HN_F32, f32)
-RUN_BLOCKS(HN_F16, f16)
-RUN_BLOCKS(HN_Q8_0, q8)
-RUN_BLOCKS(HN_Q4_0, q4)
+EACH_COUNT(BLOCK_FN, HN_F32, f32)
+EACH_COUNT(BLOCK_FN, HN_F16, f16)
+EACH_COUNT(BLOCK_FN, HN_Q8_0, q8)
+EACH_COUNT(BLOCK_FN, HN_Q4_0, q4)
 
-typedef void block_fn(const hn_attention_tile *tile, tile_state *state, const tile_block *block,
-                      int32_t base);
-static block_fn *const SCORES[HN_DTYPE_COUNT] = {
-    [HN_F32] = score_f32, [HN_F16] = score_f16, [HN_Q8_0] = score_q8, [HN_Q4_0] = score_q4};
-static block_fn *const MIXES[HN_DTYPE_COUNT] = {
-    [HN_F32] = mix_f32, [HN_F16] = mix_f16, [HN_Q8_0] = mix_q8, [HN_Q4_0] = mix_q4};
+#define SCORE_OF(suffix, n) score_##suffix##_##n,
+#define MIX_OF(suffix, n) mix_##suffix##_##n,
+typedef block_fn *const block_fns[HN_DTYPE_COUNT][QUERIES_AT_ONCE];
+static block_fns SCORES = {[HN_F32] = {EACH_COUNT(SCORE_OF, f32)},
+                           [HN_F16] = {EACH_COUNT(SCORE_OF, f16)},
+                           [HN_Q8_0] = {EACH_COUNT(SCORE_OF, q8)},
+                           [HN_Q4_0] = {EACH_COUNT(SCORE_OF, q4)}};
+static block_fns MIXES = {[HN_F32] = {EACH_COUNT(MIX_OF, f32)},
+                          [HN_F16] = {EACH_COUNT(MIX_OF, f16)},
+                          [HN_Q8_0] = {EACH_COUNT(MIX_OF, q8)},
+                          [HN_Q4_0] = {EACH_COUNT(MIX_OF, q4)}};
 
-/* K (is_k) or V of the tile's block `index`. */
-INLINE const uint8_t *held(const hn_attention_tile *tile, const int is_k, int32_t index) {
-    int32_t block = tile->blocks[index];
+/* One step over `left` queries: as many as go together, but no small rest. */
+INLINE int queries_now(int left) {
+    if (left <= QUERIES_AT_ONCE)
+        return left;
+    return left < 2 * QUERIES_AT_ONCE ? (left + 1) / 2 : QUERIES_AT_ONCE;
+}
+
+/* The scores (is_k) or the sums of a block, which is held or was unpacked as `type`, for its
+ * queries. */
+static void run_block(hn_dtype type, const int is_k, const hn_attention_tile *tile,
+                      tile_state *state, tile_block *block, int32_t base) {
+    for (int i = block->query, end = i + block->n_queries, n; i < end; i += n) {
+        n = queries_now(end - i);
+        if (!block->common)
+            seen_range(tile, i, n, base, &block->first, &block->last);
+        (is_k ? SCORES : MIXES)[type][n - 1](state, i, block);
+        block->ahead_step = 0;
+    }
+}
+
+/* K (is_k) or V of a query's block `index`. */
+INLINE const uint8_t *held(const hn_attention_tile *tile, int query, const int is_k,
+                           int32_t index) {
+    int32_t block = tile->blocks[query][index];
     return is_k ? hn_kv_k(tile->kv, block, tile->layer, tile->head_kv)
                 : hn_kv_v(tile->kv, block, tile->layer, tile->head_kv);
 }
 
-/* One block of keys or values of a part that goes from `from` to `to`, for all queries; `values`
- * holds what has to be unpacked. */
-INLINE void attend_block(const int is_k, const hn_attention_tile *tile, tile_state *state,
-                         int32_t index, int32_t from, int32_t to, float *values) {
+INLINE bool sees_block(const hn_attention_tile *tile, int query, int32_t index) {
+    return tile->first_key[query] / HN_KV_BLOCK <= index &&
+           tile->last_key[query] / HN_KV_BLOCK >= index;
+}
+
+INLINE bool is_common(const hn_attention_tile *tile, int32_t index) {
+    return index >= tile->first_common && index < tile->end_common;
+}
+
+/* How many queries from `query` on, which sees block `index`, go through it together. */
+INLINE int count_readers(const hn_attention_tile *tile, int query, int32_t index) {
+    if (is_common(tile, index))
+        return tile->n_queries - query;
+    int end = query + 1;
+    while (end < tile->n_queries && sees_block(tile, end, index) &&
+           tile->blocks[end][index] == tile->blocks[query][index])
+        end++;
+    return end - query;
+}
+
+/* Block `index` of keys or values, for the n queries from `query` on that hold it there, in a part
+ * that goes from `from` to `to`; `values` holds what has to be unpacked. */
+INLINE void attend_shared(const int is_k, const hn_attention_tile *tile, tile_state *state,
+                          int query, int n, int32_t index, int32_t from, int32_t to,
+                          float *values) {
     const hn_kv *kv = tile->kv;
-    const uint8_t *bytes = held(tile, is_k, index);
+    const uint8_t *bytes = held(tile, query, is_k, index);
     hn_dtype type = kv->type;
     int32_t base = index * HN_KV_BLOCK, next = index + AHEAD;
     tile_block block = {.dim = kv->padded_dim,
                         .scales = hn_kv_type_scales(type, bytes),
                         .at = base % HN_ATTENTION_PART,
-                        .ahead = bytes,
-                        .last = HN_KV_BLOCK - 1};
-    if (!seen_by_all(tile, base))
-        seen_range(tile, 0, tile->n_queries, base, &block.first, &block.last);
-    if (block.first > block.last)
-        return;
+                        .query = query,
+                        .n_queries = n,
+                        .common = is_common(tile, index),
+                        .last = HN_KV_BLOCK - 1,
+                        .ahead = bytes};
+    if (!block.common)
+        seen_range(tile, query, n, base, &block.first, &block.last);
     if (type == HN_F32) {
         block.codes = bytes;
-    } else if (tile->n_queries <= IN_PLACE_QUERIES && kv->padded_dim % HN_KV_GROUP == 0) {
+    } else if (n <= IN_PLACE_QUERIES && kv->padded_dim % HN_KV_GROUP == 0) {
         block.codes = block.scales ? codes_in(bytes, kv->padded_dim) : bytes;
     } else {
         const hn_kv_codec *codec = &CODECS[type];
@@ -147,10 +184,22 @@ INLINE void attend_block(const int is_k, const hn_attention_tile *tile, tile_sta
         type = HN_F32;
     }
     if (next <= to || (is_k && next - to - 1 + from <= to)) {
-        block.ahead = next <= to ? held(tile, is_k, next) : held(tile, 0, next - to - 1 + from);
+        block.ahead =
+            next <= to ? held(tile, query, is_k, next) : held(tile, query, 0, next - to - 1 + from);
         block.ahead_step = (int)kv->head_bytes / kv->padded_dim;
     }
-    (is_k ? SCORES : MIXES)[type](tile, state, &block, base);
+    run_block(type, is_k, tile, state, &block, base);
+}
+
+INLINE void attend_block(const int is_k, const hn_attention_tile *tile, tile_state *state,
+                         int32_t index, int32_t from, int32_t to, float *values) {
+    for (int i = 0, n; i < tile->n_queries; i += n) {
+        n = 1;
+        if (!sees_block(tile, i, index))
+            continue;
+        n = count_readers(tile, i, index);
+        attend_shared(is_k, tile, state, i, n, index, from, to, values);
+    }
 }
 
 static void start_part(const hn_attention_tile *tile, tile_state *state) {
@@ -210,15 +259,25 @@ static void join(const hn_kv *kv, const float *partials, int n_parts, int head_d
     finish_query(kv, total, sum, head_dim, out);
 }
 
+/* They lie far apart: all are on their way before the first one is waited for. */
+static void fetch_queries(const hn_attention_tile *tile) {
+    enum { LINE = 64 / sizeof(float) };
+    for (int i = 0; i < tile->n_queries; i++)
+        for (int d = 0; d < tile->head_dim; d += LINE)
+            __builtin_prefetch(tile->q[i] + d);
+}
+
 static void start_query(const hn_attention_tile *tile, tile_state *state, int i) {
     const float log2_e = 1.44269504f;
-    float *q = state->q + i * tile->kv->padded_dim;
+    float q[MAX_DIM];
     for (int d = 0; d < tile->head_dim; d++)
         q[d] = tile->q[i][d] * (tile->scale * log2_e);
     for (int d = tile->head_dim; d < tile->kv->padded_dim; d++)
         q[d] = 0;
     if (CODECS[tile->kv->type].turn)
         CODECS[tile->kv->type].turn(q, tile->kv->padded_dim);
+    for (int d = 0; d < tile->kv->padded_dim; d++)
+        state->q[d * HN_ATTENTION_QUERIES + i] = q[d];
     state->total_max[i] = MASKED;
     state->total_sum[i] = 0;
     clear(state->total + i * tile->kv->padded_dim, tile->kv->padded_dim);
@@ -229,6 +288,7 @@ static void attend(const hn_attention_tile *tile) {
     _Alignas(64) float values[HN_KV_TILE];
     int n = tile->n_queries;
     int32_t first = tile->first_key[0], last = tile->last_key[0];
+    fetch_queries(tile);
     for (int i = 0; i < n; i++) {
         start_query(tile, &state, i);
         first = tile->first_key[i] < first ? tile->first_key[i] : first;

@@ -97,6 +97,7 @@ static void attend(const pass *p, int layer) {
         .window = hn_arch_layer_is_local(arch, layer) ? arch->sliding_window : 0,
         .scale = arch->attn_scale,
         .places = s->places,
+        .order = s->order,
         .n_rows = p->n,
         .q = s->q,
         .out = s->att,
@@ -150,6 +151,7 @@ static void keep_wanted(pass *p, const hn_batch_row *rows) {
         kept++;
     }
     p->n = kept;
+    hn_attention_order(p->kv, s->places, kept, s->order);
 }
 
 static hn_status run_layers(pass *p, const hn_batch_row *rows) {
@@ -191,7 +193,7 @@ static hn_status write_outputs(const pass *p, const uint64_t *wanted, int n_want
     return hn_step_head(model, p->n, wanted, n_wanted < p->n ? n_wanted : p->n, logits, p->err);
 }
 
-/* Appends the rows' positions to the cache and notes where each row stands. */
+/* Appends the rows' positions to the cache and notes where each row stands, and beside whom. */
 static hn_status append_rows(pass *p, const hn_batch_row *rows) {
     for (int i = 0; i < p->n; i++) {
         int32_t adapter = rows[i].adapter;
@@ -201,6 +203,7 @@ static hn_status append_rows(pass *p, const hn_batch_row *rows) {
         HN_TRY(hn_kv_append(p->kv, rows[i].seq, rows[i].token, id, p->err));
         p->adapted |= adapter >= 0;
     }
+    hn_attention_order(p->kv, p->model->scratch->places, p->n, p->model->scratch->order);
     return HN_OK;
 }
 

@@ -30,7 +30,9 @@ static size_t layout(hn_scratch *s, const hn_arch *arch, char *memory) {
                 ~(size_t)(HN_ALIGN_BYTES - 1);
     }
     s->places = memory ? (hn_row_place *)(void *)(memory + used) : NULL;
-    return used + n * sizeof *s->places;
+    used += n * sizeof *s->places;
+    s->order = memory ? (int *)(void *)(memory + used) : NULL;
+    return used + n * sizeof *s->order;
 }
 
 hn_status hn_scratch_reserve(hn_scratch **scratch, const hn_arch *arch, int n_rows, int rank,

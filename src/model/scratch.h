@@ -20,6 +20,7 @@ typedef struct hn_row_place {
 typedef struct hn_scratch {
     int n_rows; /* that fit */
     hn_row_place *places;
+    int *order;       /* (n_rows) attention's, see hn_attention_order */
     float *x;         /* (n_rows, n_embd) the residual stream */
     float *y;         /* (n_rows, n_embd) normed input of adapters; outputs before a post norm */
     float *q;         /* (n_rows, n_head * head_dim) */

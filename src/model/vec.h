@@ -88,22 +88,25 @@ INLINE float sum_vf(vf a) {
 }
 
 /* 2^x, relative error 2e-7: x = n + r with r in [-0.5, 0.5], Taylor's polynomial of exp(r ln 2) to
- * degree 6, and n put into the exponent. Below 2^-126 it is 0, above 2^127 it stays there. */
-INLINE vf exp2_vf(vf x) {
-    const vf magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = min_vf(max_vf(x, splat(-127.0f)), splat(127.0f));
-    vf shifted = x + magic;
-    vf r = x - (shifted - magic);
-    vf p = splat(1.540353039338161e-4f);
-    p = FMA(p, r, splat(1.333355814642844e-3f));
-    p = FMA(p, r, splat(9.618129107628477e-3f));
-    p = FMA(p, r, splat(5.550410866482158e-2f));
-    p = FMA(p, r, splat(2.402265069591007e-1f));
-    p = FMA(p, r, splat(6.931471805599453e-1f));
-    p = FMA(p, r, splat(1.0f));
-    vi n = (vi)shifted - (vi)magic;
-    return p * (vf)((n + 127) << 23);
-}
+ * degree 6, and n put into the exponent. Below 2^-126 it is 0, above 2^127 it stays there. 1.5 *
+ * 2^23: adding it rounds to an integer. */
+#define DEFINE_EXP2(name, vf, vi, splat, min, max, fma)                                            \
+    INLINE vf name(vf x) {                                                                         \
+        const vf magic = splat(12582912.0f);                                                       \
+        x = min(max(x, splat(-127.0f)), splat(127.0f));                                            \
+        vf shifted = x + magic;                                                                    \
+        vf r = x - (shifted - magic);                                                              \
+        vf p = splat(1.540353039338161e-4f);                                                       \
+        p = fma(p, r, splat(1.333355814642844e-3f));                                               \
+        p = fma(p, r, splat(9.618129107628477e-3f));                                               \
+        p = fma(p, r, splat(5.550410866482158e-2f));                                               \
+        p = fma(p, r, splat(2.402265069591007e-1f));                                               \
+        p = fma(p, r, splat(6.931471805599453e-1f));                                               \
+        p = fma(p, r, splat(1.0f));                                                                \
+        vi n = (vi)shifted - (vi)magic;                                                            \
+        return p * (vf)((n + 127) << 23);                                                          \
+    }
+DEFINE_EXP2(exp2_vf, vf, vi, splat, min_vf, max_vf, FMA)
 
 /* 1 / (1 + exp(-x)). */
 INLINE vf sigmoid_vf(vf x) {

@@ -80,6 +80,7 @@ avx2 src/train/libtrain_ops_avx2
 avx2-no-fma src/release/librow_ops_avx2
 avxvnni src/kernels/libkernels_avxvnni
 avx512vnni src/kernels/libkernels_avx512vnni
+avx512 src/model/libmodel_avx512
 avx512 src/train/libtrain_ops_avx512
 avx512bf16 src/kernels/libkernels_avx512bf16
 amx src/kernels/libkernels_amx

@@ -125,6 +125,40 @@ static void check_company(const subject *s) {
     hn_kv_free(kv);
 }
 
+/* Decodes beside sequences that begin as it does: whole blocks of it, part of one, all but the
+ * last. */
+static void check_family(const subject *s) {
+    static const int32_t shared[] = {32, 64, 70, 200, 240};
+    enum { N_FAMILY = sizeof shared / sizeof *shared, OWN = 9 };
+    size_t n_vocab = (size_t)s->model->arch.n_vocab;
+    int start = s->n_tokens - N_STEPS;
+    hn_kv *kv = new_kv(s, 1 + N_FAMILY, (int64_t)(1 + N_FAMILY) * (s->n_tokens + HN_KV_BLOCK));
+    float *logits = malloc((1 + N_FAMILY) * n_vocab * sizeof *logits);
+    feed(s, kv, 0, 0, start, s->n_tokens, NULL);
+    for (int other = 1; other <= N_FAMILY; other++) {
+        int32_t length = shared[other - 1];
+        ASSERT_OK(hn_kv_fork(kv, 0, other, length, errp));
+        feed(s, kv, other, length, length + OWN * other, s->n_tokens, NULL);
+    }
+    for (int i = 0; i < N_STEPS; i++) {
+        hn_batch_row rows[1 + N_FAMILY];
+        int n = 1 + i % (1 + N_FAMILY), mine = i % n;
+        for (int r = 0; r < n; r++) {
+            int seq = r == mine ? 0 : r < mine ? r + 1 : r;
+            rows[r] = (hn_batch_row){.token = token_at(s, seq, hn_kv_length(kv, seq)),
+                                     .seq = seq,
+                                     .adapter = s->adapter ? 0 : -1,
+                                     .wants_logits = true};
+        }
+        forward(s, kv, rows, n, logits);
+        memcpy(s->logits + (size_t)i * n_vocab, logits + (size_t)mine * n_vocab,
+               n_vocab * sizeof *logits);
+    }
+    compare(s, start, N_STEPS, "with others that begin alike", N_FAMILY);
+    free(logits);
+    hn_kv_free(kv);
+}
+
 /* Everything with one thread; with more, the ways that cut the work differently. */
 static void check_all(subject *s, int threads) {
     char label[sizeof s->what];
@@ -146,8 +180,10 @@ static void check_all(subject *s, int threads) {
         compare(s, last, N_STEPS, "then one and four at a time", 4);
         hn_kv_free(kv);
     }
-    if (threads <= (s->thorough ? 2 : 1))
+    if (threads <= (s->thorough ? 2 : 1)) {
         check_company(s);
+        check_family(s);
+    }
     memcpy(s->what, label, sizeof label);
 }
 

@@ -287,7 +287,7 @@ typedef struct attention_case {
     hn_isa isa;
 } attention_case;
 
-enum { N_KEYS = 300, N_HEAD = 6, N_HEAD_KV = 2, N_ROWS = 5 };
+enum { N_KEYS = 300, N_HEAD = 6, N_HEAD_KV = 2, N_ROWS = 11, N_SEQS = 3 };
 
 static void wanted_row(const attention_case *c, const float *q, const float *k, const float *v,
                        int position, int head, double *out) {
@@ -312,10 +312,12 @@ static void wanted_row(const attention_case *c, const float *q, const float *k, 
 static void check_alone(const hn_attention *together, hn_compute *compute) {
     enum { MAX_DIM = N_HEAD * HN_ARCH_MAX_HEAD_DIM };
     float out[MAX_DIM];
+    static const int order[1];
     size_t n = (size_t)(together->n_head * together->head_dim);
     for (int row = 0; row < together->n_rows; row++) {
         hn_attention alone = *together;
         alone.n_rows = 1;
+        alone.order = order;
         alone.places += row;
         alone.q += (size_t)row * n;
         alone.out = out;
@@ -324,14 +326,71 @@ static void check_alone(const hn_attention *together, hn_compute *compute) {
     }
 }
 
+/* 512-bit registers hold more sums at once; each is AVX2's. */
+static void check_narrower(const attention_case *c, const hn_attention *a) {
+    if (c->isa != HN_ISA_AVX512VNNI)
+        return;
+    size_t bytes = (size_t)(a->n_rows * a->n_head * a->head_dim) * sizeof *a->out;
+    hn_attention narrower = *a;
+    narrower.out = malloc(bytes);
+    hn_compute *compute;
+    ASSERT_OK(hn_compute_new(&compute, HN_ISA_AVX2, c->threads, errp));
+    hn_attention_run(compute, &narrower);
+    assert_memory_equal(narrower.out, a->out, bytes);
+    hn_compute_free(compute);
+    free(narrower.out);
+}
+
+/* Sequences that begin with the same blocks, in part or not at all, and hold the same keys. */
+static hn_kv *fill_cache(const attention_case *c, const hn_model *model, const float *k,
+                         const float *v) {
+    static const int32_t shared[N_SEQS] = {0, 70, 256};
+    const hn_kv_codec *codec = &hn_attention_kernels_get(c->isa)->codecs[c->type];
+    int dim = c->head_dim;
+    hn_kv *kv;
+    ASSERT_OK(hn_kv_new(&kv, model, N_SEQS, N_SEQS * N_KEYS, errp));
+    for (int seq = 0; seq < N_SEQS; seq++) {
+        if (seq)
+            ASSERT_OK(hn_kv_fork(kv, 0, seq, shared[seq], errp));
+        for (int i = shared[seq]; i < N_KEYS; i++) {
+            ASSERT_OK(hn_kv_append(kv, seq, 1, 0, errp));
+            for (int h = 0; h < N_HEAD_KV; h++) {
+                float row[HN_ARCH_MAX_HEAD_DIM] = {0};
+                int32_t block = kv->seqs[seq].blocks[i / HN_KV_BLOCK];
+                memcpy(row, k + (i * N_HEAD_KV + h) * dim, (size_t)dim * sizeof *row);
+                codec->put_k(hn_kv_k(kv, block, 0, h), row, kv->padded_dim, i % HN_KV_BLOCK);
+                memcpy(row, v + (i * N_HEAD_KV + h) * dim, (size_t)dim * sizeof *row);
+                codec->put_v(hn_kv_v(kv, block, 0, h), row, kv->padded_dim, i % HN_KV_BLOCK);
+            }
+        }
+    }
+    return kv;
+}
+
+static void check_outputs(const attention_case *c, const hn_attention *a, const float *k,
+                          const float *v) {
+    int dim = c->head_dim;
+    for (int i = 0; i < a->n_rows * N_HEAD; i++) {
+        double wanted[HN_ARCH_MAX_HEAD_DIM];
+        wanted_row(c, a->q + i * dim, k, v, a->places[i / N_HEAD].position, i % N_HEAD, wanted);
+        for (int d = 0; d < dim; d++)
+            if (!(fabs((double)a->out[i * dim + d] - wanted[d]) < c->tolerance))
+                fail_msg("%s, %s, %d wide, window %d, %d threads: row %d of %d, dimension %d: %g, "
+                         "not %g",
+                         hn_isa_name(c->isa), hn_dtype_name(c->type), dim, c->window, c->threads, i,
+                         a->n_rows, d, (double)a->out[i * dim + d], wanted[d]);
+    }
+}
+
+/* Eight rows and fewer are shared out by parts of the keys, more aren't. */
 static void check_attention(const attention_case *c) {
+    static const int n_rows[] = {5, N_ROWS};
     int dim = c->head_dim, n = N_KEYS * N_HEAD_KV * dim;
     hn_model model = {
         .kv_type = c->type,
         .arch = {
             .n_layer = 1, .n_head = N_HEAD, .n_head_kv = N_HEAD_KV, .head_dim = dim, .n_vocab = 2}};
     ASSERT_OK(hn_compute_new(&model.compute, c->isa, c->threads, errp));
-    const hn_kv_codec *codec = &hn_attention_kernels_get(c->isa)->codecs[c->type];
     hn_rng rng = hn_rng_new(4, 4);
     float *k = calloc((size_t)n, sizeof *k), *v = calloc((size_t)n, sizeof *v);
     float *q = calloc((size_t)(N_ROWS * N_HEAD * dim), sizeof *q);
@@ -339,42 +398,28 @@ static void check_attention(const attention_case *c) {
     fill(k, n, &rng, 1);
     fill(v, n, &rng, 1);
     fill(q, N_ROWS * N_HEAD * dim, &rng, 1);
-    hn_kv *kv;
-    ASSERT_OK(hn_kv_new(&kv, &model, 1, N_KEYS, errp));
-    for (int i = 0; i < N_KEYS; i++) {
-        ASSERT_OK(hn_kv_append(kv, 0, 1, 0, errp));
-        for (int h = 0; h < N_HEAD_KV; h++) {
-            float row[HN_ARCH_MAX_HEAD_DIM] = {0};
-            int32_t block = kv->seqs[0].blocks[i / HN_KV_BLOCK];
-            memcpy(row, k + (i * N_HEAD_KV + h) * dim, (size_t)dim * sizeof *row);
-            codec->put_k(hn_kv_k(kv, block, 0, h), row, kv->padded_dim, i % HN_KV_BLOCK);
-            memcpy(row, v + (i * N_HEAD_KV + h) * dim, (size_t)dim * sizeof *row);
-            codec->put_v(hn_kv_v(kv, block, 0, h), row, kv->padded_dim, i % HN_KV_BLOCK);
-        }
-    }
+    hn_kv *kv = fill_cache(c, &model, k, v);
     hn_row_place places[N_ROWS];
+    int order[N_ROWS];
     for (int r = 0; r < N_ROWS; r++)
-        places[r] = (hn_row_place){.position = N_KEYS - N_ROWS + r};
-    hn_attention a = {.kv = kv,
-                      .n_head = N_HEAD,
-                      .n_head_kv = N_HEAD_KV,
-                      .head_dim = dim,
-                      .window = c->window,
-                      .scale = 1 / sqrtf((float)dim),
-                      .places = places,
-                      .n_rows = N_ROWS,
-                      .q = q,
-                      .out = out};
-    hn_attention_run(model.compute, &a);
-    check_alone(&a, model.compute);
-    for (int i = 0; i < N_ROWS * N_HEAD; i++) {
-        double wanted[HN_ARCH_MAX_HEAD_DIM];
-        wanted_row(c, q + i * dim, k, v, places[i / N_HEAD].position, i % N_HEAD, wanted);
-        for (int d = 0; d < dim; d++)
-            if (!(fabs((double)out[i * dim + d] - wanted[d]) < c->tolerance))
-                fail_msg("%s, %d wide, window %d, %d threads: row %d, dimension %d: %g, not %g",
-                         hn_dtype_name(c->type), dim, c->window, c->threads, i, d,
-                         (double)out[i * dim + d], wanted[d]);
+        places[r] = (hn_row_place){.seq = r % N_SEQS, .position = N_KEYS - 1 - 37 * (r / N_SEQS)};
+    for (size_t i = 0; i < sizeof n_rows / sizeof *n_rows; i++) {
+        hn_attention a = {.kv = kv,
+                          .n_head = N_HEAD,
+                          .n_head_kv = N_HEAD_KV,
+                          .head_dim = dim,
+                          .window = c->window,
+                          .scale = 1 / sqrtf((float)dim),
+                          .places = places,
+                          .order = order,
+                          .n_rows = n_rows[i],
+                          .q = q,
+                          .out = out};
+        hn_attention_order(kv, places, a.n_rows, order);
+        hn_attention_run(model.compute, &a);
+        check_alone(&a, model.compute);
+        check_narrower(c, &a);
+        check_outputs(c, &a, k, v);
     }
     free(k);
     free(v);
@@ -384,30 +429,64 @@ static void check_attention(const attention_case *c) {
     hn_compute_free(model.compute);
 }
 
+/* A level that has loops of its own. */
+static bool has_kernels(hn_isa isa) {
+    return hn_cpu_supports(isa) &&
+           (isa == HN_ISA_SCALAR ||
+            hn_attention_kernels_get(isa) != hn_attention_kernels_get((hn_isa)(isa - 1)));
+}
+
 static void test_attention(void **state) {
     (void)state;
     static const double tolerances[N_KV_TYPES] = {2e-6, 2e-3, 2e-2, 0.35};
     static const int dims[] = {8, 20, 40, 60, 64, 128, 512}, windows[] = {0, 7, 280};
     enum { N_WINDOWS = sizeof windows / sizeof *windows, LONG_DIM = 512 };
-    const hn_isa levels[] = {HN_ISA_SCALAR, hn_cpu_best_isa()};
-    for (int i = 0; i < 2 * N_KV_TYPES * N_WINDOWS * 2; i++)
-        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
-            attention_case c = {.isa = levels[i % 2],
-                                .threads = 1 + i / 2 % 2,
-                                .window = windows[i / 4 % N_WINDOWS],
-                                .type = KV_TYPES[i / 4 / N_WINDOWS],
-                                .head_dim = dims[d],
-                                .tolerance = tolerances[i / 4 / N_WINDOWS]};
-            if (c.head_dim < LONG_DIM || (c.window == 0 && c.threads == 1))
-                check_attention(&c);
-        }
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++)
+        for (int i = 0; has_kernels((hn_isa)isa) && i < N_KV_TYPES * N_WINDOWS * 2; i++)
+            for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+                attention_case c = {.isa = (hn_isa)isa,
+                                    .threads = 1 + i % 2,
+                                    .window = windows[i / 2 % N_WINDOWS],
+                                    .type = KV_TYPES[i / 2 / N_WINDOWS],
+                                    .head_dim = dims[d],
+                                    .tolerance = tolerances[i / 2 / N_WINDOWS]};
+                if (c.head_dim < LONG_DIM || (c.window == 0 && c.threads == 1))
+                    check_attention(&c);
+            }
+}
+
+/* Rows that begin with the same blocks stand together, however the batch has them. */
+static void test_order(void **state) {
+    (void)state;
+    enum { N = 6, SHARED = 64, LENGTH = 100 };
+    hn_model model = {
+        .kv_type = HN_F16,
+        .arch = {.n_layer = 1, .n_head = 1, .n_head_kv = 1, .head_dim = 8, .n_vocab = 2}};
+    hn_kv *kv;
+    hn_row_place places[N];
+    int order[N];
+    ASSERT_OK(hn_kv_new(&kv, &model, N, N * LENGTH, errp));
+    for (int seq = 0; seq < N; seq++) { /* even ones begin alike, and odd ones */
+        if (seq >= 2)
+            ASSERT_OK(hn_kv_fork(kv, seq - 2, seq, SHARED, errp));
+        while (hn_kv_length(kv, seq) < LENGTH)
+            ASSERT_OK(hn_kv_append(kv, seq, 1, 0, errp));
+        places[seq] = (hn_row_place){.seq = seq, .position = LENGTH - 1};
+    }
+    hn_attention_order(kv, places, N, order);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(order[i] % 2, order[i / (N / 2) * (N / 2)] % 2);
+        for (int j = 0; j < i; j++)
+            assert_int_not_equal(order[i], order[j]);
+    }
+    hn_kv_free(kv);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),        cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_attention),         cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_fork_and_truncate),
+        cmocka_unit_test(test_fork_and_truncate), cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests(tests, draw_normals, NULL);
 }

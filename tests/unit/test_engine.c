@@ -3,9 +3,12 @@
 #include "engine_help.h"
 
 #include "base_model.h"
+#include "model/scratch.h"
 #include "model/vmath.h"
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 enum { CONTEXT = 256 };
 
@@ -432,12 +435,102 @@ static void test_base(void **state) {
     model = stories;
 }
 
+/* A stream that notes in which of the engine's steps its text comes. */
+typedef struct stream {
+    hn_engine *engine;
+    told *prompt;      /* that is being read meanwhile */
+    uint64_t last;     /* step */
+    uint64_t most;     /* steps from one piece to the next */
+    int n_meanwhile;   /* pieces while the prompt was read */
+    atomic_bool begun; /* to write */
+    told told;
+} stream;
+
+static bool note_step(void *context, const hn_piece *piece) {
+    stream *s = context;
+    hn_engine_counts counts;
+    (void)piece;
+    hn_engine_counts_get(s->engine, &counts);
+    pthread_mutex_lock(&s->prompt->lock);
+    const bool is_read = s->prompt->n_progress > 0 && s->prompt->n_pieces == 0;
+    pthread_mutex_unlock(&s->prompt->lock);
+    if (is_read && s->last) {
+        s->most = counts.steps - s->last > s->most ? counts.steps - s->last : s->most;
+        s->n_meanwhile++;
+    }
+    s->last = counts.steps;
+    atomic_store(&s->begun, true);
+    return true;
+}
+
+static void stream_over(void *context, const hn_job_result *result) {
+    on_done(&((stream *)context)->told, result);
+}
+
+/* However long a prompt is, streams that run get their next token within two steps more. */
+static void test_long_prompt_and_streams(void **state) {
+    (void)state;
+    need_story();
+    enum { STREAMS = 3, LONG = 4000, MOST_STEPS = 1 + 2 };
+    static stream streams[STREAMS];
+    static int32_t prompt[LONG];
+    static told t;
+    hn_engine *engine =
+        new_engine(&(hn_engine_options){.n_slots = STREAMS + 1, .n_context = 2 * LONG});
+    hn_engine_counts before, after;
+    make_prompt(prompt, LONG, 9);
+    told_init(&t);
+    for (int i = 0; i < STREAMS; i++) {
+        stream *s = &streams[i];
+        hn_job_options o = hn_job_options_default();
+        *s = (stream){.engine = engine, .prompt = &t};
+        told_init(&s->told);
+        o.prompt = prompt + 10 * i;
+        o.n_prompt = 5;
+        o.constraint = "root ::= [a-z ]+"; /* no half characters: each token is shown at once */
+        o.n_constraint = strlen(o.constraint);
+        o.constraint_kind = HN_CONSTRAINT_GBNF;
+        o.ignore_eos = true;
+        o.events = (hn_job_events){.context = s, .piece = note_step, .done = stream_over};
+        ASSERT_OK(hn_engine_submit(engine, &o, &s->told.job, errp));
+    }
+    for (int i = 0; i < STREAMS; i++)
+        while (!atomic_load(&streams[i].begun))
+            sched_yield();
+    hn_job_options o = hn_job_options_default();
+    o.prompt = prompt;
+    o.n_prompt = LONG;
+    o.max_tokens = 1;
+    o.no_cache = true;
+    o.events = events_of(&t);
+    hn_engine_counts_get(engine, &before);
+    ASSERT_OK(hn_engine_submit(engine, &o, &t.job, errp));
+    wait_over(&t);
+    hn_engine_counts_get(engine, &after);
+    assert_int_equal(t.status, HN_OK);
+    assert_true(after.steps - before.steps > LONG / HN_FORWARD_CHUNK);
+    for (int i = 0; i < STREAMS; i++) {
+        hn_job_cancel(streams[i].told.job);
+        wait_over(&streams[i].told);
+        assert_true(streams[i].n_meanwhile > LONG / HN_FORWARD_CHUNK);
+        assert_in_range(streams[i].most, 1, MOST_STEPS);
+        told_done(&streams[i].told);
+    }
+    told_done(&t);
+    hn_engine_free(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mixed),      cmocka_unit_test(test_shared_beginning),
-        cmocka_unit_test(test_no_cache),   cmocka_unit_test(test_logprobs),
-        cmocka_unit_test(test_embeddings), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_min_tokens), cmocka_unit_test(test_base),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_shared_beginning),
+        cmocka_unit_test(test_no_cache),
+        cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_min_tokens),
+        cmocka_unit_test(test_base),
+        cmocka_unit_test(test_long_prompt_and_streams),
     };
     return cmocka_run_group_tests(tests, open_story, close_story);
 }

@@ -85,13 +85,14 @@ static hn_status hold_calls(plan *p, hn_error *err) {
                                    .required = required,
                                    .name = r->tool_name,
                                    /* Made to call, a small model would never stop. */
-                                   .parallel = required ? r->asks_for_parallel_calls
-                                                        : r->parallel_tool_calls,
+                                   .parallel = required || schema ? r->asks_for_parallel_calls
+                                                                  : r->parallel_tool_calls,
                                    .schema = schema,
                                    .thought = a->keep_thought || a->goes_on ? HN_THOUGHT_NEVER
                                               : a->in_thought               ? HN_THOUGHT_OPEN
                                                                             : HN_THOUGHT_MAY};
     const hn_status status = hn_tool_grammar(&demand, &p->x->calls, &p->x->n_calls, err);
+    p->answer.is_held = true;
     json_decref(schema);
     return status;
 }

@@ -84,11 +84,12 @@ hn_status hn_problem_no_model(hn_problem *p, const char *model) {
 }
 
 hn_status hn_problem_too_long(hn_problem *p, int64_t n_prompt, int64_t n_context) {
+    /* Clients look for OpenAI's words, up to the first number. */
     hn_status status = hn_problem_bad(
         p, NULL,
-        "the prompt has %lld tokens, the context %lld: shorten it, or start the server "
-        "with a larger --ctx",
-        (long long)n_prompt, (long long)n_context);
+        "This model's maximum context length is %lld tokens, and the prompt has %lld: shorten it, "
+        "or start the server with a larger --ctx",
+        (long long)n_context, (long long)n_prompt);
     p->type = p->code = "exceed_context_size_error";
     p->n_prompt = n_prompt;
     p->n_context = n_context;

@@ -372,6 +372,9 @@ hn_status hn_answer_parser_finish(parser *p, hn_error *err) {
         hn_call_object *o = &p->object;
         emit(p, HN_DELTA_ARGUMENTS, hn_buf_text(&o->arguments) + p->n_sent,
              o->arguments.size - p->n_sent);
+    } else if (in_call && p->options.is_held) {
+        hn_buf_reset(&p->blanks); /* too little of a call to be passed on, and no text */
+        p->state = HN_ANSWER_OVER;
     } else if (in_call) {
         reject(p);
     }

@@ -76,6 +76,7 @@ typedef struct hn_answer_options {
     bool keep_thought; /* <think> is content like all else */
     bool in_thought;   /* the prompt has opened a thought */
     bool in_call;      /* the prompt has opened a call (hn_tool_opening) */
+    bool is_held;      /* by a hn_tool_grammar: what begins like a call and ends early was cut */
     bool goes_on;      /* continues a message: it doesn't begin with a thought or a call */
     uint64_t seed;     /* of the calls' ids */
     hn_delta_fn *emit;

@@ -236,7 +236,8 @@ check("messages refuse in their own form", status == 400 and value["type"] == "e
 long = dict(chat(), messages=[{"role": "user", "content": "x" * 5000}])
 status, value, _ = server.ask(CHAT, long)
 check("a prompt that doesn't fit", status == 400 and value["error"]["type"] == "exceed_context_size_error" and
-      value["error"]["n_prompt_tokens"] > 5000 and value["error"]["n_ctx"] == 2048, value)
+      value["error"]["n_prompt_tokens"] > 5000 and value["error"]["n_ctx"] == 2048 and
+      "maximum context length is 2048 tokens" in value["error"]["message"], value)
 full = server.get(CHAT, dict(chat(max_tokens=-1), messages=[{"role": "user", "content": "x" * 1990}],
                              ignore_eos=True))
 check("the context's end is a length", full["choices"][0]["finish_reason"] == "length", full["usage"])
@@ -381,6 +382,9 @@ for family, known, tag in FAMILIES:
               called["finish_reason"] == "tool_calls" and call["function"]["name"] in ("first", "second") and
               isinstance(value.get("ok"), bool) and 0 <= value.get("n", -1) <= 99 and len(value) == 2 and
               len(call["id"]) == (9 if "mistral" in family else 29), called)
+    cut = server.get(CHAT, chat(tools=TOOLS, logit_bias={"258": 100}, max_tokens=3))["choices"][0]
+    check(f"{family}: the beginning of a call that is cut is no text", cut["finish_reason"] == "length" and
+          cut["message"]["content"] == "" and "tool_calls" not in cut["message"], cut)
     free = text_of(server.get(CHAT, chat(tools=TOOLS, max_tokens=60)))
     check(f"{family}: what isn't a call stays as free as without tools", free ==
           text_of(server.get(CHAT, chat(max_tokens=60))) and free, free)

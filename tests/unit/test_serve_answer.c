@@ -225,6 +225,24 @@ static void test_one_call(void **state) {
 }
 
 /* Arguments come while they are written, and ids have the form that templates want. */
+/* What is held to a call and ends early was cut: it is neither a call nor text. */
+static void test_cut(void **state) {
+    (void)state;
+    static const char *const CUT[] = {"<tool_call>", "<tool_call>\n{\"name\": \"ad",
+                                      "<tool_call>{\"name\": \"add\", \"argu"};
+    heard h = {0};
+    hn_answer_options options = options_of(HN_TOOLS_HERMES, &h);
+    options.is_held = true;
+    for (size_t i = 0; i < sizeof CUT / sizeof *CUT; i++) {
+        hn_buf text = {0};
+        hn_buf_printf(&text, "Well. %s", CUT[i]);
+        expect_with(&options, hn_buf_text(&text), "C(Well.)");
+        hn_buf_done(&text);
+    }
+    expect_with(&options, "<tool_call>{\"name\": \"add\", \"arguments\": {\"a", "add{\"a");
+    expect_with(&options, "a <tool_", "C(a <tool_)");
+}
+
 static void test_streaming(void **state) {
     (void)state;
     const char *text = "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"a\": \"long";
@@ -476,14 +494,21 @@ static void test_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),    cmocka_unit_test(test_thought),
-        cmocka_unit_test(test_hermes),   cmocka_unit_test(test_no_calls),
-        cmocka_unit_test(test_llama3),   cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_one_call), cmocka_unit_test(test_streaming),
-        cmocka_unit_test(test_detect),   cmocka_unit_test(test_required),
-        cmocka_unit_test(test_auto),     cmocka_unit_test(test_held_beside_schema),
-        cmocka_unit_test(test_loose),    cmocka_unit_test(test_long),
-        cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_plain),
+                                       cmocka_unit_test(test_thought),
+                                       cmocka_unit_test(test_hermes),
+                                       cmocka_unit_test(test_no_calls),
+                                       cmocka_unit_test(test_llama3),
+                                       cmocka_unit_test(test_mistral),
+                                       cmocka_unit_test(test_one_call),
+                                       cmocka_unit_test(test_cut),
+                                       cmocka_unit_test(test_streaming),
+                                       cmocka_unit_test(test_detect),
+                                       cmocka_unit_test(test_required),
+                                       cmocka_unit_test(test_auto),
+                                       cmocka_unit_test(test_held_beside_schema),
+                                       cmocka_unit_test(test_loose),
+                                       cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,16 +53,6 @@ static hn_model_entry *idlest(hn_models *m) {
     return best;
 }
 
-/* Whether one is being closed, or could be in a moment. */
-static bool frees_soon(const hn_models *m) {
-    for (size_t i = 0; i < m->n; i++) {
-        const hn_model_entry *e = &m->entries[i];
-        if (e->state == HN_ENTRY_CLOSING || (e->state == HN_ENTRY_OPEN && e->n_users == 0))
-            return true;
-    }
-    return false;
-}
-
 static uint64_t held_bytes(const hn_models *m) {
     uint64_t total = 0;
     for (size_t i = 0; i < m->n; i++)
@@ -92,6 +82,14 @@ static hn_status open_entry(hn_models *m, hn_model_entry *e, hn_error *err) {
 
 /* ---- the table ---- */
 
+static void init_changed(pthread_cond_t *changed) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 hn_status hn_models_new(hn_models **out, const hn_model_place *places, size_t n,
                         const hn_models_options *options, hn_error *err) {
     hn_models *m = hn_calloc(1, sizeof *m);
@@ -100,7 +98,7 @@ hn_status hn_models_new(hn_models **out, const hn_model_place *places, size_t n,
         return hn_fail_no_memory(err, sizeof *m);
     m->options = *options;
     pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->changed, NULL);
+    init_changed(&m->changed);
     m->entries = hn_calloc(n ? n : 1, sizeof *m->entries);
     m->draft_path = options->draft_path ? hn_strdup(options->draft_path) : NULL;
     if (!m->entries || (options->draft_path && !m->draft_path))
@@ -164,9 +162,20 @@ static hn_model_entry *find(hn_models *m, const char *name, int *adapter) {
     return NULL;
 }
 
+/* What may change soon: a request that ends, a model that is being closed. False after a while. */
+static bool wait_for_room(hn_models *m, struct timespec *until) {
+    enum { PATIENCE_S = 2 };
+    if (until->tv_sec == 0) {
+        clock_gettime(CLOCK_MONOTONIC, until);
+        until->tv_sec += PATIENCE_S;
+    }
+    return pthread_cond_timedwait(&m->changed, &m->lock, until) == 0;
+}
+
 /* Returns with the model open; idle ones make room. Under the lock, which others get meanwhile. */
 static hn_status make_open(hn_models *m, hn_model_entry *e, hn_problem *problem) {
     enum { AGAIN_S = 5 };
+    struct timespec until = {0};
     hn_error err = {0};
     while (e->state != HN_ENTRY_OPEN) {
         hn_model_entry *victim = idlest(m);
@@ -177,9 +186,7 @@ static hn_status make_open(hn_models *m, hn_model_entry *e, hn_problem *problem)
                 return hn_problem_http(problem, 500, "the model '%s' can't be opened", e->name);
         } else if (victim) {
             close_entry(m, victim);
-        } else if (frees_soon(m)) {
-            pthread_cond_wait(&m->changed, &m->lock);
-        } else {
+        } else if (!wait_for_room(m, &until)) {
             (void)hn_problem_http(problem, 503,
                                   "there is no memory for the model '%s' while others are in use: "
                                   "try later",
@@ -228,7 +235,8 @@ hn_status hn_models_find(hn_models *m, const char *name, size_t *i, hn_problem *
 void hn_models_give(hn_models *m, hn_served *served) {
     hn_model_entry *e = entry_of(served);
     pthread_mutex_lock(&m->lock);
-    e->n_users--;
+    if (--e->n_users == 0)
+        pthread_cond_broadcast(&m->changed);
     e->last_used_ns = hn_clock_ns();
     pthread_mutex_unlock(&m->lock);
 }

@@ -51,7 +51,7 @@ typedef struct hn_served {
 
 /* By the name of a model or adapter; NULL or "" = the first model. *adapter: index of the adapter
  * that was named, -1 = none. Opens the model where it isn't: not on a thread that must not wait.
- * 404 for an unknown name, 503 where memory is short. */
+ * 404 for an unknown name, 503 where memory is short and stays so for seconds. */
 HN_MUST_CHECK hn_status hn_models_take(hn_models *models, const char *name, hn_served **out,
                                        int *adapter, hn_problem *problem);
 void hn_models_give(hn_models *models, hn_served *served);

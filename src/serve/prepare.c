@@ -26,30 +26,6 @@ static hn_status refuse(const plan *p, const char *param, const hn_error *err) {
 
 /* ---- prompts ---- */
 
-/* What tells the model of its tools goes before what the system says, or becomes it. */
-static hn_status add_system_text(hn_api_request *r, hn_problem *problem) {
-    json_t *first = json_array_get(r->messages, 0);
-    const char *role = json_string_value(json_object_get(first, "role"));
-    const json_t *content = json_object_get(first, "content");
-    bool has_system = role && strcmp(role, "system") == 0 && json_is_string(content);
-    hn_buf text = {0};
-    hn_tool_system_text(r->tools, &text);
-    if (has_system) {
-        hn_buf_putc(&text, '\n');
-        hn_buf_append(&text, json_string_value(content), json_string_length(content));
-    }
-    json_t *made = text.failed ? NULL : json_stringn(hn_buf_text(&text), text.size);
-    hn_buf_done(&text);
-    int failed;
-    if (has_system)
-        failed = json_object_set_new(first, "content", made);
-    else
-        failed = json_array_insert_new(
-            r->messages, 0,
-            made ? json_pack("{s:s, s:o}", "role", "system", "content", made) : made);
-    return failed ? hn_problem_no_memory(problem) : HN_OK;
-}
-
 static bool ends_in_thought(const hn_buf *text) {
     static const char TAG[] = "<think>";
     const char *data = hn_buf_text(text);
@@ -100,15 +76,12 @@ static hn_status hold_calls(plan *p, hn_error *err) {
 static hn_status encode_chat(plan *p, hn_ids *ids) {
     hn_api_request *r = &p->x->request;
     const hn_checkpoint *ckpt = &p->x->served->model->ckpt;
-    const bool tools = r->n_tools && r->tool_choice != HN_TOOL_CHOICE_NONE;
-    bool shows = true;
+    const json_t *shown;
     hn_buf text = {0};
     hn_error err = {0};
-    if (tools)
-        p->answer.format = hn_tool_format_detect(ckpt->chat_template_source, &shows);
-    if (tools && !shows)
-        HN_TRY(add_system_text(r, p->problem));
-    const hn_chat_encode_options options = {.tools = tools && shows ? r->tools : NULL,
+    HN_TRY(hn_tool_prompt(r, ckpt->chat_template_source, &p->answer.format, &shown, p->problem));
+    const bool tools = p->answer.format != HN_TOOLS_NONE;
+    const hn_chat_encode_options options = {.tools = shown,
                                             .extra = r->template_kwargs,
                                             .add_generation_prompt = r->add_generation_prompt,
                                             .continue_final_message = r->continue_final_message,

@@ -110,25 +110,32 @@ hn_status hn_api_detokenize(hn_api *api, hn_http_call *call, const json_t *body,
     return status;
 }
 
+static hn_status encode(const hn_served *served, hn_api_request *request, hn_buf *text, hn_ids *ids,
+                        hn_problem *problem) {
+    const hn_checkpoint *ckpt = &served->model->ckpt;
+    const json_t *shown;
+    hn_tool_format format;
+    hn_error err = {0};
+    HN_TRY(hn_tool_prompt(request, ckpt->chat_template_source, &format, &shown, problem));
+    const hn_chat_encode_options options = {.tools = shown,
+                                            .extra = request->template_kwargs,
+                                            .add_generation_prompt = request->add_generation_prompt,
+                                            .continue_final_message =
+                                                request->continue_final_message,
+                                            .text = text};
+    const hn_status status = hn_chat_encode_with(ckpt, request->messages, &options, ids, &err);
+    return status == HN_OK ? HN_OK : hn_problem_from(problem, "messages", &err);
+}
+
 /* A conversation through the model's template, as a chat would be. */
-static hn_status apply(hn_api *api, const hn_api_request *request, hn_buf *text, hn_ids *ids,
+static hn_status apply(hn_api *api, hn_api_request *request, hn_buf *text, hn_ids *ids,
                        hn_problem *problem) {
     hn_served *served;
-    hn_error err = {0};
     int adapter;
-    bool shows;
     HN_TRY(hn_models_take(api->models, request->model, &served, &adapter, problem));
-    (void)hn_tool_format_detect(served->model->ckpt.chat_template_source, &shows);
-    const hn_chat_encode_options options = {
-        .tools = request->tool_choice != HN_TOOL_CHOICE_NONE && shows ? request->tools : NULL,
-        .extra = request->template_kwargs,
-        .add_generation_prompt = request->add_generation_prompt,
-        .continue_final_message = request->continue_final_message,
-        .text = text};
-    hn_status status =
-        hn_chat_encode_with(&served->model->ckpt, request->messages, &options, ids, &err);
+    const hn_status status = encode(served, request, text, ids, problem);
     hn_models_give(api->models, served);
-    return status == HN_OK ? HN_OK : hn_problem_from(problem, "messages", &err);
+    return status;
 }
 
 hn_status hn_api_apply_template(hn_api *api, hn_http_call *call, const json_t *body, hn_buf *out,

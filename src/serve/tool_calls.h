@@ -14,14 +14,16 @@ typedef enum hn_tool_format {
 } hn_tool_format;
 
 /* By the chat template (NULL = none). *shows_tools: it puts them into the prompt by itself;
- * otherwise hn_tool_system_text has to. Never HN_TOOLS_NONE: a model without a format of its own is
+ * otherwise hn_tool_prompt has to. Never HN_TOOLS_NONE: a model without a format of its own is
  * asked for Hermes'. */
 hn_tool_format hn_tool_format_detect(const char *template_source, bool *shows_tools);
 
-/* What tells a model whose template doesn't know tools about them: to be put before the system
- * message's own text. `tools`: the request's array. */
-void hn_tool_system_text(const json_t *tools, hn_buf *out);
-
+/* How a chat's model is told of the request's tools: *shown is what the template gets of them (NULL
+ * = nothing); where it knows no tools they are put into the messages. *format is HN_TOOLS_NONE
+ * where none may be called. */
+HN_MUST_CHECK hn_status hn_tool_prompt(hn_api_request *request, const char *template_source,
+                                       hn_tool_format *format, const json_t **shown,
+                                       hn_problem *problem);
 /* What begins a call, unless it stands alone (Llama 3); NULL of HN_TOOLS_NONE. Static. */
 const char *hn_tool_tag(hn_tool_format format);
 /* What the prompt has to go on with where a call is required (static, may be ""). */

@@ -21,7 +21,7 @@ hn_tool_format hn_tool_format_detect(const char *template_source, bool *shows_to
     return HN_TOOLS_HERMES;
 }
 
-void hn_tool_system_text(const json_t *tools, hn_buf *out) {
+static void put_tools(const json_t *tools, hn_buf *out) {
     size_t i;
     const json_t *tool;
     hn_buf_puts(out, "You may call one or more of these functions to help with the user query. "
@@ -33,6 +33,44 @@ void hn_tool_system_text(const json_t *tools, hn_buf *out) {
     hn_buf_puts(out, "</tools>\nFor each call, return a JSON object with the function's name and "
                      "arguments within <tool_call> tags:\n<tool_call>\n{\"name\": <name>, "
                      "\"arguments\": <arguments>}\n</tool_call>\n");
+}
+
+/* What tells the model of its tools goes before what the system says, or becomes it. */
+static hn_status add_system_text(hn_api_request *r, hn_problem *problem) {
+    json_t *first = json_array_get(r->messages, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+    const json_t *content = json_object_get(first, "content");
+    bool has_system = role && strcmp(role, "system") == 0 && json_is_string(content);
+    hn_buf text = {0};
+    put_tools(r->tools, &text);
+    if (has_system) {
+        hn_buf_putc(&text, '\n');
+        hn_buf_append(&text, json_string_value(content), json_string_length(content));
+    }
+    json_t *made = text.failed ? NULL : json_stringn(hn_buf_text(&text), text.size);
+    hn_buf_done(&text);
+    int failed;
+    if (has_system)
+        failed = json_object_set_new(first, "content", made);
+    else
+        failed = json_array_insert_new(
+            r->messages, 0,
+            made ? json_pack("{s:s, s:o}", "role", "system", "content", made) : made);
+    return failed ? hn_problem_no_memory(problem) : HN_OK;
+}
+
+hn_status hn_tool_prompt(hn_api_request *request, const char *template_source,
+                         hn_tool_format *format, const json_t **shown, hn_problem *problem) {
+    bool shows;
+    *format = HN_TOOLS_NONE;
+    *shown = NULL;
+    if (!request->n_tools || request->tool_choice == HN_TOOL_CHOICE_NONE)
+        return HN_OK;
+    *format = hn_tool_format_detect(template_source, &shows);
+    if (!shows)
+        return add_system_text(request, problem);
+    *shown = request->tools;
+    return HN_OK;
 }
 
 /* ---- holding it to a call ---- */

@@ -229,6 +229,9 @@ answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 200, "tempe
 check("messages call tools", answer["stop_reason"] == "tool_use" and "ok" in answer["content"][0].get("input", {}), answer)
 check("tokens are counted", server.get("/v1/messages/count_tokens", {"messages": USER})["input_tokens"] ==
       server.get(CHAT, chat())["usage"]["prompt_tokens"])
+counted = server.get("/v1/messages/count_tokens", {"messages": USER, "tools": claude})["input_tokens"]
+check("tools are counted, and shown", counted == server.get(CHAT, chat(tools=TOOLS[:1]))["usage"]["prompt_tokens"] and
+      "first" in server.get("/apply-template", {"messages": USER, "tools": TOOLS[:1]})["prompt"], counted)
 status, value, _ = server.ask("/v1/messages", {"messages": USER})
 check("messages refuse in their own form", status == 400 and value["type"] == "error", value)
 

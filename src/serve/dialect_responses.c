@@ -121,9 +121,12 @@ static void put_response(const hn_exchange *x, const stream *s, hn_buf *out) {
     hn_json_put_text(out, x->model);
     hn_buf_puts(out,
                 ",\"instructions\":null,\"metadata\":{},\"tools\":[],\"tool_choice\":\"auto\"");
-    hn_buf_printf(out, ",\"parallel_tool_calls\":%s,\"temperature\":%g,\"top_p\":%g",
-                  x->request.parallel_tool_calls ? "true" : "false", x->request.temperature,
-                  x->request.top_p);
+    hn_json_put_key(out, "parallel_tool_calls");
+    hn_buf_puts(out, x->request.parallel_tool_calls ? "true" : "false");
+    hn_json_put_key(out, "temperature");
+    hn_json_put_real(out, x->request.temperature);
+    hn_json_put_key(out, "top_p");
+    hn_json_put_real(out, x->request.top_p);
     hn_json_put_key(out, "output");
     if (over)
         put_output(x, s, out);

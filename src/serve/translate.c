@@ -92,11 +92,16 @@ static hn_status responses_tools(const json_t *body, json_t *out, hn_problem *pr
     if (json_is_array(tools)) {
         json_t *list = json_array();
         HN_TRY(hn_translate_set(out, "tools", list, problem));
-        json_array_foreach (tools, i, tool)
+        json_array_foreach (tools, i, tool) {
+            const char *type = json_string_value(hn_api_field(tool, "type"));
+            if (!type || strcmp(type, "function") != 0)
+                return hn_problem_bad(problem, "tools",
+                                      "tools[%zu] must be {\"type\": \"function\", name, "
+                                      "parameters}: the server has no tools of its own",
+                                      i);
             HN_TRY(hn_translate_append(
-                list,
-                json_pack("{s:O?, s:O}", "type", hn_api_field(tool, "type"), "function", tool),
-                problem));
+                list, json_pack("{s:s, s:O}", "type", "function", "function", tool), problem));
+        }
     } else if (tools) {
         HN_TRY(hn_translate_copy(body, "tools", out, "tools", problem));
     }
@@ -127,12 +132,24 @@ static hn_status responses_fields(const json_t *body, json_t *out, hn_problem *p
     return hn_translate_copy(body, "max_output_tokens", out, "max_tokens", problem);
 }
 
+/* What would need answers that are stored. */
+static hn_status refuse_stored(const json_t *body, hn_problem *problem) {
+    static const char *const FIELDS[] = {"previous_response_id", "conversation"};
+    for (size_t i = 0; i < sizeof FIELDS / sizeof *FIELDS; i++)
+        if (hn_api_field(body, FIELDS[i]))
+            return hn_problem_bad(
+                problem, FIELDS[i],
+                "answers aren't stored here: send the whole conversation as 'input'");
+    if (json_is_true(hn_api_field(body, "background")))
+        return hn_problem_bad(problem, "background",
+                              "answers aren't stored here: wait for it, or ask for a stream");
+    return HN_OK;
+}
+
 hn_status hn_translate_responses(const json_t *body, json_t **out, hn_problem *problem) {
     json_t *chat = json_object(), *messages = json_array();
     hn_status status = HN_OK;
-    if (hn_api_field(body, "previous_response_id"))
-        HN_GO(hn_problem_bad(problem, "previous_response_id",
-                             "answers aren't stored here: send the whole conversation as 'input'"));
+    HN_GO(refuse_stored(body, problem));
     HN_GO(hn_translate_set(chat, "messages", json_incref(messages), problem));
     HN_GO(responses_fields(body, chat, problem));
     HN_GO(responses_input(body, messages, problem));

@@ -98,6 +98,12 @@ static hn_status add_tools(const json_t *body, json_t *out, hn_problem *problem)
     json_t *list = json_array();
     HN_TRY(hn_translate_set(out, "tools", list, problem));
     json_array_foreach (tools, i, tool) {
+        const char *type = json_string_value(hn_api_field(tool, "type"));
+        if (type && strcmp(type, "custom") != 0)
+            return hn_problem_bad(problem, "tools",
+                                  "tools[%zu] is of type '%.32s': the server has no tools of its "
+                                  "own, only such with an input_schema",
+                                  i, type);
         json_t *function = json_pack("{s:O?}", "name", hn_api_field(tool, "name"));
         json_t *made =
             function ? json_pack("{s:s, s:o}", "type", "function", "function", function) : NULL;

@@ -236,6 +236,12 @@ status, value, _ = server.ask("/v1/messages", {"messages": USER})
 check("messages refuse in their own form", status == 400 and value["type"] == "error", value)
 
 # ---- what is refused ----
+for field, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True),
+                     ("tools", [{"type": "web_search"}])):
+    refused(f"responses with {field}", "/v1/responses", {"input": "Hello", field: value}, field)
+status, value, _ = server.ask("/v1/messages", {"messages": USER, "max_tokens": 2, "tools": [
+    {"type": "web_search_20250305", "name": "web_search"}]})
+check("a tool that the server would have to have", status == 400 and "input_schema" in value["error"]["message"], value)
 long = dict(chat(), messages=[{"role": "user", "content": "x" * 5000}])
 status, value, _ = server.ask(CHAT, long)
 check("a prompt that doesn't fit", status == 400 and value["error"]["type"] == "exceed_context_size_error" and
@@ -409,8 +415,8 @@ for family, known, tag in FAMILIES:
     server.stop()
 
 # ---- more context than the model was trained for ----
-refusal = subprocess.run([HONE, "serve", f"tiny={model}", "--ctx", "8192", "--port", "0"], capture_output=True,
-                         text=True, timeout=120 * SLOW)
+refusal = subprocess.run([HONE, "serve", f"tiny={model}", "--ctx", "8192", "--port", "0", "--no-sandbox"],
+                         capture_output=True, text=True, timeout=120 * SLOW)
 check("more context than the model was trained for is refused", refusal.returncode == 2 and
       "trained for 4096" in refusal.stderr, refusal)
 

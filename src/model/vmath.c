@@ -1,34 +1,40 @@
-/* Sums over rows of numbers, in plain loops that any compiler turns into vectors. */
+/* Sums over rows of numbers, in plain loops that any compiler turns into vectors; exponentials in
+ * vectors of its own, for their limits keep a compiler from it. */
 #include "model/vmath.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
+
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define VECTOR_LANES 4
+#include "model/vec.h"
 
 /* exp(x), relative error 2e-7 in [-87, 88]: x = n ln 2 + r, Taylor's polynomial to degree 6 for r
  * in [-0.35, 0.35], n put into the exponent. Outside it keeps the border's value; NaN
  * stays NaN. */
-static inline float fast_exp(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    x = x > 88.0f ? 88.0f : x;
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float shifted = x * 1.44269504f + magic;
-    float n = shifted - magic;
-    float r = x - n * 0.693359375f; /* ln 2 in two parts: the first is exact in few bits */
-    r = r + n * 2.12194440e-4f;
-    float p = 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    uint32_t bits; /* of a NaN they may be anything: p is NaN then */
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits - 0x4b400000u + 127) << 23; /* 0x4b400000 is the magic number's bits */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+INLINE vf fast_exp(vf x) {
+    x = min_vf(splat(88.0f), max_vf(splat(-87.0f), x));
+    const vf magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    vf shifted = x * splat(1.44269504f) + magic;
+    vf n = shifted - magic;
+    vf r = x - n * splat(0.693359375f); /* ln 2 in two parts: the first is exact in few bits */
+    r = r + n * splat(2.12194440e-4f);
+    vf p = splat(1.0f / 720);
+    p = p * r + splat(1.0f / 120);
+    p = p * r + splat(1.0f / 24);
+    p = p * r + splat(1.0f / 6);
+    p = p * r + splat(0.5f);
+    p = p * r + splat(1.0f);
+    p = p * r + splat(1.0f);
+    vi power = ((vi)shifted - (vi)magic + 127) << 23; /* of a NaN it may be anything: p is NaN */
+    return p * (vf)power;
+}
+
+/* Up to LANES numbers as a vector, zeros behind them. */
+INLINE vf load_some(const float *x, long n) {
+    float some[LANES] = {0};
+    memcpy(some, x, (size_t)(n < LANES ? n : LANES) * sizeof *x);
+    return load_vf(some);
 }
 
 float hn_sum_squares(const float *x, long n) {
@@ -43,26 +49,37 @@ float hn_sum_squares(const float *x, long n) {
 }
 
 double hn_sum_exp(const float *x, long n, float max) {
+    enum { PIECE = 1024, SUMS = 16 };
     double total = 0;
-    for (long i = 0; i < n; i += 1024) {
-        long end = n - i < 1024 ? n : i + 1024, k = i;
-        float sum[16] = {0};
-        for (; k + 16 <= end; k += 16)
-            for (int j = 0; j < 16; j++)
-                sum[j] += fast_exp(x[k + j] - max);
-        for (int j = 0; k < end; k++, j++)
-            sum[j] += fast_exp(x[k] - max);
-        for (int j = 0; j < 16; j++)
+    for (long i = 0; i < n; i += PIECE) {
+        long end = n - i < PIECE ? n : i + PIECE, k = i;
+        float sum[SUMS] = {0};
+        for (; k + SUMS <= end; k += SUMS)
+            for (int j = 0; j < SUMS; j += LANES)
+                store_vf(sum + j, load_vf(sum + j) + fast_exp(load_vf(x + k + j) - splat(max)));
+        for (float *at = sum; k < end; k += LANES, at += LANES) {
+            vf e = fast_exp(load_some(x + k, end - k) - splat(max));
+            for (int j = 0; j < LANES && k + j < end; j++)
+                at[j] += e[j];
+        }
+        for (int j = 0; j < SUMS; j++)
             total += (double)sum[j];
     }
     return total;
 }
 
+INLINE vf exp_or_nothing(vf x) {
+    return select_vf(x < splat(-87.0f), splat(0), fast_exp(x));
+}
+
 void hn_exp_all(float *out, const float *x, long n, float max, float divisor) {
-    for (long i = 0; i < n; i++) {
-        const float y = (x[i] - max) / divisor;
-        out[i] = y < -87.0f ? 0 : fast_exp(y);
-    }
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store_vf(out + i, exp_or_nothing((load_vf(x + i) - splat(max)) / splat(divisor)));
+    if (i == n)
+        return;
+    vf rest = exp_or_nothing((load_some(x + i, n - i) - splat(max)) / splat(divisor));
+    memcpy(out + i, &rest, (size_t)(n - i) * sizeof *out);
 }
 
 double hn_sum(const float *x, long n) {
@@ -96,18 +113,18 @@ double hn_log_sum_exp(const float *x, long n) {
 /* The largest value first, in lanes that don't wait for one another, then where it is. A NaN is
  * never larger; where it comes first, nothing is larger than it. */
 long hn_argmax(const float *x, long n) {
-    enum { LANES = 16 };
-    float lanes[LANES];
+    enum { SLOTS = 16 };
+    float lanes[SLOTS];
     long i = 0;
-    for (int j = 0; j < LANES; j++)
+    for (int j = 0; j < SLOTS; j++)
         lanes[j] = x[0];
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
+    for (; i + SLOTS <= n; i += SLOTS)
+        for (int j = 0; j < SLOTS; j++)
             lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
     for (; i < n; i++)
         lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
     float max = lanes[0];
-    for (int j = 1; j < LANES; j++)
+    for (int j = 1; j < SLOTS; j++)
         max = lanes[j] > max ? lanes[j] : max;
     for (i = 0; i < n; i++)
         if (x[i] == max)

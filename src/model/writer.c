@@ -148,7 +148,12 @@ static hn_status draw(hn_writer *w, float *logits, int32_t *token, float *logpro
     *token = hn_sampler_draw(&w->sampler, logits);
     if (o->n_logprobs >= 0)
         *logprob = (float)((double)(w->raw ? w->raw : logits)[*token] - log_sum);
-    return hn_drawn_check(logits[*token], err);
+    HN_TRY(hn_drawn_check(logits[*token], err));
+    if (o->log_prob) { /* a grammar says nothing of rows of the head that are no tokens */
+        const long n = o->constraint ? (long)w->sampler.n_vocab : w->model->arch.n_vocab;
+        w->log_prob += (double)logits[*token] - hn_log_sum_exp(logits, n);
+    }
+    return HN_OK;
 }
 
 /* The token is part of the answer: tells everybody. */
@@ -230,6 +235,16 @@ static void score_prompt(hn_writer *w, const float *logits, int first, int n_row
     }
 }
 
+hn_status hn_writer_follow(hn_writer *w, hn_error *err) {
+    hn_constraint *constraint = w->options.constraint;
+    if (!w->options.shares_constraint)
+        return HN_OK;
+    HN_TRY(hn_constraint_start(constraint, err));
+    for (size_t i = (size_t)w->n_prompt; i < w->text.size; i++)
+        HN_TRY(hn_constraint_accept(constraint, w->text.data[i], err));
+    return HN_OK;
+}
+
 hn_status hn_writer_take(hn_writer *w, float *logits, int64_t positions, hn_error *err) {
     const int max = w->options.max_tokens;
     if (w->n_scored < w->n_to_score) {
@@ -240,6 +255,7 @@ hn_status hn_writer_take(hn_writer *w, float *logits, int64_t positions, hn_erro
     w->base += w->n_certain;
     if (!w->reaches_end)
         return HN_OK;
+    HN_TRY(hn_writer_follow(w, err));
     for (bool drawn = true; drawn && !w->over;) {
         /* The last token may have no place in the context. */
         if ((max >= 0 && w->n_drawn >= max) ||

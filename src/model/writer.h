@@ -46,9 +46,12 @@ typedef struct hn_writer_options {
     int n_stop;
     bool ignore_eos;           /* tokens that end an answer are like others */
     hn_constraint *constraint; /* started by hn_writer_init; NULL = anything */
+    bool shares_constraint;    /* with other writers: each follows its own text anew in every pass,
+                                  which takes microseconds, and the masks are made once */
     hn_speculator *speculator; /* NULL = none */
     int n_logprobs;            /* -1 = none, else so many of the likeliest besides the token's */
     bool prompt_logprobs;
+    bool log_prob;            /* hn_writer.log_prob is wanted */
     hn_candidate *candidates; /* HN_CANDIDATES(n_vocab) of scratch that writers may share; NULL = of
                                  its own */
     void *context;
@@ -86,6 +89,8 @@ typedef struct hn_writer {
     hn_piece_token *shown;          /* room to show them in */
     int n_tokens, tokens_capacity;
 
+    double log_prob;   /* of all that was drawn, an ending token included: natural, among what the
+                          grammar lets come, after bias and penalties, before temperature */
     int n_drawn;       /* an ending token included */
     uint64_t first_ns; /* hn_clock_ns() when the first was drawn; 0 = none was */
     bool over, cancelled;
@@ -144,6 +149,8 @@ void hn_writer_time(hn_writer *writer, uint64_t ns);
 void hn_writer_stop(hn_writer *writer, hn_finish finish);
 
 /* Between the files of writer*.c. */
+/* A shared constraint stands behind this writer's text from here on. */
+HN_MUST_CHECK hn_status hn_writer_follow(hn_writer *writer, hn_error *err);
 HN_MUST_CHECK hn_status hn_writer_text_push(hn_writer *writer, int32_t token, float logprob,
                                             const hn_token_chance *top, hn_error *err);
 HN_MUST_CHECK hn_status hn_writer_text_finish(hn_writer *writer, hn_error *err);

@@ -69,6 +69,7 @@ hn_status hn_writer_next(hn_writer *w, const hn_writer_room *room, int32_t *toke
     w->n_certain = (int)least(pending, most);
     w->reaches_end = w->n_certain == pending;
     if (w->reaches_end) {
+        HN_TRY(hn_writer_follow(w, err));
         out->n_logits = scores ? pending : w->options.max_tokens != 0;
         const int max = guesses_allowed(w, room, out->n_logits);
         if (max > 0)

@@ -171,6 +171,40 @@ static void test_logprobs(void **state) {
     hn_kv_free(kv);
 }
 
+/* The whole answer's probability is its tokens', when nothing is done to the logits; in which
+ * passes it was computed changes nothing. */
+static void test_log_prob(void **state) {
+    (void)state;
+    enum { N = 10, MORE = 30 };
+    hn_kv *kv = new_kv();
+    int32_t prompt[N];
+    double first = 0;
+    make_prompt(prompt, N, 4);
+    for (int set_back = 0; set_back < 3; set_back++) {
+        shown s = {0};
+        hn_writer w;
+        double sum = 0;
+        const hn_writer_options options = {
+            .sampling = {.temperature = 0.7f, .top_p = 0.9f, .repetition_penalty = 1, .seed = 5},
+            .max_tokens = MORE,
+            .ignore_eos = true,
+            .log_prob = true,
+            .context = &s,
+            .on_piece = see_piece};
+        ASSERT_OK(hn_writer_init(&w, model, prompt, N, &options, errp));
+        write_all(&w, kv, 7, set_back, 1);
+        for (int i = 0; i < MORE; i++)
+            sum += (double)s.logprobs[i];
+        assert_true(fabs(w.log_prob - sum) < 1e-4);
+        if (set_back == 0)
+            first = w.log_prob;
+        assert_true(w.log_prob == first);
+        hn_writer_done(&w);
+        shown_done(&s);
+    }
+    hn_kv_free(kv);
+}
+
 /* Each token's bytes lie where it says, up to a stop string, which hides what it cut off. */
 static void test_offsets(void **state) {
     (void)state;
@@ -244,9 +278,8 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set_back),
-        cmocka_unit_test(test_logprobs),
-        cmocka_unit_test(test_offsets),
+        cmocka_unit_test(test_set_back), cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_log_prob), cmocka_unit_test(test_offsets),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_story, close_story);

@@ -180,19 +180,22 @@ static hn_job *next_job(hn_engine *engine) {
 
 static hn_status begin_writing(hn_engine *engine, hn_job *job, hn_error *err) {
     const hn_job_options *o = &job->options;
-    const hn_writer_options options = {.sampling = o->sampling,
-                                       .max_tokens = o->max_tokens < 0 ? -1 : o->max_tokens,
-                                       .min_tokens = o->min_tokens,
-                                       .stop = o->stop,
-                                       .n_stop = o->n_stop,
-                                       .ignore_eos = o->ignore_eos,
-                                       .constraint = job->constraint.constraint,
-                                       .n_logprobs = o->n_logprobs,
-                                       .prompt_logprobs = o->prompt_logprobs,
-                                       .candidates = engine->candidates,
-                                       .context = o->events.context,
-                                       .on_prompt = o->events.prompt,
-                                       .on_piece = o->events.piece};
+    const hn_writer_options options = {
+        .sampling = o->sampling,
+        .max_tokens = o->max_tokens < 0 ? -1 : o->max_tokens,
+        .min_tokens = o->min_tokens,
+        .stop = o->stop,
+        .n_stop = o->n_stop,
+        .ignore_eos = o->ignore_eos,
+        .constraint = o->made_constraint ? o->made_constraint : job->constraint.constraint,
+        .shares_constraint = o->made_constraint != NULL,
+        .n_logprobs = o->n_logprobs,
+        .prompt_logprobs = o->prompt_logprobs,
+        .log_prob = o->log_prob,
+        .candidates = engine->candidates,
+        .context = o->events.context,
+        .on_prompt = o->events.prompt,
+        .on_piece = o->events.piece};
     return hn_writer_init(&job->writer, engine->model, o->prompt, o->n_prompt, &options, err);
 }
 

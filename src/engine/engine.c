@@ -67,17 +67,29 @@ static bool wait_for_work(hn_engine *engine) {
     return more;
 }
 
+static void turn(hn_engine *engine) {
+    hn_engine_sweep(engine);
+    hn_engine_admit(engine);
+    hn_engine_publish(engine);
+    if (engine->n_busy > 0)
+        hn_engine_step(engine);
+    hn_engine_publish(engine);
+}
+
 static void *compute(void *arg) {
     hn_engine *engine = arg;
-    while (wait_for_work(engine)) {
-        hn_engine_sweep(engine);
-        hn_engine_admit(engine);
-        hn_engine_publish(engine);
-        if (engine->n_busy > 0)
-            hn_engine_step(engine);
-        hn_engine_publish(engine);
-    }
+    while (wait_for_work(engine))
+        turn(engine);
     return NULL;
+}
+
+bool hn_engine_advance(hn_engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    const bool more = engine->n_jobs > 0;
+    pthread_mutex_unlock(&engine->lock);
+    if (more)
+        turn(engine);
+    return more;
 }
 
 /* --- made and freed --- */
@@ -103,6 +115,7 @@ static hn_status make_parts(hn_engine *engine, hn_error *err) {
     HN_TRY(hn_kv_new(&engine->kv, engine->model, o->n_slots, o->n_positions, err));
     HN_TRY(
         hn_prefix_enable(engine->kv, hn_kv_blocks_of((int32_t)(o->n_positions / OWN_SHARE)), err));
+    engine->counts.kv_blocks = engine->kv->n_blocks;
     HN_TRY(hn_constraint_pool_new(&engine->constraints, engine->model->ckpt.tokenizer, err));
     engine->slots = hn_calloc(n, sizeof *engine->slots);
     engine->by_age = hn_calloc(n, sizeof *engine->by_age);
@@ -153,6 +166,11 @@ static void init_sync(hn_engine *engine) {
     pthread_condattr_destroy(&monotonic);
 }
 
+static hn_status start_thread(hn_engine *engine, hn_error *err) {
+    errno = pthread_create(&engine->thread, NULL, compute, engine);
+    return errno ? hn_fail_errno(err, "starting the engine's thread") : HN_OK;
+}
+
 hn_status hn_engine_new(hn_engine **out, hn_model *model, const hn_engine_options *options,
                         hn_error *err) {
     hn_engine_options filled = *options;
@@ -166,14 +184,8 @@ hn_status hn_engine_new(hn_engine **out, hn_model *model, const hn_engine_option
     engine->counts.max_queued = filled.max_queued;
     init_sync(engine);
     hn_status status = make_parts(engine, err);
-    if (status == HN_OK) {
-        engine->counts.kv_blocks = engine->kv->n_blocks;
-        const int problem = pthread_create(&engine->thread, NULL, compute, engine);
-        if (problem) {
-            errno = problem;
-            status = hn_fail_errno(err, "starting the engine's thread");
-        }
-    }
+    if (status == HN_OK && !filled.stepped)
+        status = start_thread(engine, err);
     if (status != HN_OK) {
         free_parts(engine);
         return status;
@@ -189,7 +201,10 @@ void hn_engine_free(hn_engine *engine) {
     engine->stopping = engine->draining = true;
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
-    pthread_join(engine->thread, NULL);
+    if (engine->options.stepped)
+        turn(engine); /* cancels all of them */
+    else
+        pthread_join(engine->thread, NULL);
     free_parts(engine);
 }
 

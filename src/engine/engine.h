@@ -1,8 +1,9 @@
 /* Many answers at once from one model: continuous batching. One thread computes; any thread submits
- * jobs, cancels them and reads counters. Each step is one pass over one ragged batch: a row (and
- * guesses) for every answer that is being written, and a piece of the prompts that wait, as long as
- * the step stays short. What a job says never depends on who else is being served: it is what
- * hn_generate would say alone.
+ * jobs, cancels them and reads counters. (Whoever has all prompts at hand and waits for the answers
+ * needs no thread: hn_engine_advance, and together.h over it.) Each step is one pass over one
+ * ragged batch: a row (and guesses) for every answer that is being written, and a piece of the
+ * prompts that wait, as long as the step stays short. What a job says never depends on who else is
+ * being served: it is what hn_generate would say alone.
  *
  * Beginnings that jobs share are computed once, whether those jobs still run or not (prefix.h).
  * hn_piece and hn_piece_token, what callers are shown, are model/writer.h's. */
@@ -29,17 +30,25 @@ typedef struct hn_engine_options {
     int max_queued;  /* jobs that may wait; 0 = 512 */
     int step_tokens; /* rows a step computes at most; 0 = 512 */
     int step_ms;     /* how long a step should take while answers are streaming; 0 = 40 */
+    /* No thread: steps are made by hn_engine_advance alone. Nobody watches the answers come, so
+     * that steps are as full as they can be, whatever the time, and the same jobs end in the same
+     * order in every run. */
+    bool stepped;
     hn_speculation speculation;
     hn_model *draft; /* borrowed; NULL unless HN_SPECULATION_MODEL */
 } hn_engine_options;
 
-/* `model` is borrowed; others may go on using it, taking turns. Starts the thread. HN_BAD_INPUT
- * where the draft's vocabulary is another, HN_NO_MEMORY, HN_USAGE for sizes that make no sense. */
+/* `model` is borrowed; others may go on using it, taking turns. Starts the thread, if it is to have
+ * one. HN_BAD_INPUT where the draft's vocabulary is another, HN_NO_MEMORY, HN_USAGE for sizes that
+ * make no sense. */
 HN_MUST_CHECK hn_status hn_engine_new(hn_engine **out, hn_model *model,
                                       const hn_engine_options *options, hn_error *err);
 /* Cancels what still runs (their done is called), waits for the thread. Nobody may be in another
  * call on this engine; jobs may be released afterwards. NULL is nothing. */
 void hn_engine_free(hn_engine *engine);
+/* Of a stepped engine: one step, on the caller's thread, which is the compute thread meanwhile.
+ * False when there was no job to make one for. Not from callbacks, and by one thread at a time. */
+bool hn_engine_advance(hn_engine *engine);
 /* The options as they are in force: no zeros. */
 hn_engine_options hn_engine_options_of(const hn_engine *engine);
 
@@ -57,6 +66,7 @@ typedef struct hn_job_result {
     int n_prompt, n_cached; /* prompt tokens, and how many of them were computed before */
     int n_generated;        /* tokens drawn, one that ended the answer included */
     int n_drafted, n_accepted;
+    double log_prob; /* of the answer, as hn_writer has it; 0 where it wasn't asked for */
     hn_job_times times;
     const char *text; /* (n_bytes) the answer, NUL-terminated */
     size_t n_bytes;
@@ -107,11 +117,15 @@ typedef struct hn_job_options {
     size_t n_constraint;
     hn_constraint_kind constraint_kind;
     const char *constraint_name; /* opens messages about it; NULL = "grammar" or "json_schema" */
-    int priority;                /* higher ones go first; 0 is usual */
-    uint64_t deadline_ns;        /* hn_clock_ns() at which it is given up; 0 = never */
-    int n_logprobs;              /* -1 = none; else so many of the likeliest besides the token's, at
- most HN_WRITER_MAX_LOGPROBS */
+    /* Made already, instead of a text: borrowed until done, used on the compute thread alone. Jobs
+     * may share one, and so its masks. NULL = none is. */
+    hn_constraint *made_constraint;
+    int priority;         /* higher ones go first; 0 is usual */
+    uint64_t deadline_ns; /* hn_clock_ns() at which it is given up; 0 = never */
+    /* -1 = none; else so many of the likeliest, HN_WRITER_MAX_LOGPROBS or less, and the token's */
+    int n_logprobs;
     bool prompt_logprobs; /* the prompt's too (n_logprobs of 0 or more): computes all of it */
+    bool log_prob;        /* the answer's, as the result has it */
     bool no_cache;        /* neither uses nor leaves remembered beginnings */
     hn_pooling pooling;   /* other than NONE: an embedding of the prompt instead of an answer */
     bool raw_embedding;   /* isn't normalised */
@@ -140,7 +154,8 @@ void hn_job_release(hn_job *job);
 /* No job is taken any more; those that wait or run are finished. */
 void hn_engine_drain(hn_engine *engine);
 bool hn_engine_draining(const hn_engine *engine);
-/* Waits until no job is left, at most so long; false when some are. */
+/* Waits until no job is left, at most so long; false when some are. A stepped engine is advanced
+ * by whoever waits for it, not with this. */
 bool hn_engine_wait_idle(hn_engine *engine, uint64_t timeout_ns);
 
 /* For metrics. Since the engine's start, unless they say "now". */

@@ -172,6 +172,7 @@ static hn_job_result result_of(const hn_job *job, hn_status status, const char *
     result.n_generated = w->n_drawn;
     result.n_drafted = w->n_drafted;
     result.n_accepted = w->n_accepted;
+    result.log_prob = w->log_prob;
     result.times.first_token = w->first_ns;
     result.text = hn_buf_text(&w->bytes);
     result.n_bytes = w->bytes.size;

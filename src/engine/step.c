@@ -142,7 +142,8 @@ static bool plan_prompt(hn_engine *engine, hn_slot *slot, budget *b, int most) {
     b->rows -= w->n_certain;
     b->prompt_rows += w->n_certain;
     /* While nobody waits for the next token, the first ones come sooner in smaller steps. */
-    if (b->answers == 0 && w->reaches_end && b->prompt_rows >= SPEED_ROWS)
+    if (b->answers == 0 && !engine->options.stepped && w->reaches_end &&
+        b->prompt_rows >= SPEED_ROWS)
         b->rows = 0;
     return true;
 }
@@ -164,6 +165,8 @@ static void plan_prompts(hn_engine *engine, budget *b) {
 
 /* The certain rows of a step while answers are streaming. */
 static int mixed_rows(const hn_engine *engine) {
+    if (engine->options.stepped)
+        return engine->options.step_tokens;
     return engine->mixed_rows > 0 ? (int)engine->mixed_rows : FIRST_MIXED;
 }
 
@@ -293,7 +296,7 @@ static void run_each(hn_engine *engine, hn_error *err) {
 /* Learns how many rows fit a step while answers are streaming. */
 static void learn(hn_engine *engine, const budget *b, uint64_t ns) {
     const float target = 1e6f * (float)engine->options.step_ms, most = 1.05f, least = 0.8f;
-    if (b->prompt_rows == 0)
+    if (b->prompt_rows == 0 || engine->options.stepped)
         return;
     const float factor = target / (float)ns;
     if (b->answers && (b->rows <= 0 || factor < 1)) {

@@ -1,9 +1,8 @@
 #include "train/on_policy.h"
 
 #include "base/mem.h"
-#include "model/continue.h"
+#include "engine/together.h"
 #include "model/dora.h"
-#include "model/sampling.h"
 
 #include <string.h>
 
@@ -25,16 +24,16 @@ static int32_t end_of(const hn_tokenizer *tokenizer, const hn_document *doc) {
 
 /* The prompt, what was sampled, and the end, where it is not below 0; every token behind the prompt
  * is learned. */
-static hn_status make_document(const hn_document *from, size_t n_prompt, const hn_ids *sampled,
-                               int32_t end, hn_document *out, hn_error *err) {
-    bool ended = end >= 0;
-    size_t n = n_prompt + sampled->size + ended;
+static hn_status make_document(const hn_document *from, size_t n_prompt,
+                               const hn_job_result *sampled, int32_t end, hn_document *out,
+                               hn_error *err) {
+    const bool ended = end >= 0;
+    const size_t n_sampled = (size_t)sampled->n_ids, n = n_prompt + n_sampled + ended;
     int32_t *ids = hn_malloc(2 * n * sizeof *ids);
     if (!ids)
         return hn_fail_no_memory(err, 2 * n * sizeof *ids);
     memcpy(ids, from->ids, n_prompt * sizeof *ids);
-    if (sampled->size)
-        memcpy(ids + n_prompt, sampled->data, sampled->size * sizeof *ids);
+    memcpy(ids + n_prompt, sampled->ids, n_sampled * sizeof *ids);
     if (ended)
         ids[n - 1] = end;
     *out = (hn_document){.ids = ids,
@@ -51,29 +50,16 @@ static hn_status make_document(const hn_document *from, size_t n_prompt, const h
 typedef struct sampling {
     const hn_tokenizer *tokenizer;
     const hn_document *const *from;
-    hn_ids *prompts; /* (n) borrowed */
-    hn_rng *rngs;    /* (n) each document's own */
-    hn_sampler sampler;
+    hn_ids *prompts;  /* (n) borrowed */
+    uint64_t *seeds;  /* (n) each document's own */
     hn_document *out; /* (n) */
 } sampling;
 
-static hn_status choose(void *context, size_t index, const hn_ids *so_far, float *logits,
-                        int32_t *token, hn_error *err) {
-    (void)so_far;
-    sampling *s = context;
-    s->sampler.rng = s->rngs[index];
-    *token = hn_sampler_draw(&s->sampler, logits);
-    s->rngs[index] = s->sampler.rng;
-    HN_TRY(hn_drawn_check(logits[*token], err));
-    if (hn_tokenizer_is_end(s->tokenizer, *token))
-        *token = -1;
-    return HN_OK;
-}
-
-static hn_status finish(void *context, size_t index, hn_ids *tokens, bool cut, hn_error *err) {
+static hn_status take(void *context, size_t index, const hn_job_result *answer, hn_error *err) {
     const sampling *s = context;
     const hn_document *from = s->from[index];
-    return make_document(from, s->prompts[index].size, tokens,
+    const bool cut = answer->finish == HN_FINISH_LENGTH;
+    return make_document(from, s->prompts[index].size, answer,
                          cut ? -1 : end_of(s->tokenizer, from), &s->out[index], err);
 }
 
@@ -87,20 +73,21 @@ static hn_ids prompt_of(const hn_document *doc) {
 
 static hn_status sample_all(hn_on_policy *policy, const hn_trainer *trainer, sampling *s, size_t n,
                             uint64_t key, hn_error *err) {
-    hn_sampling options = hn_sampling_default();
-    hn_continue_options how = {.adapter = trainer->adapter,
-                               .max_tokens = policy->max_tokens,
-                               .context = s,
-                               .choose = choose,
-                               .finish = finish};
+    hn_together how = {.prompts = s->prompts,
+                       .n = n,
+                       .options = hn_job_options_default(),
+                       .seeds = s->seeds,
+                       .context = s,
+                       .take = take};
     hn_progress quiet = {.cancel = trainer->progress ? trainer->progress->cancel : NULL};
-    options.temperature = policy->temperature;
+    how.options.sampling.temperature = policy->temperature;
+    how.options.max_tokens = policy->max_tokens;
+    how.options.adapter = trainer->adapter;
     for (size_t i = 0; i < n; i++) {
         s->prompts[i] = prompt_of(s->from[i]);
-        s->rngs[i] = hn_rng_new(key + s->from[i]->line, 0);
+        s->seeds[i] = key + s->from[i]->line;
     }
-    HN_TRY(hn_sampler_init(&s->sampler, &options, hn_tokenizer_size(s->tokenizer), err));
-    return hn_continue(trainer->model, s->prompts, n, &how, &quiet, err);
+    return hn_answer_together(trainer->model, &how, &quiet, err);
 }
 
 hn_status hn_on_policy_sample(hn_on_policy *policy, const hn_trainer *trainer,
@@ -111,8 +98,8 @@ hn_status hn_on_policy_sample(hn_on_policy *policy, const hn_trainer *trainer,
     hn_on_policy_done(policy);
     policy->docs = s.out = hn_calloc(n, sizeof *s.out);
     s.prompts = hn_malloc(n * sizeof *s.prompts);
-    s.rngs = hn_malloc(n * sizeof *s.rngs);
-    if (!s.out || !s.prompts || !s.rngs)
+    s.seeds = hn_malloc(n * sizeof *s.seeds);
+    if (!s.out || !s.prompts || !s.seeds)
         HN_GO(hn_fail_no_memory(err, n * sizeof *s.out));
     policy->n_docs = n;
     if (trainer->adapter) {
@@ -123,8 +110,7 @@ hn_status hn_on_policy_sample(hn_on_policy *policy, const hn_trainer *trainer,
     for (size_t i = 0; i < n; i++)
         out[i] = &policy->docs[i];
 done:
-    hn_sampler_done(&s.sampler);
     hn_free(s.prompts);
-    hn_free(s.rngs);
+    hn_free(s.seeds);
     return status;
 }

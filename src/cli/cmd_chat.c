@@ -190,6 +190,15 @@ static hn_status talk(hn_chat *chat, hn_error *err) {
     return status;
 }
 
+/* More context than that is somebody's right who tries it, but nobody's guess why it goes wrong. */
+static void warn_of_context(const hn_chat *chat) {
+    const int trained = chat->session.model->arch.n_ctx_train;
+    if (trained > 0 && chat->n_ctx > trained)
+        hn_cli_note(chat->cli,
+                    "--ctx %d: the model was trained for %d tokens and writes nonsense beyond them",
+                    chat->n_ctx, trained);
+}
+
 static hn_status run(hn_cli *cli, hn_error *err) {
     hn_chat chat = {.cli = cli, .raw = hn_cli_flag(cli, "raw"), .n_ctx = hn_cli_int(cli, "ctx")};
     const char *system = hn_cli_text(cli, "system");
@@ -205,6 +214,7 @@ static hn_status run(hn_cli *cli, hn_error *err) {
     HN_GO(hn_session_sampling(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_constraint(&chat.session, cli, &chat.options, err));
     HN_GO(hn_session_kv(&chat.session, &chat.n_ctx, err));
+    warn_of_context(&chat);
     HN_GO(hn_session_speculator(&chat.session, cli, chat.n_ctx, &chat.options, err));
     chat.messages = json_array();
     HN_GO(HN_JSON_CHECK(chat.messages, err));

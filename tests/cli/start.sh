@@ -102,6 +102,15 @@ if [ ! -f "$BASE_MODEL" ]; then
 fi
 model=("$HONE" chat "$BASE_MODEL")
 
+expect "more context than the model was trained for is named" 0 "--ctx 8193: the model was trained for 8192 tokens" \
+    "${model[@]}" -p Hi --ctx 8193 -n 1
+run "${model[@]}" -p Hi --ctx 8192 -n 1
+if [ "$code" = 0 ] && ! grep -q trained "$work/err"; then
+    pass "as much as it was trained for is not"
+else
+    fail "as much as it was trained for is not" "exit $code" "$(tail -n 5 "$work/err")"
+fi
+
 # ---- short of memory
 expect "a context beyond all memory" 1 "a context of 16777216 tokens takes 386.. GB in f16, and .* are free within .*what fits: [0-9]+ in f16.*--ctx, --kv-type" \
     "${model[@]}" -p Hi --weights-cache off --ctx 16777216

@@ -51,7 +51,11 @@ for x, y in list(zip(a, b))[:int(sys.argv[3])]:
     for key in x:
         if "second" in key or key == "rows": # beginnings are shared within a rank
             continue
-        assert abs(x[key] - y[key]) <= 1e-5 * abs(x[key]) + 1e-7, (key, x, y)
+        if key == "rewards/accuracies" and abs(x["rewards/margins"]) < 1e-5: # a tie, as before the first update
+            continue
+        # Rewards are differences of sums of log-probabilities, which are tens.
+        slack = 1e-5 if key.startswith("rewards/") else 1e-7
+        assert abs(x[key] - y[key]) <= 1e-5 * abs(x[key]) + slack, (key, x, y)
 END
 }
 same() { cmp "$2/adapter/adapter_model.safetensors" "$3/adapter/adapter_model.safetensors" >differ 2>&1 && pass "$1" || fail "$1" "$(cat differ)"; }

@@ -11,10 +11,6 @@ typedef struct backward_job {
     hn_work_left *left; /* blocks of columns */
 } backward_job;
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 enum { PANELS_A_BLOCK = HN_BLOCK_COLS / HN_UNIT_ROWS };
 
 /* Rows [r, r + n_r) of W, as the panels of columns of blocks [first, first + count). */
@@ -39,7 +35,7 @@ static void multiply_blocks(const backward_job *job, int64_t first, int64_t coun
     const hn_kernels *kernels = job->compute->kernels;
     const hn_backward *b = job->b;
     const int64_t col = first * HN_BLOCK_COLS, cols = b->input[0].w->cols;
-    const int64_t width = min_i64(count * HN_BLOCK_COLS, cols - col);
+    const int64_t width = hn_min_i64(count * HN_BLOCK_COLS, cols - col);
     float *ranks = panels + HN_PANELS_BYTES / (int)sizeof *panels;
     bool add = b->accumulate;
     if (b->low_rank.t)
@@ -48,11 +44,11 @@ static void multiply_blocks(const backward_job *job, int64_t first, int64_t coun
         const hn_matrix *w = b->input[m].w;
         const int64_t chunk = hn_f32_chunk(w->rows), stride = b->input[m].dy_stride;
         for (int64_t r = 0; r < w->rows; r += chunk, add = true) {
-            const int64_t n_r = min_i64(chunk, w->rows - r);
+            const int64_t n_r = hn_min_i64(chunk, w->rows - r);
             const bool last = m == b->n_inputs - 1 && r + n_r == w->rows;
             unpack_blocks(kernels, w, r, n_r, first, count, panels);
             for (int64_t i = 0; i < b->n; i += HN_ROW_CHUNK) {
-                const int64_t n = min_i64(HN_ROW_CHUNK, b->n - i);
+                const int64_t n = hn_min_i64(HN_ROW_CHUNK, b->n - i);
                 float *dx = b->dx + i * b->dx_stride + col;
                 kernels->gemm_f32(n, width, n_r, b->input[m].dy + i * stride + r, stride, 1, panels,
                                   HN_PANEL_STRIDE, dx, b->dx_stride, 1, add ? 1 : 0);

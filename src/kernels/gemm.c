@@ -8,10 +8,6 @@ typedef struct gemm_job {
     uint8_t *panels;
 } gemm_job;
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* Rows [i0, i1) of C, columns [j, j + width), width <= 16 * HN_PANEL_GROUPS. */
 static void multiply_columns(const gemm_job *job, int64_t i0, int64_t i1, int64_t j, int64_t width,
                              float *panels) {
@@ -22,7 +18,7 @@ static void multiply_columns(const gemm_job *job, int64_t i0, int64_t i1, int64_
     const int64_t a_k = g->a_transposed ? g->a_stride : 1;
     float beta = g->beta;
     for (int64_t k = 0; k < g->k; k += chunk, beta = 1) {
-        const int64_t n_k = min_i64(chunk, g->k - k);
+        const int64_t n_k = hn_min_i64(chunk, g->k - k);
         for (int64_t p = 0; p < width; p += HN_UNIT_ROWS) {
             float *out = panels + p / HN_UNIT_ROWS * HN_PANEL_STRIDE;
             if (g->b_transposed)
@@ -33,9 +29,9 @@ static void multiply_columns(const gemm_job *job, int64_t i0, int64_t i1, int64_
                                     out);
         }
         for (int64_t i = i0; i < i1; i += HN_ROW_CHUNK)
-            kernels->gemm_f32(min_i64(HN_ROW_CHUNK, i1 - i), width, n_k, g->a + i * a_row + k * a_k,
-                              a_row, a_k, panels, HN_PANEL_STRIDE, g->c + i * g->c_stride + j,
-                              g->c_stride, g->alpha, beta);
+            kernels->gemm_f32(hn_min_i64(HN_ROW_CHUNK, i1 - i), width, n_k,
+                              g->a + i * a_row + k * a_k, a_row, a_k, panels, HN_PANEL_STRIDE,
+                              g->c + i * g->c_stride + j, g->c_stride, g->alpha, beta);
     }
 }
 
@@ -60,9 +56,9 @@ static void multiply_turned(const gemm_job *job, int64_t i, int64_t height, floa
     const int64_t chunk = hn_f32_chunk(g->k);
     float turned[HN_ROW_CHUNK * TURNED_COLS];
     for (int64_t j = 0; j < g->n; j += HN_ROW_CHUNK) {
-        const int64_t width = min_i64(HN_ROW_CHUNK, g->n - j);
+        const int64_t width = hn_min_i64(HN_ROW_CHUNK, g->n - j);
         for (int64_t k = 0; k < g->k; k += chunk) {
-            const int64_t n_k = min_i64(chunk, g->k - k);
+            const int64_t n_k = hn_min_i64(chunk, g->k - k);
             for (int64_t p = 0; p < height; p += HN_UNIT_ROWS)
                 kernels->panel_copy(n_k, height - p, g->a + k * g->a_stride + i + p, g->a_stride,
                                     panels + p / HN_UNIT_ROWS * HN_PANEL_STRIDE);
@@ -87,7 +83,7 @@ static void gemm_share(void *arg, int thread, int n_threads) {
     if (is_turned(g)) {
         hn_pool_share((long)g->m, HN_UNIT_ROWS, thread, n_threads, &i0, &i1);
         for (int64_t i = i0; i < i1; i += TURNED_COLS)
-            multiply_turned(job, i, min_i64(TURNED_COLS, i1 - i), panels);
+            multiply_turned(job, i, hn_min_i64(TURNED_COLS, i1 - i), panels);
         return;
     }
     if (g->n > g->m)
@@ -97,7 +93,7 @@ static void gemm_share(void *arg, int thread, int n_threads) {
     if (i0 == i1)
         return;
     for (int64_t j = j0; j < j1; j += step)
-        multiply_columns(job, i0, i1, j, min_i64(step, j1 - j), panels);
+        multiply_columns(job, i0, i1, j, hn_min_i64(step, j1 - j), panels);
 }
 
 /* k = 0: nothing to add up. */

@@ -11,10 +11,6 @@ typedef struct gradient_job {
     uint8_t *panels;
 } gradient_job;
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static int64_t group_floats(const hn_matrix *w) {
     return (int64_t)(hn_layout_group_bytes(HN_LAYOUTS[HN_F32], w->cols) / sizeof(float));
 }
@@ -22,14 +18,14 @@ static int64_t group_floats(const hn_matrix *w) {
 static void group_gradient(const gradient_job *job, int64_t group, float *panel) {
     const hn_kernels *kernels = job->compute->kernels;
     const int64_t row = group * HN_UNIT_ROWS, chunk = hn_f32_chunk(job->n);
-    const int64_t width = min_i64(HN_UNIT_ROWS, job->w->rows - row);
+    const int64_t width = hn_min_i64(HN_UNIT_ROWS, job->w->rows - row);
     float *grad = job->grad + group * group_floats(job->w);
     for (int64_t k = 0; k < job->n; k += chunk) {
-        const int64_t n_k = min_i64(chunk, job->n - k);
+        const int64_t n_k = hn_min_i64(chunk, job->n - k);
         const float *x = job->x + k * job->x_stride;
         kernels->panel_copy(n_k, width, job->dy + k * job->dy_stride + row, job->dy_stride, panel);
         for (int64_t c = 0; c < job->w->cols; c += HN_ROW_CHUNK)
-            kernels->gemm_f32(min_i64(HN_ROW_CHUNK, job->w->cols - c), width, n_k, x + c, 1,
+            kernels->gemm_f32(hn_min_i64(HN_ROW_CHUNK, job->w->cols - c), width, n_k, x + c, 1,
                               job->x_stride, panel, HN_PANEL_STRIDE, grad + c * HN_UNIT_ROWS,
                               HN_UNIT_ROWS, 1, 1);
     }

@@ -63,6 +63,10 @@ static inline int64_t hn_round_up(int64_t n, int64_t grain) {
     return (n + grain - 1) / grain * grain;
 }
 
+static inline int64_t hn_min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
 /* Where a K type's int8 lie within its scales or minima. */
 enum { HN_UNIT_FACTORS = HN_UNIT_ROWS * 2 };
 

@@ -36,10 +36,6 @@ static int64_t groups_of(const hn_matrix *w) {
     return (w->rows + HN_UNIT_ROWS - 1) / HN_UNIT_ROWS;
 }
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static int64_t groups_of_all(const hn_linear *l) {
     int64_t total = 0;
     for (int o = 0; o < l->n_outputs; o++)
@@ -67,7 +63,7 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
     const size_t group_bytes = hn_layout_group_bytes(layout, w->cols);
     const uint8_t *group = (const uint8_t *)w->packed + (size_t)first * group_bytes;
     const int64_t col = first * HN_UNIT_ROWS;
-    const int64_t width = min_i64(count * HN_UNIT_ROWS, w->rows - col);
+    const int64_t width = hn_min_i64(count * HN_UNIT_ROWS, w->rows - col);
     const int64_t chunk = hn_f32_chunk(w->cols);
     const hn_low_rank *low_rank = &l->output[o].low_rank;
     float *ranks = panels + HN_PANELS_BYTES / (int)sizeof *panels;
@@ -79,7 +75,7 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
     if (low_rank->t)
         hn_low_rank_unpack(kernels, low_rank, 0, col, width, ranks);
     for (int64_t k = 0; k < w->cols; k += chunk, add = true) {
-        const int64_t n_k = min_i64(chunk, w->cols - k);
+        const int64_t n_k = hn_min_i64(chunk, w->cols - k);
         const bool last = k + n_k == w->cols;
         const uint8_t *units = group + (size_t)(k / HN_UNIT_COLS) * unit_bytes;
         const float *b = panels;
@@ -93,7 +89,7 @@ static void multiply_groups(const hn_compute *compute, const hn_linear *l, int o
                                               panels + g * HN_PANEL_STRIDE);
         }
         for (int64_t i = 0; i < l->n; i += HN_ROW_CHUNK) {
-            const int64_t n = min_i64(HN_ROW_CHUNK, l->n - i), stride = l->output[o].y_stride;
+            const int64_t n = hn_min_i64(HN_ROW_CHUNK, l->n - i), stride = l->output[o].y_stride;
             float *y = l->output[o].y + i * stride + col;
             kernels->gemm_f32(n, width, n_k, x + i * x_stride + k, x_stride, 1, b, b_panel, y,
                               stride, 1, add ? 1 : 0);
@@ -121,10 +117,10 @@ static void add_low_rank(const linear_job *job, int o, int64_t col, int64_t widt
     const int64_t step = HN_PANEL_GROUPS * HN_UNIT_ROWS, stride = l->output[o].y_stride;
     float *ranks = panels + HN_PANELS_BYTES / (int)sizeof *panels;
     for (int64_t c = 0; c < width; c += step) {
-        const int64_t part = min_i64(step, width - c);
+        const int64_t part = hn_min_i64(step, width - c);
         hn_low_rank_unpack(kernels, &l->output[o].low_rank, 0, col + c, part, ranks);
         for (int64_t i = 0; i < l->n; i += HN_ROW_CHUNK)
-            hn_low_rank_add(kernels, &l->output[o].low_rank, i, min_i64(HN_ROW_CHUNK, l->n - i),
+            hn_low_rank_add(kernels, &l->output[o].low_rank, i, hn_min_i64(HN_ROW_CHUNK, l->n - i),
                             part, ranks, l->output[o].y + i * stride + col + c, stride);
     }
 }
@@ -136,7 +132,7 @@ static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t
     const hn_matrix *w = l->output[o].w;
     const size_t group_bytes = hn_layout_group_bytes(HN_LAYOUTS[w->dtype], w->cols);
     const int64_t col = first * HN_UNIT_ROWS;
-    const int64_t width = min_i64(end * HN_UNIT_ROWS, w->rows) - col;
+    const int64_t width = hn_min_i64(end * HN_UNIT_ROWS, w->rows) - col;
     bool add = l->output[o].accumulate;
     if (l->output[o].bias) {
         put_bias(l, o, col, width);
@@ -188,13 +184,13 @@ static void multiply_range(const linear_job *job, int64_t slot, int64_t first, i
     int64_t base = 0; /* of output o's groups within all of them */
     for (int o = 0; o < l->n_outputs; base += groups_of(l->output[o].w), o++) {
         int64_t g = first > base ? first - base : 0;
-        int64_t end = min_i64(last - base, groups_of(l->output[o].w));
+        int64_t end = hn_min_i64(last - base, groups_of(l->output[o].w));
         if (g < end && (is_i8(l, o) || is_bf16(job->compute, l, o)))
             multiply_rounded(job, o, slot, g, end, panels);
         else
             for (; g < end; g += HN_PANEL_GROUPS)
                 multiply_groups(job->compute, l, o, x, x_stride, g,
-                                min_i64(HN_PANEL_GROUPS, end - g), panels);
+                                hn_min_i64(HN_PANEL_GROUPS, end - g), panels);
     }
 }
 

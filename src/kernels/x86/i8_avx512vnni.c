@@ -94,10 +94,6 @@ HN_INLINE void some_rows(hn_layout l, int rows, int64_t n_units, const uint8_t *
     }
 }
 
-static int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, const uint8_t *w,
                     const hn_act_block *x, int64_t x_stride, float *y, int64_t y_stride, bool add) {
     _Alignas(64) float sum[TILE_ROWS * HN_UNIT_ROWS];
@@ -105,11 +101,11 @@ HN_INLINE void gemm(hn_layout l, int64_t m, int64_t width, int64_t n_units, cons
     const int64_t tile_bytes = TILE_ROWS * n_units * HN_UNIT_BLOCKS * (int64_t)sizeof *x;
     const int64_t most = TILE_ROWS * (tile_bytes < ROWS_BYTES ? ROWS_BYTES / tile_bytes : 1);
     for (int64_t i = 0; i < m; i += most, x += most * x_stride, y += most * y_stride) {
-        const int64_t rows = min_i64(m - i, most);
+        const int64_t rows = hn_min_i64(m - i, most);
         const uint8_t *group = w;
         for (int64_t j = 0; j < width; j += HN_UNIT_ROWS, group += group_bytes)
             for (int64_t r = 0; r < rows; r += TILE_ROWS) {
-                const int n = (int)min_i64(rows - r, TILE_ROWS);
+                const int n = (int)hn_min_i64(rows - r, TILE_ROWS);
                 some_rows(l, n, n_units, group, x + r * x_stride, x_stride, sum);
                 hn_avx512_write_rows(n, width - j, sum, HN_UNIT_ROWS, y + r * y_stride + j,
                                      y_stride, add);

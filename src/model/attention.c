@@ -57,13 +57,22 @@ static int compare_tables(const hn_kv *kv, const hn_row_place *a, const hn_row_p
     return n_a < n_b ? -1 : n_a > n_b;
 }
 
-/* By insertion: a sequence's rows come in order, so that few places are looked at. */
+/* A sequence's rows stand together already, their tables parts of the last one's: only those last
+ * rows are sorted, by insertion, and then each makes room for the rows before it. */
 void hn_attention_order(const hn_kv *kv, const hn_row_place *places, int n_rows, int *order) {
+    int n_runs = 0;
     for (int row = 0; row < n_rows; row++) {
-        int at = row;
+        if (row + 1 < n_rows && places[row + 1].seq == places[row].seq)
+            continue;
+        int at = n_runs++;
         for (; at > 0 && compare_tables(kv, &places[row], &places[order[at - 1]]) < 0; at--)
             order[at] = order[at - 1];
         order[at] = row;
+    }
+    for (int at = n_rows; n_runs-- > 0;) {
+        const int last = order[n_runs];
+        for (int row = last; row >= 0 && places[row].seq == places[last].seq; row--)
+            order[--at] = row;
     }
 }
 

@@ -455,30 +455,40 @@ static void test_attention(void **state) {
             }
 }
 
-/* Rows that begin with the same blocks stand together, however the batch has them. */
+/* Sequences that begin with the same blocks stand together, however the batch has them, and each
+ * one's rows in their order. */
 static void test_order(void **state) {
     (void)state;
-    enum { N = 6, SHARED = 64, LENGTH = 100 };
+    enum { N = 6, SHARED = 64, LENGTH = 100, N_ROWS_EACH = 40, ALL = N * N_ROWS_EACH };
     hn_model model = {
         .kv_type = HN_F16,
         .arch = {.n_layer = 1, .n_head = 1, .n_head_kv = 1, .head_dim = 8, .n_vocab = 2}};
     hn_kv *kv;
-    hn_row_place places[N];
-    int order[N];
+    hn_row_place places[ALL];
+    int order[ALL], n = 0;
+    bool found[ALL] = {false};
     ASSERT_OK(hn_kv_new(&kv, &model, N, N * LENGTH, errp));
     for (int seq = 0; seq < N; seq++) { /* even ones begin alike, and odd ones */
+        const int n_rows = seq % 3 ? N_ROWS_EACH : 1;
         if (seq >= 2)
             ASSERT_OK(hn_kv_fork(kv, seq - 2, seq, SHARED, errp));
         while (hn_kv_length(kv, seq) < LENGTH)
             ASSERT_OK(hn_kv_append(kv, seq, 1, 0, errp));
-        places[seq] = (hn_row_place){.seq = seq, .position = LENGTH - 1};
+        for (int i = 0; i < n_rows; i++)
+            places[n++] = (hn_row_place){.seq = seq, .position = LENGTH - n_rows + i};
     }
-    hn_attention_order(kv, places, N, order);
-    for (int i = 0; i < N; i++) {
-        assert_int_equal(order[i] % 2, order[i / (N / 2) * (N / 2)] % 2);
-        for (int j = 0; j < i; j++)
-            assert_int_not_equal(order[i], order[j]);
+    hn_attention_order(kv, places, n, order);
+    int n_families = 1;
+    for (int i = 0; i < n; i++) {
+        assert_in_range(order[i], 0, n - 1);
+        assert_false(found[order[i]]);
+        found[order[i]] = true;
+        const hn_row_place *at = &places[order[i]];
+        if (order[i] > 0 && places[order[i] - 1].seq == at->seq)
+            assert_int_equal(order[i - 1], order[i] - 1);
+        n_families += i > 0 && at->seq % 2 != places[order[i - 1]].seq % 2;
     }
+    assert_int_equal(n_families, 2);
     hn_kv_free(kv);
 }
 

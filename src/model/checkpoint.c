@@ -279,6 +279,15 @@ hn_status hn_checkpoint_need_template(const hn_checkpoint *ckpt, hn_error *err) 
                          ckpt->path);
 }
 
+hn_status hn_checkpoint_need_context(const hn_checkpoint *ckpt, int n_context, hn_error *err) {
+    const int trained = ckpt->arch.n_ctx_train;
+    if (trained > 0 && n_context > trained)
+        return hn_fail(err, HN_USAGE,
+                       "%s was trained for %d tokens: a context of %d is too much for it (--ctx)",
+                       ckpt->path, trained, n_context);
+    return HN_OK;
+}
+
 static hn_status read_tokenizer(hn_checkpoint *ckpt, hn_error *err) {
     HN_TRY(ckpt->is_gguf ? hn_checkpoint_tokenizer_gguf(ckpt, err)
                          : hn_checkpoint_tokenizer_hf(ckpt, err));

@@ -54,6 +54,10 @@ HN_MUST_CHECK hn_status hn_checkpoint_open_vocab(hn_checkpoint *ckpt, const char
                                                  hn_error *err);
 /* HN_UNSUPPORTED, with what to do instead, where the model has no chat template. */
 HN_MUST_CHECK hn_status hn_checkpoint_need_template(const hn_checkpoint *ckpt, hn_error *err);
+/* HN_USAGE where the model was trained for fewer tokens: beyond them it writes nonsense, and nobody
+ * would know why. */
+HN_MUST_CHECK hn_status hn_checkpoint_need_context(const hn_checkpoint *ckpt, int n_context,
+                                                   hn_error *err);
 void hn_checkpoint_close(hn_checkpoint *ckpt);
 const hn_tensor *hn_checkpoint_find(const hn_checkpoint *ckpt, const char *name);
 /* Hugging Face's name of a tensor that GGUF calls `name`; false when there is none. */

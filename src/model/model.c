@@ -195,6 +195,7 @@ hn_status hn_model_open(hn_model **out, const char *path, const hn_model_options
     HN_GO(hn_checkpoint_open_tensors(&model->ckpt, path, err));
     if (options->chats)
         HN_GO(hn_checkpoint_need_template(&model->ckpt, err));
+    HN_GO(hn_checkpoint_need_context(&model->ckpt, options->n_context, err));
     model->arch = model->ckpt.arch;
     model->numerics = options->numerics;
     model->kv_type = options->kv_type;

@@ -59,7 +59,9 @@ typedef struct hn_model_options {
     /* Matrices in other types than the file's (retype.h), without the weights cache; NULL = as they
      * are. Borrowed during hn_model_open; ckpt's tensors stay the file's. */
     const struct hn_retype *retype;
-    bool chats; /* a model without a chat template is refused, before its weights are touched */
+    /* Refused before the weights are touched: */
+    bool chats;    /* a model without a chat template */
+    int n_context; /* one that was trained for fewer tokens; 0 = none is */
 } hn_model_options;
 
 HN_MUST_CHECK hn_status hn_model_open(hn_model **out, const char *path,

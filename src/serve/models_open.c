@@ -100,22 +100,13 @@ hn_status hn_model_entries_check(const hn_model_entry *entries, size_t n, hn_err
     return HN_OK;
 }
 
-/* Beyond what it was trained for a model writes nonsense, and nobody would know why. */
-static hn_status check_context(const hn_model_entry *e, int asked, hn_error *err) {
-    const int trained = e->served.model->arch.n_ctx_train;
-    if (trained > 0 && asked > trained)
-        return hn_fail(err, HN_USAGE,
-                       "the model '%s' was trained for %d tokens: --ctx %d is too much for it",
-                       e->name, trained, asked);
-    return HN_OK;
-}
-
 hn_status hn_model_entry_open(hn_model_entry *e, const hn_models_options *options,
                               const char *draft_path, hn_error *err) {
     hn_engine_options engine = options->engine;
+    hn_model_options model = options->model;
     hn_status status = HN_OK;
-    HN_GO(hn_model_open(&e->served.model, e->path, &options->model, err));
-    HN_GO(check_context(e, engine.n_context, err));
+    model.n_context = engine.n_context;
+    HN_GO(hn_model_open(&e->served.model, e->path, &model, err));
     if (draft_path && engine.speculation == HN_SPECULATION_MODEL) {
         HN_GO(hn_model_open(&e->draft, draft_path, &options->model, err));
         engine.draft = e->draft;

@@ -414,8 +414,14 @@ for family, known, tag in FAMILIES:
     refused(f"{family}: unless the tool is strict", CHAT, chat(tools=odd), "tools")
     server.stop()
 
-# ---- more context than the model was trained for ----
-refusal = subprocess.run([HONE, "serve", f"tiny={model}", "--ctx", "8192", "--port", "0", "--no-sandbox"],
+# ---- more context than the model was trained for: the header says so, before the weights are read ----
+spoilt = tiny_model("spoilt")
+with open(os.path.join(spoilt, "model.safetensors"), "r+b") as f:
+    weights = 8 + int.from_bytes(f.read(8), "little")
+    size = f.seek(0, os.SEEK_END) - weights
+    f.seek(weights)
+    f.write(b"\xff" * size)  # not a number among them
+refusal = subprocess.run([HONE, "serve", f"tiny={spoilt}", "--ctx", "8192", "--port", "0", "--no-sandbox"],
                          capture_output=True, text=True, timeout=120 * SLOW)
 check("more context than the model was trained for is refused", refusal.returncode == 2 and
       "trained for 4096" in refusal.stderr, refusal)

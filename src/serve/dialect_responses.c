@@ -9,8 +9,10 @@
 
 enum { NOT_OPEN = -1 };
 
-/* Where a stream stands. An item's place in the output is that of its first event. */
+/* What answers say again of the request; and where a stream stands. An item's place in the output
+ * is that of its first event. */
 typedef struct stream {
+    json_t *echo;
     int sequence, n_items;
     int reasoning, message; /* places, or NOT_OPEN */
     int *calls;             /* (n_calls) places */
@@ -27,7 +29,8 @@ static void put_usage(const hn_exchange *x, hn_buf *out) {
     const hn_reply_usage u = hn_exchange_usage(x);
     hn_json_put_key(out, "usage");
     hn_buf_printf(out,
-                  "{\"input_tokens\":%lld,\"input_tokens_details\":{\"cached_tokens\":%lld},"
+                  "{\"input_tokens\":%lld,\"input_tokens_details\":{\"cached_tokens\":%lld,\"cache_"
+                  "write_tokens\":0},"
                   "\"output_tokens\":%lld,\"output_tokens_details\":{\"reasoning_tokens\":0},"
                   "\"total_tokens\":%lld}",
                   (long long)u.n_prompt, (long long)u.n_cached, (long long)u.n_generated,
@@ -107,6 +110,17 @@ static const char *status_of(const hn_exchange *x) {
     return strcmp(finish, "length") == 0 ? "incomplete" : "completed";
 }
 
+static void put_echo(const hn_exchange *x, hn_buf *out) {
+    const stream *s = x->state;
+    const char *key;
+    json_t *value;
+    json_object_foreach (s->echo, key, value) {
+        hn_json_put_key(out, key);
+        hn_json_put_value(out, value);
+    }
+}
+
+/* With the items at the places that the stream s gave them; NULL = in their natural order. */
 static void put_response(const hn_exchange *x, const stream *s, hn_buf *out) {
     const char *status = status_of(x);
     const bool over = x->choices[0].finish != NULL;
@@ -119,8 +133,7 @@ static void put_response(const hn_exchange *x, const stream *s, hn_buf *out) {
                          ? "\"incomplete_details\":{\"reason\":\"max_output_tokens\"},\"model\":"
                          : "\"incomplete_details\":null,\"model\":");
     hn_json_put_text(out, x->model);
-    hn_buf_puts(out,
-                ",\"instructions\":null,\"metadata\":{},\"tools\":[],\"tool_choice\":\"auto\"");
+    put_echo(x, out);
     hn_json_put_key(out, "parallel_tool_calls");
     hn_buf_puts(out, x->request.parallel_tool_calls ? "true" : "false");
     hn_json_put_key(out, "temperature");
@@ -134,6 +147,8 @@ static void put_response(const hn_exchange *x, const stream *s, hn_buf *out) {
         hn_buf_puts(out, "[]");
     if (over)
         put_usage(x, out);
+    else
+        hn_buf_puts(out, ",\"usage\":null");
     hn_buf_putc(out, '}');
 }
 
@@ -167,13 +182,6 @@ static void response_event(hn_exchange *x, const char *type, hn_buf *out) {
 }
 
 static void start(hn_exchange *x, hn_buf *out) {
-    stream *s = hn_calloc(1, sizeof *s);
-    x->state = s;
-    if (!s) {
-        out->failed = true;
-        return;
-    }
-    s->reasoning = s->message = NOT_OPEN;
     response_event(x, "response.created", out);
     response_event(x, "response.in_progress", out);
 }
@@ -232,7 +240,7 @@ static void call_delta(const hn_exchange *x, stream *s, const hn_delta *d, hn_bu
 
 static void delta(hn_choice *c, const hn_delta *d, hn_buf *out) {
     stream *s = c->x->state;
-    if (!s || out->failed)
+    if (out->failed)
         return;
     if (d->kind == HN_DELTA_CONTENT || d->kind == HN_DELTA_REASONING)
         text_delta(c->x, s, d, out);
@@ -260,8 +268,6 @@ static void close_choice(hn_choice *c, hn_buf *out) {
     const hn_exchange *x = c->x;
     const hn_reply_answer *a = &c->answer;
     stream *s = x->state;
-    if (!s)
-        return;
     if (s->reasoning != NOT_OPEN) {
         open_item(s, "response.output_item.done", s->reasoning, out);
         put_reasoning(x, s->reasoning, &a->reasoning, out);
@@ -284,15 +290,14 @@ static void close_choice(hn_choice *c, hn_buf *out) {
 }
 
 static void end(hn_exchange *x, hn_buf *out) {
-    stream *s = x->state;
-    if (!s)
-        return;
     bool cut = strcmp(status_of(x), "incomplete") == 0;
     response_event(x, cut ? "response.incomplete" : "response.completed", out);
 }
 
 static void forget(void *state) {
-    hn_free(((stream *)state)->calls);
+    stream *s = state;
+    json_decref(s->echo);
+    hn_free(s->calls);
 }
 
 static void put_error(const hn_problem *problem, hn_buf *out) {
@@ -310,9 +315,20 @@ static void whole(hn_exchange *x, hn_buf *out) {
 
 /* ---- requests ---- */
 
+static hn_status keep_echo(hn_exchange *x, const json_t *body, hn_problem *problem) {
+    stream *s = hn_calloc(1, sizeof *s);
+    x->state = s;
+    if (!s)
+        return hn_problem_no_memory(problem);
+    s->reasoning = s->message = NOT_OPEN;
+    return hn_responses_echo(body, &s->echo, problem);
+}
+
 static hn_status read_body(hn_exchange *x, json_t *body, hn_problem *problem) {
     json_t *chat = NULL;
-    hn_status status = hn_translate_responses(body, &chat, problem);
+    hn_status status = keep_echo(x, body, problem);
+    if (status == HN_OK)
+        status = hn_translate_responses(body, &chat, problem);
     json_decref(body);
     if (status == HN_OK)
         status = hn_api_request_read(&x->request, HN_API_CHAT, chat, problem);

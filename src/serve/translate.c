@@ -161,3 +161,55 @@ done:
     json_decref(messages);
     return status;
 }
+
+/* ---- what its answers say again ---- */
+
+/* Labels of the client's own. */
+static hn_status check_metadata(const json_t *metadata, hn_problem *problem) {
+    const char *key;
+    json_t *value;
+    bool right = !metadata || json_is_object(metadata);
+    json_object_foreach ((json_t *)(uintptr_t)metadata, key, value)
+        right &= json_is_string(value);
+    return right ? HN_OK
+                 : hn_problem_bad(problem, "metadata", "'metadata' must be an object of strings");
+}
+
+/* body[name], or else `usual`, which is taken. */
+static json_t *field_or(const json_t *body, const char *name, json_t *usual) {
+    const json_t *value = hn_api_field(body, name);
+    if (!value)
+        return usual;
+    json_decref(usual);
+    return json_incref((json_t *)(uintptr_t)value);
+}
+
+hn_status hn_responses_echo(const json_t *body, json_t **out, hn_problem *problem) {
+    const json_t *text = hn_api_field(body, "text");
+    HN_TRY(check_metadata(hn_api_field(body, "metadata"), problem));
+    json_t *echo = json_pack(
+        "{s:O?, s:O?, s:O?, s:O?, s:O?}", "instructions", hn_api_field(body, "instructions"),
+        "max_output_tokens", hn_api_field(body, "max_output_tokens"), "user",
+        hn_api_field(body, "user"), "safety_identifier", hn_api_field(body, "safety_identifier"),
+        "prompt_cache_key", hn_api_field(body, "prompt_cache_key"));
+    json_t *open =
+        json_pack("{s:o, s:o, s:o, s:{s:o}}", "metadata", field_or(body, "metadata", json_object()),
+                  "tools", field_or(body, "tools", json_array()), "tool_choice",
+                  field_or(body, "tool_choice", json_string("auto")), "text", "format",
+                  field_or(text, "format", json_pack("{s:s}", "type", "text")));
+    /* Nothing is stored, cut off or thought about at length, whatever was asked for. */
+    json_t *fixed =
+        json_pack("{s:n, s:b, s:b, s:s, s:s, s:i, s:{s:n, s:n}}", "previous_response_id",
+                  "background", 0, "store", 0, "truncation", "disabled", "service_tier", "default",
+                  "top_logprobs", 0, "reasoning", "effort", "summary");
+    const bool whole = echo && open && fixed && json_object_update(echo, open) == 0 &&
+                       json_object_update(echo, fixed) == 0;
+    json_decref(open);
+    json_decref(fixed);
+    if (!whole) {
+        json_decref(echo);
+        return hn_problem_no_memory(problem);
+    }
+    *out = echo;
+    return HN_OK;
+}

@@ -20,5 +20,8 @@ HN_MUST_CHECK hn_status hn_translate_call(json_t *messages, const json_t *id, co
 /* OpenAI's responses and Anthropic's messages; *out is freed with json_decref. */
 HN_MUST_CHECK hn_status hn_translate_responses(const json_t *body, json_t **out,
                                                hn_problem *problem);
+/* What an answer of OpenAI's responses says again of its request's body, and what is in force where
+ * that says nothing; *out is freed with json_decref. */
+HN_MUST_CHECK hn_status hn_responses_echo(const json_t *body, json_t **out, hn_problem *problem);
 HN_MUST_CHECK hn_status hn_translate_messages(const json_t *body, json_t **out,
                                               hn_problem *problem);

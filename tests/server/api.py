@@ -216,6 +216,21 @@ _, events, raw = server.stream("/v1/responses", {"input": "Hello", "temperature"
 last = json.loads(events[-1][1])
 check("responses call tools", last["response"]["output"][0]["type"] == "function_call" and
       "ok" in json.loads(last["response"]["output"][0]["arguments"]), raw[-1500:])
+asked = {"instructions": "Be brief.", "tools": flat, "tool_choice": {"type": "function", "name": "first"}, "user": "u1",
+         "metadata": {"run": "7"}, "max_output_tokens": 60, "text": {"format": {"type": "text"}}, "temperature": 0,
+         "top_p": 0.5, "parallel_tool_calls": False}
+fixed = {"previous_response_id": None, "truncation": "disabled", "store": False, "background": False}
+answer = server.get("/v1/responses", dict(asked, input="Hello"))
+said = {key: answer.get(key, "?") for key in dict(asked, **fixed)}
+check("responses say again what was asked for", said == dict(asked, **fixed), said)
+_, events, raw = server.stream("/v1/responses", dict(asked, input="Hello"))
+shown = [e["response"] for e in map(json.loads, (d for _, d in events)) if "response" in e]
+check("streamed ones in each event that has one", len(shown) == 3 and
+      all({key: r.get(key, "?") for key in said} == said for r in shown), raw[:1500])
+answer = server.get("/v1/responses", {"input": "Hello", "max_output_tokens": 2, "truncation": "auto"})
+usual = {"instructions": None, "tools": [], "tool_choice": "auto", "metadata": {}, "text": {"format": {"type": "text"}}}
+check("and what is in force where nothing was", {k: answer.get(k, "?") for k in dict(usual, **fixed)} == dict(usual, **fixed),
+      answer)
 answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
 check("messages", answer["content"] == [{"type": "text", "text": base}] and answer["stop_reason"] == "max_tokens", answer)
 _, events, _ = server.stream("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
@@ -237,7 +252,7 @@ check("messages refuse in their own form", status == 400 and value["type"] == "e
 
 # ---- what is refused ----
 for field, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True),
-                     ("tools", [{"type": "web_search"}])):
+                     ("tools", [{"type": "web_search"}]), ("metadata", {"run": 7})):
     refused(f"responses with {field}", "/v1/responses", {"input": "Hello", field: value}, field)
 status, value, _ = server.ask("/v1/messages", {"messages": USER, "max_tokens": 2, "tools": [
     {"type": "web_search_20250305", "name": "web_search"}]})

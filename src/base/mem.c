@@ -109,3 +109,12 @@ void hn_free_aligned(void *ptr, size_t size_bytes) {
     else
         munmap(ptr, size_bytes);
 }
+
+void hn_mem_touch(void *ptr, size_t size_bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    volatile uint8_t *bytes = ptr;
+    for (size_t i = 0; i < size_bytes; i += page)
+        bytes[i] = bytes[i];
+    if (size_bytes) /* the first address needn't begin a page */
+        bytes[size_bytes - 1] = bytes[size_bytes - 1];
+}

@@ -21,6 +21,11 @@ void hn_free(void *ptr);
 void *hn_alloc_aligned(size_t size_bytes);
 void hn_free_aligned(void *ptr, size_t size_bytes);
 
+/* Has the system give the memory now, not page by page as it is first written to; what it holds
+ * stays. For what is needed sooner or later: a process is then as large from the start as it ever
+ * gets. */
+void hn_mem_touch(void *ptr, size_t size_bytes);
+
 /* True when a * b (or a + b) overflows; otherwise *out holds the result. */
 static inline int hn_mul_overflows(size_t a, size_t b, size_t *out) {
     return __builtin_mul_overflow(a, b, out);

@@ -11,7 +11,10 @@ enum {
     DEFAULT_SLOTS = 16,
     DEFAULT_CONTEXT = 4096,
     DEFAULT_SHARE = 1024, /* positions a slot */
-    OWN_SHARE = 16,       /* of the cache: memory grows for it though only the tree holds it */
+    /* Of the cache, of which memory is had for what is only remembered, too: more than running
+     * texts take at once under most loads, so that their peaks don't decide how large a process
+     * gets. */
+    REMEMBERED_SHARE = 4,
     DEFAULT_QUEUE = 512,
     DEFAULT_STEP_TOKENS = 512,
     DEFAULT_STEP_MS = 40,
@@ -103,6 +106,8 @@ static hn_status make_speculators(hn_engine *engine, hn_error *err) {
         else if (o->speculation == HN_SPECULATION_MODEL)
             HN_TRY(hn_speculator_new_model(at, o->draft, engine->model, o->n_context, err));
     }
+    if (o->speculation == HN_SPECULATION_MODEL) /* it reads whole texts */
+        HN_TRY(hn_forward_reserve(o->draft, o->n_context, err));
     return HN_OK;
 }
 
@@ -113,8 +118,8 @@ static hn_status make_parts(hn_engine *engine, hn_error *err) {
     /* Answers with what a grammar forced, a piece of prompts, guesses. */
     engine->max_rows = o->step_tokens + (int)n * HN_ANSWER_ROWS + HN_GUESSES_MAX;
     HN_TRY(hn_kv_new(&engine->kv, engine->model, o->n_slots, o->n_positions, err));
-    HN_TRY(
-        hn_prefix_enable(engine->kv, hn_kv_blocks_of((int32_t)(o->n_positions / OWN_SHARE)), err));
+    HN_TRY(hn_prefix_enable(engine->kv,
+                            hn_kv_blocks_of((int32_t)(o->n_positions / REMEMBERED_SHARE)), err));
     engine->counts.kv_blocks = engine->kv->n_blocks;
     HN_TRY(hn_constraint_pool_new(&engine->constraints, engine->model->ckpt.tokenizer, err));
     engine->slots = hn_calloc(n, sizeof *engine->slots);
@@ -131,6 +136,8 @@ static hn_status make_parts(hn_engine *engine, hn_error *err) {
         !engine->adapters || !engine->tokens || !engine->rows || !engine->logits ||
         !engine->wanted || !engine->candidates)
         return hn_fail_no_memory(err, (size_t)engine->max_logits * n_vocab * sizeof(float));
+    hn_mem_touch(engine->logits, (size_t)engine->max_logits * n_vocab * sizeof(float));
+    HN_TRY(hn_forward_reserve(engine->model, engine->max_rows, err));
     return make_speculators(engine, err);
 }
 

@@ -48,6 +48,7 @@ hn_status hn_compute_scratch(hn_compute *compute, hn_scratch_slot slot, size_t b
         if (!data)
             return hn_fail_no_memory(err, wanted);
         hn_free_aligned(compute->scratch[slot].data, compute->scratch[slot].bytes);
+        hn_mem_touch(data, bytes);
         compute->scratch[slot].data = data;
         compute->scratch[slot].bytes = wanted;
     }

@@ -228,45 +228,57 @@ static int64_t groups_taken(const linear_job *job) {
     return groups > 1 ? groups : 1;
 }
 
-hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
+/* The job with all its scratch. */
+static hn_status set_up(linear_job *job, hn_compute *compute, const hn_linear *l, hn_error *err) {
     const int n_threads = hn_pool_threads(compute->pool);
     const int64_t cols = l->output[0].w->cols;
-    linear_job job = {.compute = compute,
-                      .linear = l,
-                      .cols = cols,
-                      .act_blocks = hn_layout_units(cols) * HN_UNIT_BLOCKS};
-    job.thread_bytes = HN_PANELS_BYTES;
+    *job = (linear_job){.compute = compute,
+                        .linear = l,
+                        .cols = cols,
+                        .act_blocks = hn_layout_units(cols) * HN_UNIT_BLOCKS,
+                        .thread_bytes = HN_PANELS_BYTES};
     for (int o = 0; o < l->n_outputs; o++) {
-        job.wants_i8 |= is_i8(l, o);
-        job.wants_bf16 |= is_bf16(compute, l, o);
+        job->wants_i8 |= is_i8(l, o);
+        job->wants_bf16 |= is_bf16(compute, l, o);
         const size_t bytes = HN_PANELS_BYTES + hn_low_rank_bytes(l->output[o].low_rank.r);
-        job.thread_bytes = bytes > job.thread_bytes ? bytes : job.thread_bytes;
+        job->thread_bytes = bytes > job->thread_bytes ? bytes : job->thread_bytes;
     }
     const size_t slots = (size_t)(l->n == 1 ? n_threads : l->n);
     void *scratch;
     if (l->norm) {
         HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_NORMED, slots * (size_t)cols * sizeof(float),
                                   &scratch, err));
-        job.normed = scratch;
+        job->normed = scratch;
     }
-    if (job.wants_i8) {
+    if (job->wants_i8) {
         HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_ACTS,
-                                  slots * (size_t)job.act_blocks * sizeof(hn_act_block), &scratch,
+                                  slots * (size_t)job->act_blocks * sizeof(hn_act_block), &scratch,
                                   err));
-        job.acts = scratch;
+        job->acts = scratch;
     }
-    if (job.wants_bf16) {
-        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_BF16,
-                                  slots * (size_t)job.act_blocks * HN_BLOCK_COLS * sizeof *job.bf16,
-                                  &scratch, err));
-        job.bf16 = scratch;
+    if (job->wants_bf16) {
+        HN_TRY(hn_compute_scratch(
+            compute, HN_SCRATCH_BF16,
+            slots * (size_t)job->act_blocks * HN_BLOCK_COLS * sizeof *job->bf16, &scratch, err));
+        job->bf16 = scratch;
     }
-    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job.thread_bytes,
+    HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job->thread_bytes,
                               &scratch, err));
-    job.panels = scratch;
-    job.taken = groups_taken(&job);
+    job->panels = scratch;
     if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED)
-        HN_TRY(hn_work_share(compute, groups_of_all(l), &job.left, err));
+        HN_TRY(hn_work_share(compute, groups_of_all(l), &job->left, err));
+    return HN_OK;
+}
+
+hn_status hn_linear_reserve(hn_compute *compute, const hn_linear *l, hn_error *err) {
+    linear_job job;
+    return set_up(&job, compute, l, err);
+}
+
+hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
+    linear_job job;
+    HN_TRY(set_up(&job, compute, l, err));
+    job.taken = groups_taken(&job);
     if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
         hn_pool_run(compute->pool, prepare_share, &job);
     hn_pool_run(compute->pool, multiply_share, &job);

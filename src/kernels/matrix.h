@@ -139,6 +139,10 @@ typedef struct hn_linear {
 
 /* Scratch is kept inside `compute` and grows as needed: HN_NO_MEMORY is the only failure. */
 HN_MUST_CHECK hn_status hn_linear_run(hn_compute *compute, const hn_linear *linear, hn_error *err);
+/* Grows it now for such a step and any with fewer rows; of `linear` the matrices, n, whether there
+ * is a norm, the ranks and numerics count. */
+HN_MUST_CHECK hn_status hn_linear_reserve(hn_compute *compute, const hn_linear *linear,
+                                          hn_error *err);
 
 /* The backward pass of up to three matrices that had the same input: dX (n, cols) (+)= sum of
  * dY_i (n, rows_i) W_i (+ low_rank), in f32 over dequantised weights. */

@@ -267,6 +267,30 @@ done:
     return status;
 }
 
+static hn_status reserve(hn_model *model, int n_rows, hn_error *err) {
+    const int n = n_rows < HN_FORWARD_CHUNK ? n_rows : HN_FORWARD_CHUNK;
+    HN_TRY(hn_scratch_reserve(&model->scratch, &model->arch, n, 0, err));
+    hn_linear step = {
+        .n = n, .norm = model->output_norm, .n_outputs = 1, .numerics = model->numerics};
+    step.output[0].w = hn_model_head(model);
+    HN_TRY(hn_linear_reserve(model->compute, &step, err));
+    for (int i = 0; i < model->arch.n_layer; i++)
+        for (int m = 0; m < HN_MODULE_COUNT; m++) {
+            const hn_layer *layer = &model->layers[i];
+            step.norm = m == HN_MODULE_O || m == HN_MODULE_DOWN ? NULL : layer->attn_norm;
+            step.output[0].w = &layer->w[m];
+            HN_TRY(hn_linear_reserve(model->compute, &step, err));
+        }
+    return HN_OK;
+}
+
+hn_status hn_forward_reserve(hn_model *model, int n_rows, hn_error *err) {
+    hn_turns_begin(&model->turns);
+    hn_status status = reserve(model, n_rows, err);
+    hn_turns_end(&model->turns);
+    return status;
+}
+
 hn_status hn_forward_wanted(hn_model *model, hn_kv *kv, const hn_adapter *const *adapters,
                             int n_adapters, const hn_batch_row *rows, int n_rows,
                             const uint64_t *wanted, int n_wanted, float *logits, float *hidden,

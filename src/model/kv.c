@@ -155,10 +155,11 @@ hn_status hn_kv_fork(hn_kv *kv, int from, int to, int32_t length, hn_error *err)
 }
 
 /* Blocks that were never written to lie lowest on the stack of free ones, in order: memory grows
- * only where all others are in use, and not for what is remembered alone beyond its share. */
+ * only where all others are in use, and beyond a share not for what is only remembered. */
 static hn_status take_block(hn_kv *kv, int32_t *block, hn_error *err) {
     const bool grows = kv->n_free && kv->free[kv->n_free - 1] >= kv->n_touched;
-    const bool evicted = (!kv->n_free || (grows && hn_prefix_is_large(kv))) && hn_prefix_evict(kv);
+    const bool evicted =
+        (!kv->n_free || (grows && hn_prefix_share_is_full(kv))) && hn_prefix_evict(kv);
     if (!kv->n_free && !evicted)
         return hn_fail(err, HN_NO_MEMORY,
                        "the KV cache is full: all %lld positions of its %d sequences are in use",

@@ -121,3 +121,6 @@ HN_MUST_CHECK hn_status hn_forward_wanted(hn_model *model, hn_kv *kv,
                                           const hn_batch_row *rows, int n_rows,
                                           const uint64_t *wanted, int n_wanted, float *logits,
                                           float *hidden, hn_error *err);
+/* Takes the memory of passes of n_rows rows now, so that it doesn't grow with the largest pass so
+ * far. Rows of adapters take more from the first such pass on. */
+HN_MUST_CHECK hn_status hn_forward_reserve(hn_model *model, int n_rows, hn_error *err);

@@ -26,15 +26,15 @@ typedef struct hn_prefix {
     int32_t first;          /* the latest block that begins a text */
     int32_t newest, oldest; /* of those that only the tree holds */
     int32_t n_idle;
-    int32_t n_own; /* of these, for which memory may grow */
+    int32_t n_share; /* blocks of the cache up to which memory grows for them */
 } hn_prefix;
 
-hn_status hn_prefix_enable(hn_kv *kv, int32_t n_own, hn_error *err) {
+hn_status hn_prefix_enable(hn_kv *kv, int32_t n_share, hn_error *err) {
     const size_t n = (size_t)kv->n_blocks;
     hn_prefix *p = hn_calloc(1, sizeof *p);
     if (!p)
         return hn_fail_no_memory(err, sizeof *p);
-    p->n_own = n_own;
+    p->n_share = n_share;
     p->n_buckets = 1;
     while (p->n_buckets < n)
         p->n_buckets *= 2;
@@ -266,6 +266,6 @@ int32_t hn_prefix_idle(const hn_kv *kv) {
     return kv->prefix ? kv->prefix->n_idle : 0;
 }
 
-bool hn_prefix_is_large(const hn_kv *kv) {
-    return kv->prefix && kv->prefix->n_idle >= kv->prefix->n_own;
+bool hn_prefix_share_is_full(const hn_kv *kv) {
+    return kv->prefix && kv->n_touched >= kv->prefix->n_share;
 }

@@ -6,9 +6,10 @@
 
 #include "model/kv.h"
 
-/* The cache remembers from now on. Everything is allocated here. What is remembered may have all
- * blocks that sequences ever needed at once, and for at most `n_own` blocks more memory grows. */
-HN_MUST_CHECK hn_status hn_prefix_enable(hn_kv *kv, int32_t n_own, hn_error *err);
+/* The cache remembers from now on. Everything is allocated here. Up to n_share blocks memory grows
+ * rather than that something is forgotten; beyond them only where sequences need more at once, so
+ * that under a load that stays the same it soon stays the same too. */
+HN_MUST_CHECK hn_status hn_prefix_enable(hn_kv *kv, int32_t n_share, hn_error *err);
 
 typedef struct hn_prefix_match {
     int32_t length; /* tokens that are remembered */
@@ -27,8 +28,8 @@ int32_t hn_prefix_adopt(hn_kv *kv, int seq, const hn_adapter *adapter, const int
 void hn_prefix_remember(hn_kv *kv, int seq, int32_t n);
 /* Blocks that only the tree holds: they are to be had. */
 int32_t hn_prefix_idle(const hn_kv *kv);
-/* They are as many as memory may grow for. */
-bool hn_prefix_is_large(const hn_kv *kv);
+/* Memory may not grow any more for them. */
+bool hn_prefix_share_is_full(const hn_kv *kv);
 /* Forgets what no sequence holds. */
 void hn_prefix_forget(hn_kv *kv);
 

@@ -51,6 +51,7 @@ hn_status hn_scratch_reserve(hn_scratch **scratch, const hn_arch *arch, int n_ro
     grown.memory = hn_alloc_aligned(grown.bytes);
     if (!grown.memory)
         return hn_fail_no_memory(err, grown.bytes);
+    hn_mem_touch(grown.memory, grown.bytes);
     layout(&grown, arch, grown.memory);
     hn_free_aligned(s->memory, s->bytes);
     *s = grown;

@@ -3,12 +3,15 @@
 #include "engine_help.h"
 
 #include "base_model.h"
+#include "kernels/compute.h"
 #include "model/scratch.h"
 #include "model/vmath.h"
 
 #include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { CONTEXT = 256 };
 
@@ -138,6 +141,54 @@ static void test_mixed(void **state) {
     assert_true(counts.preempted > 0);
     free_mixed(m);
     free(m);
+}
+
+/* Memory that is had, of whole pages inside it. */
+static bool is_resident(const void *at, size_t bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)at + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)at + bytes) / page * page;
+    const size_t n = end > first ? (end - first) / page : 0;
+    unsigned char *had = calloc(n + 1, 1);
+    bool all = true;
+    if (n)
+        assert_int_equal(mincore((void *)first, end - first, had), 0);
+    for (size_t i = 0; i < n; i++)
+        all &= had[i] & 1;
+    free(had);
+    return all;
+}
+
+/* What passes take is had when the engine is made, whatever passes then come. */
+static void test_pass_memory(void **state) {
+    (void)state;
+    need_story();
+    enum { JOBS = 8, LENGTH = 300 };
+    static told tolds[JOBS];
+    static int32_t prompts[JOBS][LENGTH];
+    hn_engine *engine = new_engine(&(hn_engine_options){.n_slots = JOBS, .n_context = 512});
+    const hn_scratch scratch = *model->scratch;
+    void *data[HN_SCRATCH_COUNT];
+    assert_int_equal(scratch.n_rows, HN_FORWARD_CHUNK);
+    assert_true(is_resident(scratch.memory, scratch.bytes));
+    for (int i = 0; i < HN_SCRATCH_COUNT; i++)
+        data[i] = model->compute->scratch[i].data;
+    for (int i = 0; i < JOBS; i++) {
+        make_prompt(prompts[i], LENGTH, (uint64_t)i);
+        hn_job_options o = hn_job_options_default();
+        o.prompt = prompts[i];
+        o.n_prompt = LENGTH;
+        o.max_tokens = 30;
+        ASSERT_OK(submit(engine, &tolds[i], &o, errp));
+    }
+    for (int i = 0; i < JOBS; i++) {
+        wait_over(&tolds[i]);
+        told_done(&tolds[i]);
+    }
+    hn_engine_free(engine);
+    assert_ptr_equal(model->scratch->memory, scratch.memory);
+    for (int i = 0; i < HN_SCRATCH_COUNT; i++)
+        assert_ptr_equal(model->compute->scratch[i].data, data[i]);
 }
 
 /* Sixteen who begin alike and come together: the beginning is computed once. */
@@ -523,6 +574,7 @@ static void test_long_prompt_and_streams(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_pass_memory),
         cmocka_unit_test(test_shared_beginning),
         cmocka_unit_test(test_no_cache),
         cmocka_unit_test(test_logprobs),

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/version.h"
-#include "model/chat_encode.h"
+#include "serve/history.h"
 #include "serve/json_text.h"
 
 #include <string.h>
@@ -91,7 +91,7 @@ static hn_status encode_chat(plan *p, hn_ids *ids) {
     p->answer.one_call = !r->parallel_tool_calls;
     p->answer.keep_thought = r->keep_thought;
     p->answer.goes_on = r->continue_final_message;
-    hn_status status = hn_chat_encode_with(ckpt, r->messages, &options, ids, &err);
+    hn_status status = hn_history_encode(ckpt, r->messages, &options, ids, &err);
     p->answer.in_thought = ends_in_thought(&text) && !r->continue_final_message;
     hn_buf_done(&text);
     if (status == HN_OK && tools)

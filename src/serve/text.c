@@ -1,7 +1,7 @@
 /* Text to tokens and back, and what a chat template makes of a conversation. */
 #include "serve/api_inside.h"
 
-#include "model/chat_encode.h"
+#include "serve/history.h"
 #include "serve/json_text.h"
 #include "serve/tool_calls.h"
 #include "serve/translate.h"
@@ -123,7 +123,7 @@ static hn_status encode(const hn_served *served, hn_api_request *request, hn_buf
                                             .continue_final_message =
                                                 request->continue_final_message,
                                             .text = text};
-    const hn_status status = hn_chat_encode_with(ckpt, request->messages, &options, ids, &err);
+    const hn_status status = hn_history_encode(ckpt, request->messages, &options, ids, &err);
     return status == HN_OK ? HN_OK : hn_problem_from(problem, "messages", &err);
 }
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from serving import HONE, MODELS, TEMPLATE, Server, tiny_model
-from tap import SLOW, check, finish, work
+from tap import SLOW, check, finish, skip, work
 
 model = tiny_model()
 server = Server(f"tiny={model}", "--adapter", f"lora={os.path.join(MODELS, 'llama3_lora')}", "--ctx", "2048",
@@ -427,6 +427,43 @@ for family, known, tag in FAMILIES:
     check(f"{family}: a schema that can't be kept is any object", called["choices"], called)
     odd[0]["function"]["strict"] = True
     refused(f"{family}: unless the tool is strict", CHAT, chat(tools=odd), "tools")
+    server.stop()
+
+# ---- Llama 3's own templates: calls without a tag, and one of them a turn ----
+CALL, NEXT = ('{"name": "%s", "parameters": {"ok": true, "n": %d}}' % call for call in (("first", 4), ("second", 5)))
+UNTAGGED = ((CALL, ["first"]), (CALL + "; " + NEXT, ["first", "second"]), ("<|python_tag|>" + CALL, ["first"]),
+            (CALL.replace("{", '{"type": "function", ', 1), ["first"]), ('{"answer": 42}', []),
+            ('{"name": "third", "parameters": {}}', []), ("```json\n" + CALL + "\n```", []))
+for name in ("meta-llama-Llama-3.1-8B-Instruct", "meta-llama-Llama-3.2-3B-Instruct"):
+    template = os.path.join(os.environ.get("HONE_SHARED", ""), "data/tokenizers/chat_templates", name + ".jinja")
+    if not os.path.exists(template):
+        skip(name, "its template isn't there (set HONE_SHARED)")
+        continue
+    with open(template, encoding="utf-8") as f:
+        path = tiny_model(name, f.read(), "<|python_tag|>")
+    server = Server(f"tiny={path}", "--ctx", "4096", "--kv-type", "f32")
+    for said, names in UNTAGGED:
+        ask = chat(tools=TOOLS, max_tokens=200, grammar="root ::= " + json.dumps(said))
+        whole = server.get(CHAT, ask)["choices"][0]
+        calls = whole["message"].get("tool_calls", [])
+        check(f"{name}: {said}", [c["function"]["name"] for c in calls] == names and
+              all(json.loads(c["function"]["arguments"]) == {"ok": True, "n": 4 + i} for i, c in enumerate(calls)) and
+              whole["finish_reason"] == ("tool_calls" if names else "stop") and
+              whole["message"]["content"] == (None if names else said), whole)
+        deltas = [json.loads(d)["choices"][0]["delta"] for _, d in server.stream(CHAT, ask)[1] if d != "[DONE]"]
+        parts = [c for d in deltas for c in d.get("tool_calls", [])]
+        check("and streamed", "".join(d.get("content") or "" for d in deltas) == ("" if names else said) and
+              [p["function"]["name"] for p in parts if "id" in p] == names and
+              "".join(p["function"]["arguments"] for p in parts) == "".join(c["function"]["arguments"] for c in calls) and
+              len(parts) >= 9 * len(names), deltas)
+    both = server.get(CHAT, chat(tools=TOOLS, max_tokens=200, grammar="root ::= " + json.dumps(CALL + "; " + NEXT)))
+    message = both["choices"][0]["message"]
+    results = [{"role": "tool", "tool_call_id": c["id"], "content": f"result of {c['function']['name']}"}
+               for c in message["tool_calls"]]
+    prompt = server.get("/apply-template", {"messages": USER + [message] + results[::-1], "tools": TOOLS})["prompt"]
+    said = [prompt.rfind(part) for part in ('{"name": "first", "parameters"', "result of first",
+                                            '{"name": "second", "parameters"', "result of second")]
+    check(f"{name}: several calls of a turn are shown one by one", said == sorted(said) and said[0] > 0, prompt[-900:])
     server.stop()
 
 # ---- more context than the model was trained for: the header says so, before the weights are read ----

@@ -2,7 +2,9 @@
  * costs more than its reading. */
 #include "base/buf.h"
 #include "base/mem.h"
+#include "serve/history.h"
 #include "serve/request.h"
+#include "support/check.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -188,6 +190,52 @@ static void test_messages(void **state) {
         refuse(HN_API_CHAT, WRONG[i][0], WRONG[i][1]);
 }
 
+static void expect_split(const char *given, bool expected_several, const char *expected) {
+    json_t *messages = json_loads(given, 0, NULL), *wanted = json_loads(expected, 0, NULL), *out;
+    bool several;
+    assert_non_null(messages);
+    assert_non_null(wanted);
+    ASSERT_OK(hn_history_split(messages, &several, &out, errp));
+    assert_int_equal(several, expected_several);
+    if (!json_equal(out, wanted)) {
+        char *text = json_dumps(out, JSON_COMPACT);
+        fail_msg("split into %s", text);
+    }
+    json_decref(messages);
+    json_decref(wanted);
+    json_decref(out);
+}
+
+/* Calls of one turn, one after the other, each with its result. */
+static void test_split_calls(void **state) {
+    (void)state;
+#define USER "{\"role\": \"user\", \"content\": \"u\"}"
+#define CALL(id) "{\"id\": \"" id "\", \"function\": {\"name\": \"f\"}}"
+#define TURN(more, content, calls)                                                                 \
+    "{\"role\": \"assistant\", " more "\"content\": \"" content "\", \"tool_calls\": [" calls "]}"
+#define RESULT(id, content)                                                                        \
+    "{\"role\": \"tool\", \"tool_call_id\": \"" id "\", \"content\": \"" content "\"}"
+#define NAMELESS "{\"role\": \"tool\", \"content\": \"?\"}"
+#define THOUGHT "\"reasoning_content\": \"t\", "
+    expect_split("[" USER "," TURN("", "c", CALL("a")) "," RESULT("a", "1") "]", false,
+                 "[" USER "," TURN("", "c", CALL("a")) "," RESULT("a", "1") "]");
+    expect_split("[" USER "," TURN(THOUGHT, "c", CALL("a") "," CALL("b")) "," RESULT(
+                     "b", "2") "," RESULT("a", "1") "," USER "," TURN("", "", CALL("c")) "]",
+                 true,
+                 "[" USER "," TURN(THOUGHT, "c", CALL("a")) "," RESULT("a", "1") "," TURN(
+                     "", "", CALL("b")) "," RESULT("b", "2") "," USER
+                                                             "," TURN("", "", CALL("c")) "]");
+    /* Results that belong to no call, or come twice, stay behind the turn. */
+    expect_split("[" TURN("", "", CALL("a") "," CALL("b")) "," NAMELESS "," RESULT(
+                     "a", "1") "," RESULT("a", "again") "," RESULT("x", "3") "]",
+                 true,
+                 "[" TURN("", "", CALL("a")) "," RESULT("a", "1") "," TURN(
+                     "", "", CALL("b")) "," NAMELESS
+                                        "," RESULT("a", "again") "," RESULT("x", "3") "]");
+    expect_split("[" TURN("", "", CALL("a") "," CALL("b")) "]", true,
+                 "[" TURN("", "", CALL("a")) "," TURN("", "", CALL("b")) "]");
+}
+
 static void test_prompts(void **state) {
     (void)state;
     hn_api_request r;
@@ -318,6 +366,23 @@ static void test_memory(void **state) {
     }
 }
 
+static void test_split_memory(void **state) {
+    (void)state;
+    json_t *messages =
+        json_loads("[" TURN("", "", CALL("a") "," CALL("b")) "," RESULT("a", "1") "]", 0, NULL);
+    json_t *out = NULL;
+    bool several;
+    for (int n = 0; !out; n++) {
+        hn_error err;
+        hn_mem_fail_after(n);
+        const hn_status status = hn_history_split(messages, &several, &out, &err);
+        hn_mem_fail_after(-1);
+        assert_int_equal(status, out ? HN_OK : HN_NO_MEMORY);
+    }
+    json_decref(out);
+    json_decref(messages);
+}
+
 static void test_problem_json(void **state) {
     (void)state;
     hn_problem problem;
@@ -338,8 +403,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),     cmocka_unit_test(test_fields),
         cmocka_unit_test(test_wrong_fields), cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_prompts),      cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_no_json),      cmocka_unit_test(test_large),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_problem_json)};
+        cmocka_unit_test(test_split_calls),  cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_formats),      cmocka_unit_test(test_no_json),
+        cmocka_unit_test(test_large),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_split_memory), cmocka_unit_test(test_problem_json)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

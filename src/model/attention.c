@@ -13,12 +13,19 @@ typedef struct attention_job {
     atomic_int next_tile;
 } attention_job;
 
-/* Places first..end-1 of the order, whose rows' sequences begin with the same block, and the parts
- * of their keys that some of them sees. */
+/* Places first..end-1 of the order, whose rows' sequences begin with the same block, the parts of
+ * their keys that some of them sees, and the tiles these make. */
 typedef struct family {
     int first, end;
     int32_t first_part, n_parts;
+    int first_tile, n_tiles;
 } family;
+
+/* What a tile computes: so many queries of a family, from one on, for a head and a part. */
+typedef struct tile_place {
+    int first_query, n_queries, head_kv;
+    int32_t part;
+} tile_place;
 
 const hn_attention_kernels *hn_attention_kernels_get(hn_isa isa) {
 #if defined(__x86_64__)
@@ -86,22 +93,59 @@ static bool share_keys(const hn_attention *a, int row, int other) {
                                 blocks_of(a->kv, x)[index] == blocks_of(a->kv, y)[index]);
 }
 
-static family family_from(const hn_attention *a, int first, bool by_parts) {
-    family f = {.first = first, .end = first + 1, .n_parts = 1};
-    while (f.end < a->n_rows && share_keys(a, a->order[f.end - 1], a->order[f.end]))
-        f.end++;
-    if (!by_parts)
-        return f;
+/* The parts that some row of the family sees. */
+static void find_parts(const hn_attention *a, family *f) {
     int32_t from = INT32_MAX, to = 0;
-    for (int i = first; i < f.end; i++) {
+    for (int i = f->first; i < f->end; i++) {
         int32_t first_key = first_key_of(a, a->order[i]);
         int32_t last_key = a->places[a->order[i]].position;
         from = first_key < from ? first_key : from;
         to = last_key > to ? last_key : to;
     }
-    f.first_part = from / HN_ATTENTION_PART;
-    f.n_parts = to / HN_ATTENTION_PART - f.first_part + 1;
+    f->first_part = from / HN_ATTENTION_PART;
+    f->n_parts = to / HN_ATTENTION_PART - f->first_part + 1;
+}
+
+static int pieces_of(const attention_job *job, const family *f) {
+    int queries = (f->end - f->first) * group_size(job->attention);
+    return (queries + job->queries_a_tile - 1) / job->queries_a_tile;
+}
+
+/* The family that begins at place `first`, its tiles numbered from first_tile on. */
+static family family_from(const attention_job *job, int first, int first_tile) {
+    const hn_attention *a = job->attention;
+    family f = {.first = first, .end = first + 1, .n_parts = 1, .first_tile = first_tile};
+    while (f.end < a->n_rows && share_keys(a, a->order[f.end - 1], a->order[f.end]))
+        f.end++;
+    if (job->by_parts)
+        find_parts(a, &f);
+    f.n_tiles = pieces_of(job, &f) * f.n_parts * a->n_head_kv;
     return f;
+}
+
+/* From a family to the one that holds tile `number`; false = there are fewer tiles. */
+static bool find_family(const attention_job *job, family *f, int number) {
+    while (number >= f->first_tile + f->n_tiles) {
+        if (f->end >= job->attention->n_rows)
+            return false;
+        *f = family_from(job, f->end, f->first_tile + f->n_tiles);
+    }
+    return true;
+}
+
+/* Tiles of a family are numbered over (some of its queries, part, head). The last rows see most
+ * keys: they go first, so that no thread ends late. */
+static tile_place place_of(const attention_job *job, const family *f, int number) {
+    int n_head_kv = job->attention->n_head_kv;
+    int queries = (f->end - f->first) * group_size(job->attention);
+    int rest = (number - f->first_tile) / n_head_kv;
+    int from = (pieces_of(job, f) - 1 - rest / f->n_parts) * job->queries_a_tile;
+    return (tile_place){
+        .first_query = from,
+        .n_queries = queries - from < job->queries_a_tile ? queries - from : job->queries_a_tile,
+        .head_kv = (number - f->first_tile) % n_head_kv,
+        .part = f->first_part + rest % f->n_parts,
+    };
 }
 
 static int32_t parts_of_cache(const hn_kv *kv) {
@@ -139,26 +183,42 @@ static void find_common(hn_attention_tile *tile) {
     tile->end_common = end;
 }
 
-static void compute_tile(const attention_job *job, const family *rows, int32_t part, int head_kv,
-                         int first_query, int n_queries) {
+/* What a tile reads first: keys of its first query. */
+static hn_attention_next first_keys(const attention_job *job, const family *f,
+                                    const tile_place *place) {
+    const hn_attention *a = job->attention;
+    int row = a->order[f->first + place->first_query / group_size(a)];
+    int32_t first = first_key_of(a, row) / HN_KV_BLOCK;
+    int32_t part = place->part * HN_ATTENTION_PART_BLOCKS;
+    return (hn_attention_next){
+        .blocks = blocks_of(a->kv, &a->places[row]),
+        .head_kv = place->head_kv,
+        .first = job->by_parts && part > first ? part : first,
+        .last = a->places[row].position / HN_KV_BLOCK,
+    };
+}
+
+static void compute_tile(const attention_job *job, const family *f, const tile_place *place,
+                         hn_attention_next next) {
     const hn_attention *a = job->attention;
     int group = group_size(a);
     hn_attention_tile tile = {
         .kv = a->kv,
         .layer = a->layer,
-        .head_kv = head_kv,
+        .head_kv = place->head_kv,
         .head_dim = a->head_dim,
-        .n_queries = n_queries,
+        .n_queries = place->n_queries,
         .scale = a->scale,
         .one_part = job->by_parts,
-        .part = part,
+        .part = place->part,
+        .next = next,
     };
-    for (int i = 0; i < n_queries; i++) {
-        int row = a->order[rows->first + (first_query + i) / group];
-        int head = head_kv * group + (first_query + i) % group;
+    for (int i = 0; i < place->n_queries; i++) {
+        int row = a->order[f->first + (place->first_query + i) / group];
+        int head = place->head_kv * group + (place->first_query + i) % group;
         int64_t at = ((int64_t)row * a->n_head + head) * a->head_dim;
         tile.q[i] = a->q + at;
-        tile.out[i] = job->by_parts ? partial_of(a, row, head, part) : a->out + at;
+        tile.out[i] = job->by_parts ? partial_of(a, row, head, place->part) : a->out + at;
         tile.blocks[i] = blocks_of(a->kv, &a->places[row]);
         tile.last_key[i] = a->places[row].position;
         tile.first_key[i] = first_key_of(a, row);
@@ -167,30 +227,23 @@ static void compute_tile(const attention_job *job, const family *rows, int32_t p
     job->kernels->tile(&tile);
 }
 
-/* Tiles are numbered over (family of rows, some of its queries, part, head); threads take the next
- * free one. */
+/* Threads take the next free tile, and guess that of those after it each gets one in turn. */
 static void attention_share(void *arg, int thread, int n_threads) {
-    (void)thread, (void)n_threads;
+    (void)thread;
     attention_job *job = arg;
-    const hn_attention *a = job->attention;
-    int mine = atomic_fetch_add_explicit(&job->next_tile, 1, memory_order_relaxed);
-    int number = 0;
-    for (int first = 0; first < a->n_rows;) {
-        family rows = family_from(a, first, job->by_parts);
-        int queries = (rows.end - rows.first) * group_size(a);
-        int pieces = (queries + job->queries_a_tile - 1) / job->queries_a_tile;
-        int tiles = pieces * rows.n_parts * a->n_head_kv;
-        while (mine < number + tiles) {
-            int head_kv = (mine - number) % a->n_head_kv, rest = (mine - number) / a->n_head_kv;
-            int32_t part = rows.first_part + rest % rows.n_parts;
-            /* The last rows see most keys: they go first, so that no thread ends late. */
-            int from = (pieces - 1 - rest / rows.n_parts) * job->queries_a_tile;
-            int n = queries - from < job->queries_a_tile ? queries - from : job->queries_a_tile;
-            compute_tile(job, &rows, part, head_kv, from, n);
-            mine = atomic_fetch_add_explicit(&job->next_tile, 1, memory_order_relaxed);
+    family here = family_from(job, 0, 0);
+    for (;;) {
+        int mine = atomic_fetch_add_explicit(&job->next_tile, 1, memory_order_relaxed);
+        if (!find_family(job, &here, mine))
+            return;
+        tile_place place = place_of(job, &here, mine);
+        hn_attention_next next = {.last = -1};
+        family there = here;
+        if (find_family(job, &there, mine + n_threads)) {
+            tile_place after = place_of(job, &there, mine + n_threads);
+            next = first_keys(job, &there, &after);
         }
-        number += tiles;
-        first = rows.end;
+        compute_tile(job, &here, &place, next);
     }
 }
 

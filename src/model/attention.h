@@ -44,6 +44,15 @@ size_t hn_attention_partials_floats(const hn_kv *kv, int n_head);
 /* Queries of one key-value head, computed together so that each block of keys is read once for all
  * whose sequences hold it there. Private to attention.c and the tile functions. */
 enum { HN_ATTENTION_QUERIES = 12 };
+
+/* The keys that the same thread will probably read after a tile: blocks first..last of a table, so
+ * that the memory has work while the tile ends; last < first: nothing. */
+typedef struct hn_attention_next {
+    const int32_t *blocks;
+    int head_kv;
+    int32_t first, last;
+} hn_attention_next;
+
 typedef struct hn_attention_tile {
     const hn_kv *kv;
     int layer, head_kv, head_dim;
@@ -56,6 +65,7 @@ typedef struct hn_attention_tile {
     float scale;
     bool one_part;
     int32_t part; /* with one_part: which */
+    hn_attention_next next;
 } hn_attention_tile;
 
 /* What attention needs for an instruction set. */

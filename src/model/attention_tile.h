@@ -11,7 +11,7 @@
 
 static const float MASKED = -1e30f; /* finite, so that differences of two stay numbers */
 
-/* Blocks between the one at hand and the one that is fetched meanwhile. */
+/* Visits between the one at hand and the one whose block is fetched meanwhile. */
 enum { AHEAD = 2 };
 
 /* n is a multiple of LANES. */
@@ -153,15 +153,43 @@ INLINE int count_readers(const hn_attention_tile *tile, int query, int32_t index
     return end - query;
 }
 
-/* Block `index` of keys or values, for the n queries from `query` on that hold it there, in a part
- * that goes from `from` to `to`; `values` holds what has to be unpacked. */
+/* A block that a tile goes through: each part's keys, then its values. */
+typedef struct visit {
+    int32_t index;
+    int is_k;
+} visit;
+
+/* The one after it in a tile whose blocks end with `last`; past its end, keys beyond `last`. */
+INLINE visit next_visit(visit v, int32_t first, int32_t last) {
+    int32_t from = v.index - v.index % HN_ATTENTION_PART_BLOCKS;
+    int32_t to = from + HN_ATTENTION_PART_BLOCKS - 1;
+    if (v.index < (to < last ? to : last) || v.index > last)
+        return (visit){v.index + 1, v.is_k};
+    if (v.is_k)
+        return (visit){from > first ? from : first, 0};
+    return (visit){v.index + 1, 1};
+}
+
+/* What a query reads at a visit to come: of the tile, or, once for all its queries, of the tile
+ * after it; NULL = nothing. */
+INLINE const uint8_t *read_later(const hn_attention_tile *tile, int query, visit v, int32_t last) {
+    const hn_attention_next *next = &tile->next;
+    if (v.index <= last)
+        return sees_block(tile, query, v.index) ? held(tile, query, v.is_k, v.index) : NULL;
+    const int32_t index = next->first + v.index - last - 1;
+    if (query > 0 || index > next->last)
+        return NULL;
+    return hn_kv_k(tile->kv, next->blocks[index], tile->layer, next->head_kv);
+}
+
+/* A visit's block for the n queries from `query` on that hold it there, while `later` is fetched;
+ * `values` holds what has to be unpacked. */
 INLINE void attend_shared(const int is_k, const hn_attention_tile *tile, tile_state *state,
-                          int query, int n, int32_t index, int32_t from, int32_t to,
-                          float *values) {
+                          int query, int n, int32_t index, const uint8_t *later, float *values) {
     const hn_kv *kv = tile->kv;
     const uint8_t *bytes = held(tile, query, is_k, index);
     hn_dtype type = kv->type;
-    int32_t base = index * HN_KV_BLOCK, next = index + AHEAD;
+    int32_t base = index * HN_KV_BLOCK;
     tile_block block = {.dim = kv->padded_dim,
                         .scales = hn_kv_type_scales(type, bytes),
                         .at = base % HN_ATTENTION_PART,
@@ -183,22 +211,21 @@ INLINE void attend_shared(const int is_k, const hn_attention_tile *tile, tile_st
                                                             block.last, values));
         type = HN_F32;
     }
-    if (next <= to || (is_k && next - to - 1 + from <= to)) {
-        block.ahead =
-            next <= to ? held(tile, query, is_k, next) : held(tile, query, 0, next - to - 1 + from);
+    if (later) {
+        block.ahead = later;
         block.ahead_step = (int)kv->head_bytes / kv->padded_dim;
     }
     run_block(type, is_k, tile, state, &block, base);
 }
 
 INLINE void attend_block(const int is_k, const hn_attention_tile *tile, tile_state *state,
-                         int32_t index, int32_t from, int32_t to, float *values) {
+                         int32_t index, visit later, int32_t last, float *values) {
     for (int i = 0, n; i < tile->n_queries; i += n) {
         n = 1;
         if (!sees_block(tile, i, index))
             continue;
         n = count_readers(tile, i, index);
-        attend_shared(is_k, tile, state, i, n, index, from, to, values);
+        attend_shared(is_k, tile, state, i, n, index, read_later(tile, i, later, last), values);
     }
 }
 
@@ -283,31 +310,47 @@ static void start_query(const hn_attention_tile *tile, tile_state *state, int i)
     clear(state->total + i * tile->kv->padded_dim, tile->kv->padded_dim);
 }
 
+/* The blocks that some query of the tile sees, in its part where it has one. */
+INLINE void seen_blocks(const hn_attention_tile *tile, int32_t *first, int32_t *last) {
+    int32_t from = tile->first_key[0], to = tile->last_key[0];
+    for (int i = 1; i < tile->n_queries; i++) {
+        from = tile->first_key[i] < from ? tile->first_key[i] : from;
+        to = tile->last_key[i] > to ? tile->last_key[i] : to;
+    }
+    *first = from / HN_KV_BLOCK;
+    *last = to / HN_KV_BLOCK;
+    if (!tile->one_part)
+        return;
+    int32_t part_first = tile->part * HN_ATTENTION_PART_BLOCKS;
+    int32_t part_last = part_first + HN_ATTENTION_PART_BLOCKS - 1;
+    *first = *first > part_first ? *first : part_first;
+    *last = *last < part_last ? *last : part_last;
+}
+
 static void attend(const hn_attention_tile *tile) {
     _Alignas(64) tile_state state;
     _Alignas(64) float values[HN_KV_TILE];
     int n = tile->n_queries;
-    int32_t first = tile->first_key[0], last = tile->last_key[0];
+    int32_t first, last;
     fetch_queries(tile);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         start_query(tile, &state, i);
-        first = tile->first_key[i] < first ? tile->first_key[i] : first;
-        last = tile->last_key[i] > last ? tile->last_key[i] : last;
-    }
-    int32_t part = tile->one_part ? tile->part : first / HN_ATTENTION_PART;
-    int32_t last_part = tile->one_part ? tile->part : last / HN_ATTENTION_PART;
-    for (; part <= last_part; part++) {
-        int32_t from = part * HN_ATTENTION_PART_BLOCKS, to = from + HN_ATTENTION_PART_BLOCKS - 1;
+    seen_blocks(tile, &first, &last);
+    visit later = {first, 1};
+    for (int i = 0; i < AHEAD; i++)
+        later = next_visit(later, first, last);
+    for (int32_t from = first, to; from <= last; from = to + 1) {
+        int32_t part = from / HN_ATTENTION_PART_BLOCKS;
+        to = (part + 1) * HN_ATTENTION_PART_BLOCKS - 1;
+        to = to < last ? to : last;
         start_part(tile, &state);
-        from = first / HN_KV_BLOCK > from ? first / HN_KV_BLOCK : from;
-        to = last / HN_KV_BLOCK < to ? last / HN_KV_BLOCK : to;
-        for (int32_t b = from; b <= to; b++)
-            attend_block(1, tile, &state, b, from, to, values);
+        for (int32_t b = from; b <= to; b++, later = next_visit(later, first, last))
+            attend_block(1, tile, &state, b, later, last, values);
         for (int i = 0; i < n; i++)
             weigh_part(&state, i, tile->first_key[i] - part * HN_ATTENTION_PART,
                        tile->last_key[i] - part * HN_ATTENTION_PART);
-        for (int32_t b = from; b <= to; b++)
-            attend_block(0, tile, &state, b, from, to, values);
+        for (int32_t b = from; b <= to; b++, later = next_visit(later, first, last))
+            attend_block(0, tile, &state, b, later, last, values);
         for (int i = 0; i < n; i++)
             finish_part(tile, &state, i);
     }

@@ -195,6 +195,9 @@ static int parse_meaning(hn_http_head *head, const char **why) {
     if (expect && strcasecmp(expect, "100-continue") != 0)
         return refuse(417, why, "the only expectation known here is 100-continue");
     head->expects_continue = expect && head->minor == 1;
+    const char *encoding = hn_http_head_get(head, "Content-Encoding");
+    if (encoding && strcasecmp(encoding, "identity") != 0)
+        return refuse(415, why, "the body is compressed: send it without a Content-Encoding");
     return parse_framing(head, why);
 }
 

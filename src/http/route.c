@@ -48,6 +48,31 @@ static size_t match(const hn_http_route *route, const char *path) {
     return strcmp(route->path, path) == 0 ? n + 1 : 0;
 }
 
+/* Text ends in the end of a path: from a slash on. */
+static bool ends_in(const char *text, size_t n, const char *path, size_t n_path) {
+    return n_path > 1 && n >= n_path && memcmp(text + n - n_path, path, n_path) == 0;
+}
+
+/* The route that was meant with a part too much or too little before it, such as /v1, or a slash
+ * behind it: the nearest in length; NULL. */
+static const char *find_meant(const hn_http_server *server, const char *path) {
+    size_t n = strlen(path), least = SIZE_MAX;
+    const char *meant = NULL;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    for (size_t t = 0; t < server->n_tables; t++)
+        for (size_t i = 0; i < server->tables[t].n; i++) {
+            const char *route = server->tables[t].routes[i].path;
+            const size_t n_route = strlen(route), apart = n > n_route ? n - n_route : n_route - n;
+            if (apart < least &&
+                (ends_in(path, n, route, n_route) || ends_in(route, n_route, path, n))) {
+                least = apart;
+                meant = route;
+            }
+        }
+    return meant;
+}
+
 /* Sets the call's route, or leaves it NULL and lists in `allow` what the path serves. */
 static void find_route(const hn_http_server *server, hn_http_call *call, hn_buf *allow) {
     const char *path = call->head.path;
@@ -162,8 +187,10 @@ static bool check_route(hn_http_server *server, hn_http_call *call, const char *
         return false;
     }
     if (!*allow) {
+        const char *meant = find_meant(server, call->head.path);
         hn_http_fail(call, &(hn_http_problem){.status = 404, .code = "not_found"},
-                     "there is nothing at %s", call->head.path);
+                     "there is nothing at %s%s%s", call->head.path, meant ? ": served is " : "",
+                     meant ? meant : "");
         return false;
     }
     if (!call->route) {

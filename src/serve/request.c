@@ -29,6 +29,8 @@ static bool has_too_many_values(const char *text, size_t n) {
 
 hn_status hn_api_any_parse(const char *body, size_t n_bytes, json_t **out, hn_problem *problem) {
     hn_error err;
+    if (n_bytes == 0)
+        return hn_problem_bad(problem, NULL, "the body is empty: it must be a JSON object");
     if (has_too_many_values(body, n_bytes))
         return hn_problem_bad(problem, NULL, "the body holds more than %d values",
                               HN_API_MAX_VALUES);
@@ -72,13 +74,23 @@ hn_status hn_api_plain_text(const json_t *value, const char *param, const char *
     return HN_OK;
 }
 
+/* As the request calls the bound of the answer's tokens. */
+static const char *name_of_bound(const hn_api_request *r) {
+    static const char *const NAMES[] = {"max_output_tokens", "max_completion_tokens"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (hn_api_field(r->body, NAMES[i]))
+            return NAMES[i];
+    return "max_tokens";
+}
+
 /* Fields that only make sense together. */
 static hn_status check_together(const hn_api_request *r, hn_problem *problem) {
     if (r->min_tokens > 0 && r->max_tokens >= 0 && r->min_tokens > r->max_tokens)
         return hn_problem_bad(problem, "min_tokens", "'min_tokens' %lld is above 'max_tokens' %lld",
                               (long long)r->min_tokens, (long long)r->max_tokens);
     if (r->kind == HN_API_CHAT && r->max_tokens == 0)
-        return hn_problem_bad(problem, "max_tokens", "'max_tokens' must be 1 or more");
+        return hn_problem_bad(problem, name_of_bound(r), "'%s' must be 1 or more",
+                              name_of_bound(r));
     if (r->kind == HN_API_COMPLETION && r->n_prompts * (size_t)r->n > HN_API_MAX_CHOICES)
         return hn_problem_bad(problem, "prompt", "%zu prompts with n %lld are more than %d answers",
                               r->n_prompts, (long long)r->n, HN_API_MAX_CHOICES);
@@ -92,7 +104,24 @@ static hn_status check_together(const hn_api_request *r, hn_problem *problem) {
     return HN_OK;
 }
 
+/* What would be another answer than the one that was asked for. */
+static hn_status refuse_in_chat(const hn_api_request *r, hn_problem *problem) {
+    size_t i;
+    const json_t *modality;
+    if (hn_api_field(r->body, "functions"))
+        return hn_problem_bad(problem, "functions",
+                              "'functions' is the old form of 'tools': send those");
+    if (hn_api_field(r->body, "function_call"))
+        return hn_problem_bad(problem, "function_call",
+                              "'function_call' is the old form of 'tool_choice': send that");
+    json_array_foreach (hn_api_field(r->body, "modalities"), i, modality)
+        if (!json_is_string(modality) || strcmp(json_string_value(modality), "text") != 0)
+            return hn_problem_bad(problem, "modalities", "answers are text here, and nothing else");
+    return HN_OK;
+}
+
 static hn_status read_chat(hn_api_request *r, hn_problem *problem) {
+    HN_TRY(refuse_in_chat(r, problem));
     HN_TRY(hn_api_read_messages(r, problem));
     HN_TRY(hn_api_read_tools(r, problem));
     if (r->continue_final_message) {
@@ -112,6 +141,11 @@ static hn_status read_completion(hn_api_request *r, hn_problem *problem) {
         return hn_problem_bad(problem, "suffix",
                               "'suffix' isn't supported: leave it out, and put what comes before "
                               "the gap into 'prompt'");
+    const json_t *best_of = hn_api_field(r->body, "best_of");
+    if (best_of && json_number_value(best_of) != (double)r->n)
+        return hn_problem_bad(problem, "best_of",
+                              "'best_of' isn't supported: ask for 'n' answers with 'logprobs', and "
+                              "take the likeliest");
     return hn_api_read_prompts(r, "prompt", problem);
 }
 

@@ -32,6 +32,7 @@ static const field FIELDS[] = {
     {"n", ANSWERS, FIELD_WHOLE, AT(n), 1, HN_API_MAX_CHOICES},
     {"max_tokens", ANSWERS, FIELD_WHOLE, AT(max_tokens), -1, 1e9},
     {"max_completion_tokens", ANSWERS, FIELD_WHOLE, AT(max_tokens), -1, 1e9},
+    {"max_output_tokens", HN_API_CHAT, FIELD_WHOLE, AT(max_tokens), -1, 1e9}, /* of responses */
     {"min_tokens", ANSWERS, FIELD_WHOLE, AT(min_tokens), 0, 1e9},
     {"ignore_eos", ANSWERS, FIELD_BOOL, AT(ignore_eos), 0, 0},
     {"cache_prompt", ANSWERS, FIELD_BOOL, AT(cache_prompt), 0, 0},

@@ -141,12 +141,46 @@ static hn_status choose_named(hn_api_request *r, const json_t *choice, hn_proble
     return HN_OK;
 }
 
+/* Of the tools only these may be called; the model is told of all. {mode, tools: [{type, function:
+ * {name}}]}, or without "function" as the responses have it. */
+static hn_status choose_among(hn_api_request *r, const json_t *allowed, hn_problem *problem) {
+    static const char PARAM[] = "tool_choice.allowed_tools";
+    const char *mode = json_string_value(hn_api_field(allowed, "mode"));
+    const json_t *list = hn_api_field(allowed, "tools"), *tool;
+    size_t i, kept = 0;
+    bool chosen[HN_API_MAX_TOOLS] = {false};
+    if (!mode || (strcmp(mode, "auto") != 0 && strcmp(mode, "required") != 0))
+        return hn_problem_bad(problem, PARAM, "'%s.mode' must be \"auto\" or \"required\"", PARAM);
+    if (!json_array_size(list) || json_array_size(list) > HN_API_MAX_TOOLS)
+        return hn_problem_bad(problem, PARAM, "'%s.tools' must be an array of 1 to %d tools", PARAM,
+                              HN_API_MAX_TOOLS);
+    json_array_foreach (list, i, tool) {
+        const json_t *function = hn_api_field(tool, "function");
+        const char *name = json_string_value(hn_api_field(function ? function : tool, "name"));
+        size_t at = 0;
+        while (at < r->n_tools && (!name || strcmp(r->tool_list[at].name, name) != 0))
+            at++;
+        if (at == r->n_tools)
+            return hn_problem_bad(problem, PARAM, "'%s.tools[%zu]' isn't among the tools", PARAM,
+                                  i);
+        chosen[at] = true;
+    }
+    for (i = 0; i < r->n_tools; i++)
+        if (chosen[i])
+            r->tool_list[kept++] = r->tool_list[i];
+    r->n_tools = kept;
+    r->tool_choice = *mode == 'a' ? HN_TOOL_CHOICE_AUTO : HN_TOOL_CHOICE_REQUIRED;
+    return HN_OK;
+}
+
 static hn_status read_choice(hn_api_request *r, hn_problem *problem) {
     const json_t *choice = hn_api_field(r->body, "tool_choice");
     const char *word = json_string_value(choice);
     r->tool_choice = r->n_tools ? HN_TOOL_CHOICE_AUTO : HN_TOOL_CHOICE_NONE;
     if (!choice)
         return HN_OK;
+    if (hn_api_field(choice, "allowed_tools"))
+        return choose_among(r, hn_api_field(choice, "allowed_tools"), problem);
     if (!word)
         return choose_named(r, choice, problem);
     if (strcmp(word, "none") == 0)

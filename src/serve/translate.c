@@ -105,6 +105,10 @@ static hn_status responses_tools(const json_t *body, json_t *out, hn_problem *pr
     } else if (tools) {
         HN_TRY(hn_translate_copy(body, "tools", out, "tools", problem));
     }
+    const char *kind = json_string_value(hn_api_field(choice, "type"));
+    if (kind && strcmp(kind, "allowed_tools") == 0)
+        return hn_translate_set(out, "tool_choice",
+                                json_pack("{s:s, s:O}", "type", kind, kind, choice), problem);
     if (json_is_object(choice))
         return hn_translate_set(out, "tool_choice",
                                 json_pack("{s:s, s:{s:O?}}", "type", "function", "function", "name",
@@ -124,12 +128,22 @@ static hn_status responses_format(const json_t *body, json_t *out, hn_problem *p
 }
 
 static hn_status responses_fields(const json_t *body, json_t *out, hn_problem *problem) {
-    static const char *const SAME[] = {
-        "model", "temperature",          "top_p", "stream",   "seed", "parallel_tool_calls",
-        "user",  "chat_template_kwargs", "lora",  "priority", "stop", "timeout"};
+    static const char *const SAME[] = {"model",
+                                       "temperature",
+                                       "top_p",
+                                       "stream",
+                                       "seed",
+                                       "parallel_tool_calls",
+                                       "user",
+                                       "chat_template_kwargs",
+                                       "lora",
+                                       "priority",
+                                       "stop",
+                                       "timeout",
+                                       "max_output_tokens"};
     for (size_t i = 0; i < sizeof SAME / sizeof *SAME; i++)
         HN_TRY(hn_translate_copy(body, SAME[i], out, SAME[i], problem));
-    return hn_translate_copy(body, "max_output_tokens", out, "max_tokens", problem);
+    return HN_OK;
 }
 
 /* What would need answers that are stored. */

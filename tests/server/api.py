@@ -202,6 +202,19 @@ server.get("/lora-adapters", [])
 check("and off again", text_of(server.get(CHAT, chat())) == base)
 refused("scales of nothing", "/lora-adapters", [{"id": 7, "scale": 1}], "id")
 
+second = [{"type": "function", "function": {"name": "second"}}]
+for mode in ("required", "auto"):
+    ask = chat(tools=TOOLS, tool_choice={"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": second}})
+    only = server.get(CHAT, dict(ask, max_tokens=200))["choices"][0]
+    check(f"allowed tools, {mode}", (mode == "auto") == ("tool_calls" not in only["message"]) and
+          all(c["function"]["name"] == "second" for c in only["message"].get("tool_calls", [])), only)
+    check("the model is told of all tools", server.get("/apply-template", ask) ==
+          server.get("/apply-template", chat(tools=TOOLS)))
+for wrong in ({"mode": "any", "tools": second}, {"mode": "auto", "tools": []}, {"mode": "auto"}, [],
+              {"mode": "auto", "tools": [{"type": "function", "function": {"name": "third"}}]}):
+    refused("allowed tools that are none", CHAT, chat(tools=TOOLS, tool_choice={"type": "allowed_tools", "allowed_tools":
+                                                                               wrong}), "tool_choice.allowed_tools")
+
 # ---- the other dialects ----
 answer = server.get("/v1/responses", {"input": "Hello", "max_output_tokens": 12, "temperature": 0})
 check("responses", answer["status"] == "incomplete" and answer["output"][0]["content"][0]["text"] == base, answer)
@@ -231,6 +244,10 @@ answer = server.get("/v1/responses", {"input": "Hello", "max_output_tokens": 2, 
 usual = {"instructions": None, "tools": [], "tool_choice": "auto", "metadata": {}, "text": {"format": {"type": "text"}}}
 check("and what is in force where nothing was", {k: answer.get(k, "?") for k in dict(usual, **fixed)} == dict(usual, **fixed),
       answer)
+allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "second"}]}
+answer = server.get("/v1/responses", {"input": "Hello", "tools": flat, "tool_choice": allowed, "max_output_tokens": 200})
+check("responses call allowed tools", answer["output"][0].get("name") == "second" and answer["tool_choice"] == allowed,
+      answer)
 answer = server.get("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
 check("messages", answer["content"] == [{"type": "text", "text": base}] and answer["stop_reason"] == "max_tokens", answer)
 _, events, _ = server.stream("/v1/messages", {"messages": USER, "max_tokens": 12, "temperature": 0})
@@ -252,8 +269,22 @@ check("messages refuse in their own form", status == 400 and value["type"] == "e
 
 # ---- what is refused ----
 for field, value in (("previous_response_id", "resp_1"), ("conversation", "conv_1"), ("background", True),
-                     ("tools", [{"type": "web_search"}]), ("metadata", {"run": 7})):
+                     ("tools", [{"type": "web_search"}]), ("metadata", {"run": 7}), ("max_output_tokens", 0),
+                     ("max_output_tokens", "9")):
     refused(f"responses with {field}", "/v1/responses", {"input": "Hello", field: value}, field)
+for field, value in (("functions", [{"name": "first"}]), ("function_call", "auto"), ("modalities", ["text", "audio"]),
+                     ("max_completion_tokens", 0)):
+    refused(f"a chat with {field}", CHAT, chat(**{field: value}), field)
+refused("the best of several", TEXT, {"prompt": "a", "best_of": 3}, "best_of")
+check("but of one", server.get(TEXT, {"prompt": "a", "best_of": 1, "max_tokens": 2})["choices"])
+check("text alone is a modality", server.get(CHAT, chat(modalities=["text"]))["choices"])
+status, value, _ = server.ask(CHAT, b"")
+check("an empty body is called that", status == 400 and "empty" in value["error"]["message"], value)
+for path, meant in (("/chat/completions", CHAT), ("/v1" + CHAT, CHAT), (CHAT + "/", CHAT), ("/completions", TEXT)):
+    status, value, _ = server.ask(path, chat())
+    check(f"{path} is told where it should go", status == 404 and value["error"]["message"].endswith(" " + meant), value)
+status, value, _ = server.ask("/nowhere/v1", chat())
+check("another isn't", status == 404 and value["error"]["message"] == "there is nothing at /nowhere/v1", value)
 status, value, _ = server.ask("/v1/messages", {"messages": USER, "max_tokens": 2, "tools": [
     {"type": "web_search_20250305", "name": "web_search"}]})
 check("a tool that the server would have to have", status == 400 and "input_schema" in value["error"]["message"], value)

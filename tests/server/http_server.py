@@ -231,6 +231,7 @@ def test_malformed():
         ("no version", b"GET /open\r\nHost: a\r\n\r\n", 400),
         ("HTTP/2's preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("TLS to a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\n" * 40, 400),
+        ("a compressed body", post + b"Content-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", 415),
         ("an unknown expectation", post + b"Expect: money\r\nContent-Length: 0\r\n\r\n", 417),
         ("a target too long", b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         ("a header too long", b"GET /open HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 431),

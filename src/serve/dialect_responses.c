@@ -17,6 +17,7 @@ typedef struct stream {
     int reasoning, message; /* places, or NOT_OPEN */
     int *calls;             /* (n_calls) places */
     int n_calls;
+    size_t n_logprobs; /* bytes of the choice's list that were sent with a delta */
 } stream;
 
 /* ---- parts ---- */
@@ -37,9 +38,23 @@ static void put_usage(const hn_exchange *x, hn_buf *out) {
                   (long long)(u.n_prompt + u.n_generated));
 }
 
-static void put_part(const hn_buf *text, hn_buf *out) {
-    hn_buf_puts(out, "{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":");
-    hn_json_put_string(out, hn_buf_text(text), text->size);
+/* "logprobs" of the tokens whose JSON begins at byte `from` of the choice's list. Nobody takes them
+ * from there: the whole answer has all of them once more. */
+static void put_logprobs(const hn_exchange *x, size_t from, hn_buf *out) {
+    const hn_buf *list = &x->choices[0].logprobs.lists[0];
+    from += from && from < list->size; /* the comma */
+    hn_json_put_key(out, "logprobs");
+    hn_buf_putc(out, '[');
+    hn_buf_append(out, hn_buf_text(list) + from, list->size - from);
+    hn_buf_putc(out, ']');
+}
+
+/* NULL = the part that has just been opened. */
+static void put_part(const hn_exchange *x, const hn_buf *text, hn_buf *out) {
+    hn_buf_puts(out, "{\"type\":\"output_text\",\"annotations\":[]");
+    put_logprobs(x, text ? 0 : x->choices[0].logprobs.lists[0].size, out);
+    hn_json_put_key(out, "text");
+    hn_json_put_string(out, text ? hn_buf_text(text) : "", text ? text->size : 0);
     hn_buf_putc(out, '}');
 }
 
@@ -62,7 +77,7 @@ static void put_message(const hn_exchange *x, int place, const hn_buf *text, hn_
                   ",\"type\":\"message\",\"role\":\"assistant\",\"status\":\"%s\",\"content\":[",
                   text ? "completed" : "in_progress");
     if (text)
-        put_part(text, out);
+        put_part(x, text, out);
     hn_buf_puts(out, "]}");
 }
 
@@ -197,7 +212,6 @@ static void text_delta(const hn_exchange *x, stream *s, const hn_delta *d, hn_bu
     const bool thought = d->kind == HN_DELTA_REASONING;
     int *place = thought ? &s->reasoning : &s->message;
     if (*place == NOT_OPEN) {
-        const hn_buf none = {0};
         *place = s->n_items++;
         open_item(s, "response.output_item.added", *place, out);
         (thought ? put_reasoning : put_message)(x, *place, NULL, out);
@@ -205,7 +219,7 @@ static void text_delta(const hn_exchange *x, stream *s, const hn_delta *d, hn_bu
         if (!thought) {
             item_event(x, s, "response.content_part.added", "msg", *place, true, out);
             hn_json_put_key(out, "part");
-            put_part(&none, out);
+            put_part(x, NULL, out);
             event_close(out);
         }
     }
@@ -214,7 +228,8 @@ static void text_delta(const hn_exchange *x, stream *s, const hn_delta *d, hn_bu
     hn_json_put_key(out, "delta");
     hn_json_put_string(out, d->text, d->n_bytes);
     if (!thought)
-        hn_buf_puts(out, ",\"logprobs\":[]");
+        put_logprobs(x, s->n_logprobs, out);
+    s->n_logprobs = x->choices[0].logprobs.lists[0].size;
     event_close(out);
 }
 
@@ -253,11 +268,11 @@ static void close_message(const hn_exchange *x, stream *s, hn_buf *out) {
     item_event(x, s, "response.output_text.done", "msg", s->message, true, out);
     hn_json_put_key(out, "text");
     hn_json_put_string(out, hn_buf_text(text), text->size);
-    hn_buf_puts(out, ",\"logprobs\":[]");
+    put_logprobs(x, 0, out);
     event_close(out);
     item_event(x, s, "response.content_part.done", "msg", s->message, true, out);
     hn_json_put_key(out, "part");
-    put_part(text, out);
+    put_part(x, text, out);
     event_close(out);
     open_item(s, "response.output_item.done", s->message, out);
     put_message(x, s->message, text, out);

@@ -146,6 +146,22 @@ static hn_status responses_fields(const json_t *body, json_t *out, hn_problem *p
     return HN_OK;
 }
 
+static bool includes(const json_t *body, const char *what) {
+    size_t i;
+    const json_t *item;
+    json_array_foreach (hn_api_field(body, "include"), i, item)
+        if (json_is_string(item) && strcmp(json_string_value(item), what) == 0)
+            return true;
+    return false;
+}
+
+static hn_status responses_logprobs(const json_t *body, json_t *out, hn_problem *problem) {
+    if (!includes(body, "message.output_text.logprobs"))
+        return HN_OK;
+    HN_TRY(hn_translate_set(out, "logprobs", json_true(), problem));
+    return hn_translate_copy(body, "top_logprobs", out, "top_logprobs", problem);
+}
+
 /* What would need answers that are stored. */
 static hn_status refuse_stored(const json_t *body, hn_problem *problem) {
     static const char *const FIELDS[] = {"previous_response_id", "conversation"};
@@ -166,6 +182,7 @@ hn_status hn_translate_responses(const json_t *body, json_t **out, hn_problem *p
     HN_GO(refuse_stored(body, problem));
     HN_GO(hn_translate_set(chat, "messages", json_incref(messages), problem));
     HN_GO(responses_fields(body, chat, problem));
+    HN_GO(responses_logprobs(body, chat, problem));
     HN_GO(responses_input(body, messages, problem));
     HN_GO(responses_tools(body, chat, problem));
     HN_GO(responses_format(body, chat, problem));
@@ -206,16 +223,16 @@ hn_status hn_responses_echo(const json_t *body, json_t **out, hn_problem *proble
         "max_output_tokens", hn_api_field(body, "max_output_tokens"), "user",
         hn_api_field(body, "user"), "safety_identifier", hn_api_field(body, "safety_identifier"),
         "prompt_cache_key", hn_api_field(body, "prompt_cache_key"));
-    json_t *open =
-        json_pack("{s:o, s:o, s:o, s:{s:o}}", "metadata", field_or(body, "metadata", json_object()),
-                  "tools", field_or(body, "tools", json_array()), "tool_choice",
-                  field_or(body, "tool_choice", json_string("auto")), "text", "format",
-                  field_or(text, "format", json_pack("{s:s}", "type", "text")));
+    json_t *open = json_pack("{s:o, s:o, s:o, s:{s:o}, s:o}", "metadata",
+                             field_or(body, "metadata", json_object()), "tools",
+                             field_or(body, "tools", json_array()), "tool_choice",
+                             field_or(body, "tool_choice", json_string("auto")), "text", "format",
+                             field_or(text, "format", json_pack("{s:s}", "type", "text")),
+                             "top_logprobs", field_or(body, "top_logprobs", json_integer(0)));
     /* Nothing is stored, cut off or thought about at length, whatever was asked for. */
-    json_t *fixed =
-        json_pack("{s:n, s:b, s:b, s:s, s:s, s:i, s:{s:n, s:n}}", "previous_response_id",
-                  "background", 0, "store", 0, "truncation", "disabled", "service_tier", "default",
-                  "top_logprobs", 0, "reasoning", "effort", "summary");
+    json_t *fixed = json_pack("{s:n, s:b, s:b, s:s, s:s, s:{s:n, s:n}}", "previous_response_id",
+                              "background", 0, "store", 0, "truncation", "disabled", "service_tier",
+                              "default", "reasoning", "effort", "summary");
     const bool whole = echo && open && fixed && json_object_update(echo, open) == 0 &&
                        json_object_update(echo, fixed) == 0;
     json_decref(open);

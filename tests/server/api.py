@@ -244,6 +244,19 @@ answer = server.get("/v1/responses", {"input": "Hello", "max_output_tokens": 2, 
 usual = {"instructions": None, "tools": [], "tool_choice": "auto", "metadata": {}, "text": {"format": {"type": "text"}}}
 check("and what is in force where nothing was", {k: answer.get(k, "?") for k in dict(usual, **fixed)} == dict(usual, **fixed),
       answer)
+lit = {"input": "Hello", "max_output_tokens": 6, "temperature": 0, "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+chosen = [(t["token"], round(t["logprob"], 4), len(t["top_logprobs"])) for t in server.get(CHAT, chat(
+    max_tokens=6, logprobs=True, top_logprobs=2))["choices"][0]["logprobs"]["content"]]
+lists = [server.get("/v1/responses", lit)["output"][0]["content"][0]["logprobs"]]
+_, events, _ = server.stream("/v1/responses", lit)
+parsed = [json.loads(d) for _, d in events]
+lists += [parsed[-1]["response"]["output"][0]["content"][0]["logprobs"],
+          [t for e in parsed if e["type"] == "response.output_text.delta" for t in e["logprobs"]],
+          *(e["logprobs"] for e in parsed if e["type"] == "response.output_text.done")]
+check("responses have log-probabilities", len(lists) == 4 and len(chosen) == 6 and
+      all([(t["token"], round(t["logprob"], 4), len(t["top_logprobs"])) for t in one] == chosen for one in lists), lists)
+check("only where they are asked for", server.get("/v1/responses", dict(lit, include=[]))["output"][0]["content"][0]
+      ["logprobs"] == [])
 allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "second"}]}
 answer = server.get("/v1/responses", {"input": "Hello", "tools": flat, "tool_choice": allowed, "max_output_tokens": 200})
 check("responses call allowed tools", answer["output"][0].get("name") == "second" and answer["tool_choice"] == allowed,

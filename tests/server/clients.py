@@ -123,6 +123,9 @@ def openai_others(client):
     check("openai: completions", len(text.choices) == 2 and len(text.choices[0].logprobs.top_logprobs) == 3, text)
     answer = client.responses.create(model="tiny", input="Hello", temperature=0, max_output_tokens=12)
     check("openai: responses", answer.output_text == TEXT and answer.status == "incomplete", answer)
+    answer = client.responses.create(model="tiny", input="Hello", max_output_tokens=5, top_logprobs=2,
+                                     include=["message.output_text.logprobs"])
+    check("openai: responses' logprobs", len(answer.output[0].content[0].logprobs[0].top_logprobs) == 2, answer)
     with client.responses.stream(model="tiny", input="Hello", temperature=0, max_output_tokens=12) as stream:
         deltas = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
     check("openai: streamed responses", deltas == TEXT, deltas)

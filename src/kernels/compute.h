@@ -5,7 +5,7 @@
 #include "kernels/matrix.h"
 
 typedef enum hn_scratch_slot {
-    HN_SCRATCH_NORMED, /* rows of a call after the norm */
+    HN_SCRATCH_INPUT,  /* rows of a call after the norm or the activation */
     HN_SCRATCH_ACTS,   /* the same, rounded to int8 */
     HN_SCRATCH_BF16,   /* the same, rounded to bf16 */
     HN_SCRATCH_PANELS, /* each thread's unpacked weights, then its low-rank factor's */

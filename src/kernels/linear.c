@@ -1,4 +1,4 @@
-/* hn_linear_run: norm, then products of up to three matrices with the same rows. */
+/* hn_linear_run: norm or activation, then products of up to three matrices with the same rows. */
 #include "kernels/compute.h"
 #include "kernels/low_rank.h"
 #include "kernels/work_left.h"
@@ -14,7 +14,10 @@ enum {
      * than MANY_ROWS by groups: each time all rows are read again. */
     TAKEN_BYTES = 16 << 10,
     MANY_ROWS = 16,
-    TAKEN_GROUPS = 2 * HN_PANEL_GROUPS,
+    TAKEN_GROUPS = 2,
+    /* Rows that a thread prepares at a time. Short rows are rounded several at once: by themselves
+     * they'd leave the last registers of kernels that take eight blocks partly empty. */
+    PREPARED_ROWS = 4,
 };
 
 typedef struct linear_job {
@@ -23,7 +26,9 @@ typedef struct linear_job {
     bool wants_i8, wants_bf16; /* of any output */
     int64_t cols;
     int64_t act_blocks; /* of a row */
-    float *normed;      /* (n, cols); NULL when there is no norm */
+    float *input;       /* x after the norm or the activation; NULL when there is neither: (n, cols)
+                           where f32 products read it, else (PREPARED_ROWS, cols) a thread */
+    bool keeps_input;   /* the former */
     hn_act_block *acts; /* (n, act_blocks) */
     uint16_t *bf16;     /* (n, act_blocks * 32) */
     uint8_t *panels;    /* thread_bytes a thread: HN_PANELS_BYTES, then a low-rank factor's */
@@ -152,29 +157,49 @@ static void multiply_rounded(const linear_job *job, int o, int64_t slot, int64_t
         add_low_rank(job, o, col, width, panels);
 }
 
-/* Norms and rounds row `from` into slot `to` of the scratch. */
-static void prepare_row(const linear_job *job, int64_t from, int64_t to) {
-    const hn_linear *l = job->linear;
-    const float *x = l->x + from * l->x_stride;
-    if (l->norm) {
-        float *normed = job->normed + to * job->cols;
-        job->compute->kernels->rms_norm(job->cols, x, l->norm, l->norm_eps, normed);
-        x = normed;
-    }
-    if (job->wants_i8)
-        job->compute->kernels->round_i8(job->cols, x, job->acts + to * job->act_blocks);
-    if (job->wants_bf16)
-        job->compute->kernels->round_bf16(job->cols, x,
-                                          job->bf16 + to * job->act_blocks * HN_BLOCK_COLS);
+/* Where a thread puts what it makes of the row for slot `slot`. */
+static float *input_of(const linear_job *job, int64_t slot, int thread) {
+    return job->input + (job->keeps_input ? slot : (int64_t)thread * PREPARED_ROWS) * job->cols;
 }
 
-/* Each share its rows of many. */
+/* Norms, activates and rounds rows [from, from + n), n <= PREPARED_ROWS, into the scratch from slot
+ * `to` on. */
+static void prepare_rows(const linear_job *job, int thread, int64_t from, int64_t n, int64_t to) {
+    const hn_linear *l = job->linear;
+    const hn_kernels *kernels = job->compute->kernels;
+    const float *x = l->x + from * l->x_stride;
+    int64_t stride = l->x_stride;
+    if (job->input) {
+        float *out = input_of(job, to, thread);
+        for (int64_t i = 0; i < n; i++)
+            if (l->norm)
+                kernels->rms_norm(job->cols, x + i * stride, l->norm, l->norm_eps,
+                                  out + i * job->cols);
+            else
+                l->activate(x + i * stride, l->up + (from + i) * stride, out + i * job->cols,
+                            (long)job->cols);
+        x = out;
+        stride = job->cols;
+    }
+    /* Rows of whole units without gaps are like one long row. */
+    const bool joined = stride == job->cols && job->cols % HN_UNIT_COLS == 0;
+    const int64_t width = joined ? n * job->cols : job->cols;
+    for (int64_t i = 0; i < (joined ? 1 : n); i++) {
+        const int64_t block = (to + i) * job->act_blocks;
+        if (job->wants_i8)
+            kernels->round_i8(width, x + i * stride, job->acts + block);
+        if (job->wants_bf16)
+            kernels->round_bf16(width, x + i * stride, job->bf16 + block * HN_BLOCK_COLS);
+    }
+}
+
 static void prepare_share(void *arg, int thread, int n_threads) {
     const linear_job *job = arg;
+    const int64_t even = (job->linear->n + n_threads - 1) / n_threads;
     long first, last;
-    hn_pool_share((long)job->linear->n, 1, thread, n_threads, &first, &last);
-    for (long i = first; i < last; i++)
-        prepare_row(job, i, i);
+    while (
+        hn_work_take(job->left, thread, n_threads, hn_min_i64(even, PREPARED_ROWS), &first, &last))
+        prepare_rows(job, thread, first, last - first, first);
 }
 
 /* Groups [first, last) of all outputs' groups, from the activations of slot `slot` and on. */
@@ -200,10 +225,10 @@ static void multiply_share(void *arg, int thread, int n_threads) {
     int64_t slot = 0;
     if (l->n == 1) { /* each share for itself: cheaper than a region */
         slot = thread;
-        prepare_row(job, 0, slot);
+        prepare_rows(job, thread, 0, 1, slot);
     }
-    const float *x = l->norm ? job->normed + slot * job->cols : l->x;
-    const int64_t x_stride = l->norm ? job->cols : l->x_stride;
+    const float *x = job->input ? input_of(job, slot, thread) : l->x;
+    const int64_t x_stride = job->input ? job->cols : l->x_stride;
     float *panels = (float *)(void *)(job->panels + (size_t)thread * job->thread_bytes);
 
     long first, last;
@@ -240,15 +265,17 @@ static hn_status set_up(linear_job *job, hn_compute *compute, const hn_linear *l
     for (int o = 0; o < l->n_outputs; o++) {
         job->wants_i8 |= is_i8(l, o);
         job->wants_bf16 |= is_bf16(compute, l, o);
+        job->keeps_input |= !is_i8(l, o) && !is_bf16(compute, l, o);
         const size_t bytes = HN_PANELS_BYTES + hn_low_rank_bytes(l->output[o].low_rank.r);
         job->thread_bytes = bytes > job->thread_bytes ? bytes : job->thread_bytes;
     }
     const size_t slots = (size_t)(l->n == 1 ? n_threads : l->n);
     void *scratch;
-    if (l->norm) {
-        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_NORMED, slots * (size_t)cols * sizeof(float),
+    if (l->norm || l->activate) {
+        const size_t rows = job->keeps_input ? slots : (size_t)n_threads * PREPARED_ROWS;
+        HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_INPUT, rows * (size_t)cols * sizeof(float),
                                   &scratch, err));
-        job->normed = scratch;
+        job->input = scratch;
     }
     if (job->wants_i8) {
         HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_ACTS,
@@ -265,8 +292,6 @@ static hn_status set_up(linear_job *job, hn_compute *compute, const hn_linear *l
     HN_TRY(hn_compute_scratch(compute, HN_SCRATCH_PANELS, (size_t)n_threads * job->thread_bytes,
                               &scratch, err));
     job->panels = scratch;
-    if (n_threads > 1 && l->n >= MIN_ROWS_BALANCED)
-        HN_TRY(hn_work_share(compute, groups_of_all(l), &job->left, err));
     return HN_OK;
 }
 
@@ -278,9 +303,14 @@ hn_status hn_linear_reserve(hn_compute *compute, const hn_linear *l, hn_error *e
 hn_status hn_linear_run(hn_compute *compute, const hn_linear *l, hn_error *err) {
     linear_job job;
     HN_TRY(set_up(&job, compute, l, err));
-    job.taken = groups_taken(&job);
-    if (l->n > 1 && (l->norm || job.wants_i8 || job.wants_bf16))
+    if (l->n > 1 && (job.input || job.wants_i8 || job.wants_bf16)) {
+        HN_TRY(hn_work_share(compute, l->n, &job.left, err));
         hn_pool_run(compute->pool, prepare_share, &job);
+        job.left = NULL;
+    }
+    job.taken = groups_taken(&job);
+    if (hn_pool_threads(compute->pool) > 1 && l->n >= MIN_ROWS_BALANCED)
+        HN_TRY(hn_work_share(compute, groups_of_all(l), &job.left, err));
     hn_pool_run(compute->pool, multiply_share, &job);
     return HN_OK;
 }

@@ -117,14 +117,21 @@ typedef struct hn_low_rank {
     float scale;
 } hn_low_rank;
 
+/* out = activation(gate) * up, n values; nothing overlaps but for out, which may be gate. */
+typedef void hn_activation_fn(const float *gate, const float *up, float *out, long n);
+
 /* One step of a model: up to three matrices over the same input, with what comes just before and
- * after fused in. Y_i = norm(X) W_i^T (+ bias_i) (+ Y_i) (+ low_rank_i). */
+ * after fused in. Y_i = norm(X) W_i^T (+ bias_i) (+ Y_i) (+ low_rank_i), or activate(X, up) instead
+ * of norm(X). */
 typedef struct hn_linear {
     const float *x; /* (n, cols), row stride x_stride floats */
     int64_t n;
     int64_t x_stride;
     const float *norm; /* (cols) RMS-norm weight applied to x first; NULL = none */
     float norm_eps;
+    /* NULL = none, or where there is a norm; up: like x. Rows may be activated more than once. */
+    hn_activation_fn *activate;
+    const float *up;
     int n_outputs;
     struct {
         const hn_matrix *w;
@@ -140,7 +147,7 @@ typedef struct hn_linear {
 /* Scratch is kept inside `compute` and grows as needed: HN_NO_MEMORY is the only failure. */
 HN_MUST_CHECK hn_status hn_linear_run(hn_compute *compute, const hn_linear *linear, hn_error *err);
 /* Grows it now for such a step and any with fewer rows; of `linear` the matrices, n, whether there
- * is a norm, the ranks and numerics count. */
+ * is a norm or an activation, the ranks and numerics count. */
 HN_MUST_CHECK hn_status hn_linear_reserve(hn_compute *compute, const hn_linear *linear,
                                           hn_error *err);
 

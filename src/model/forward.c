@@ -30,6 +30,11 @@ static void observe(const pass *p, int layer, hn_module module, const float *x, 
         observer->see(observer->context, layer, module, x, p->n, cols);
 }
 
+/* Others than the products look at what goes into them: adapters and an observer. */
+static bool is_looked_at(const pass *p) {
+    return p->adapted || p->model->observer;
+}
+
 static hn_status project_qkv(const pass *p, int index) {
     hn_model *model = p->model;
     hn_scratch *s = model->scratch;
@@ -49,7 +54,7 @@ static hn_status project_qkv(const pass *p, int index) {
         step.output[m].y_stride = layer->w[m].rows;
     }
     HN_TRY(linear(p, &step));
-    if (p->adapted || model->observer)
+    if (is_looked_at(p))
         hn_step_norm(model, s->x, layer->attn_norm, s->y, p->n, false);
     observe(p, index, HN_MODULE_Q, s->y, model->arch.n_embd);
     adapt(p, index, HN_MODULE_Q, 3, s->y, outputs);
@@ -73,6 +78,10 @@ static hn_status project_back(const pass *p, int index, hn_module module, const 
                                   .y_stride = model->arch.n_embd,
                                   .accumulate = !post_norm}},
                       .numerics = model->numerics};
+    if (module == HN_MODULE_DOWN && !is_looked_at(p)) {
+        step.activate = hn_step_activation(model);
+        step.up = s->up;
+    }
     observe(p, index, module, in, w->cols);
     if (p->adapted && !post_norm)
         hn_step_put_aside(model, p->adapters, index, module, s->x, s->y, p->n);
@@ -125,12 +134,13 @@ static hn_status feed_forward(const pass *p, int index) {
                                   .y_stride = model->arch.n_ff}},
                       .numerics = model->numerics};
     HN_TRY(linear(p, &step));
-    if (p->adapted || model->observer)
+    if (is_looked_at(p))
         hn_step_norm(model, s->x, layer->ffn_norm, s->y, p->n, false);
     observe(p, index, HN_MODULE_GATE, s->y, model->arch.n_embd);
     float *const outputs[2] = {s->gate, s->up};
     adapt(p, index, HN_MODULE_GATE, 2, s->y, outputs);
-    hn_step_activate(model, p->n);
+    if (is_looked_at(p))
+        hn_step_activate(model, p->n);
     return project_back(p, index, HN_MODULE_DOWN, s->gate, layer->post_ffn_norm);
 }
 
@@ -278,6 +288,7 @@ static hn_status reserve(hn_model *model, int n_rows, hn_error *err) {
         for (int m = 0; m < HN_MODULE_COUNT; m++) {
             const hn_layer *layer = &model->layers[i];
             step.norm = m == HN_MODULE_O || m == HN_MODULE_DOWN ? NULL : layer->attn_norm;
+            step.activate = m == HN_MODULE_DOWN ? hn_step_activation(model) : NULL;
             step.output[0].w = &layer->w[m];
             HN_TRY(hn_linear_reserve(model->compute, &step, err));
         }

@@ -17,11 +17,11 @@ INLINE vf gelu_vf(vf x) {
     return x * sigmoid_vf(u + u);
 }
 
-INLINE void activate(const int gelu, float *gate, const float *up, long n) {
+INLINE void activate(const int gelu, const float *gate, const float *up, float *out, long n) {
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
         vf x = load_vf(gate + i);
-        store_vf(gate + i, (gelu ? gelu_vf(x) : silu_vf(x)) * load_vf(up + i));
+        store_vf(out + i, (gelu ? gelu_vf(x) : silu_vf(x)) * load_vf(up + i));
     }
     if (i == n)
         return;
@@ -30,15 +30,15 @@ INLINE void activate(const int gelu, float *gate, const float *up, long n) {
     vf x = load_vf(tail);
     store_vf(tail, gelu ? gelu_vf(x) : silu_vf(x));
     for (long k = i; k < n; k++)
-        gate[k] = tail[k - i] * up[k];
+        out[k] = tail[k - i] * up[k];
 }
 
-static void silu_mul(float *gate, const float *up, long n) {
-    activate(0, gate, up, n);
+static void silu_mul(const float *gate, const float *up, float *out, long n) {
+    activate(0, gate, up, out, n);
 }
 
-static void gelu_mul(float *gate, const float *up, long n) {
-    activate(1, gate, up, n);
+static void gelu_mul(const float *gate, const float *up, float *out, long n) {
+    activate(1, gate, up, out, n);
 }
 
 /* Dot products of x with `count` rows of a, each in eight lanes. */

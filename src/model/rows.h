@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/cpu.h"
+#include "kernels/matrix.h"
 #include "model/adapter.h"
 
 #include <stdint.h>
@@ -22,9 +23,8 @@ typedef struct hn_lora_rows {
 } hn_lora_rows;
 
 typedef struct hn_row_kernels {
-    /* gate = activation(gate) * up */
-    void (*silu_mul)(float *gate, const float *up, long n);
-    void (*gelu_tanh_mul)(float *gate, const float *up, long n);
+    hn_activation_fn *silu_mul;
+    hn_activation_fn *gelu_tanh_mul;
     /* u[first..last) = scale * A x for one row x (in) */
     void (*lora_down)(const hn_lora *lora, const float *x, float *u, int first, int last);
     /* y[first..last) += B u for all rows; sums run over the ranks in order */

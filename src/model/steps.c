@@ -110,18 +110,19 @@ void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows) {
     hn_pool_run(hn_compute_pool(model->compute), place_share, &job);
 }
 
+hn_activation_fn *hn_step_activation(const hn_model *model) {
+    const hn_row_kernels *kernels = hn_row_kernels_get(hn_compute_isa(model->compute));
+    return model->arch.activation == HN_ACT_SILU ? kernels->silu_mul : kernels->gelu_tanh_mul;
+}
+
 static void activate_share(void *arg, int thread, int n_threads) {
     enum { GRAIN = 64 }; /* values: whole vectors and cache lines */
     const step_job *job = arg;
     const hn_scratch *s = job->model->scratch;
-    const hn_row_kernels *kernels = hn_row_kernels_get(hn_compute_isa(job->model->compute));
     long first, last;
     hn_pool_share((long)job->n_rows * job->model->arch.n_ff, GRAIN, thread, n_threads, &first,
                   &last);
-    if (job->model->arch.activation == HN_ACT_SILU)
-        kernels->silu_mul(s->gate + first, s->up + first, last - first);
-    else
-        kernels->gelu_tanh_mul(s->gate + first, s->up + first, last - first);
+    hn_step_activation(job->model)(s->gate + first, s->up + first, s->gate + first, last - first);
 }
 
 void hn_step_activate(hn_model *model, int n_rows) {

@@ -12,7 +12,9 @@ void hn_step_angles(hn_model *model, int n_rows);
  * at the rows' positions. */
 void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows);
 
-/* gate = activation(gate) * up. */
+/* The family's activation, for products that take it along. */
+hn_activation_fn *hn_step_activation(const hn_model *model);
+/* gate = activation(gate) * up, where others than a product look at it. */
 void hn_step_activate(hn_model *model, int n_rows);
 
 /* out = x / rms(x) * weight, or out += that. x, out: (n_rows, n_embd). */

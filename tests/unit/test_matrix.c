@@ -372,6 +372,62 @@ static void test_bf16_activations(void **state) {
     free(y);
 }
 
+static void add_halves(const float *gate, const float *up, float *out, long n) {
+    for (long i = 0; i < n; i++)
+        out[i] = 0.5f * (gate[i] + up[i]);
+}
+
+/* The same bits as over rows that were activated before, side by side or with gaps, rounded or not,
+ * one or many. */
+static void check_activation(fixture *f, int64_t n, int64_t cols, int64_t x_stride,
+                             hn_numerics numerics) {
+    enum { ROWS = 48 };
+    hn_error err;
+    hn_matrix w;
+    uint8_t *data = random_rows(&f->rng, HN_Q8_0, ROWS, cols);
+    float *x = random_floats(&f->rng, n * x_stride), *up = random_floats(&f->rng, n * x_stride);
+    float *activated = random_floats(&f->rng, n * x_stride);
+    float *y = random_floats(&f->rng, 2 * n * ROWS);
+    assert_int_equal(hn_matrix_pack(f->compute, &w, HN_Q8_0, ROWS, cols, data, &err), HN_OK);
+    for (int64_t i = 0; i < n; i++)
+        add_halves(x + i * x_stride, up + i * x_stride, activated + i * x_stride, (long)cols);
+    for (int fused = 0; fused < 2; fused++) {
+        hn_linear l = {.x = fused ? x : activated,
+                       .n = n,
+                       .x_stride = x_stride,
+                       .activate = fused ? add_halves : NULL,
+                       .up = up,
+                       .n_outputs = 1,
+                       .numerics = numerics};
+        l.output[0].w = &w;
+        l.output[0].y = y + fused * n * ROWS;
+        l.output[0].y_stride = ROWS;
+        assert_int_equal(hn_linear_run(f->compute, &l, &err), HN_OK);
+    }
+    assert_memory_equal(y, y + n * ROWS, (size_t)(n * ROWS) * sizeof *y);
+    hn_matrix_done(&w);
+    free(data);
+    free(x);
+    free(up);
+    free(activated);
+    free(y);
+}
+
+static void test_activation(void **state) {
+    (void)state;
+    const int64_t rows[] = {1, 2, 7, 33}, cols[] = {64, 160, 192};
+    fixture f = {.rng = hn_rng_new(14, 0)};
+    hn_error err;
+    assert_int_equal(hn_compute_new(&f.compute, hn_cpu_best_isa(), 3, &err), HN_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t j = 0; j < sizeof cols / sizeof *cols; j++)
+            for (int gap = 0; gap <= 3; gap += 3) {
+                check_activation(&f, rows[i], cols[j], cols[j] + gap, HN_NUMERICS_F32);
+                check_activation(&f, rows[i], cols[j], cols[j] + gap, HN_NUMERICS_INT8);
+            }
+    hn_compute_free(f.compute);
+}
+
 static void check_gemm(fixture *f, int64_t m, int64_t n, int64_t k, bool at, bool bt, float alpha,
                        float beta) {
     int64_t as = (at ? m : k) + 1, bs = (bt ? k : n) + 2, cs = n + 3;
@@ -641,15 +697,11 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks_golden),
-        cmocka_unit_test(test_every_dtype),
-        cmocka_unit_test(test_batch_invariance),
-        cmocka_unit_test(test_bf16_activations),
-        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_low_rank),
-        cmocka_unit_test(test_damaged_scale),
-        cmocka_unit_test(test_packed_together),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_blocks_golden),    cmocka_unit_test(test_every_dtype),
+        cmocka_unit_test(test_batch_invariance), cmocka_unit_test(test_bf16_activations),
+        cmocka_unit_test(test_activation),       cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_low_rank),         cmocka_unit_test(test_damaged_scale),
+        cmocka_unit_test(test_packed_together),  cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,10 @@ typedef struct hn_lora_rows {
 typedef struct hn_row_kernels {
     hn_activation_fn *silu_mul;
     hn_activation_fn *gelu_tanh_mul;
+    /* Turns n pairs of x by angles (n), a cosine and a sine each. Pair i is values 2i and 2i + 1,
+     * or i and i + n. */
+    void (*rotate_pairs)(float *x, const float *angles, int n);
+    void (*rotate_halves)(float *x, const float *angles, int n);
     /* u[first..last) = scale * A x for one row x (in) */
     void (*lora_down)(const hn_lora *lora, const float *x, float *u, int first, int last);
     /* y[first..last) += B u for all rows; sums run over the ranks in order */

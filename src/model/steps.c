@@ -12,6 +12,7 @@ typedef struct step_job {
     hn_model *model;
     const hn_kv *kv;
     const hn_kv_codec *codec;
+    void (*rotate)(float *x, const float *angles, int n);
     int layer, n_rows;
     const float *x, *weight;
     float *out;
@@ -52,43 +53,42 @@ static void norm_row(const float *x, const float *weight, float eps, int n, floa
     }
 }
 
-static void rotate(float *x, const float *angles, int rope_dim, hn_rope_style style) {
-    int half = rope_dim / 2, step = style == HN_ROPE_PAIRS ? 1 : half;
-    for (int i = 0; i < half; i++) {
-        float *at = style == HN_ROPE_PAIRS ? x + 2 * i : x + i;
-        float c = angles[2 * i], s = angles[2 * i + 1], a = at[0], b = at[step];
-        at[0] = a * c - b * s;
-        at[step] = a * s + b * c;
-    }
+/* A head normed where the family does, and rotated. */
+static void turn_head(const step_job *job, long row, const float *norm, float *head) {
+    const hn_arch *arch = &job->model->arch;
+    const float *angles = job->model->scratch->rope[hn_arch_layer_is_local(arch, job->layer)];
+    if (norm)
+        norm_row(head, norm, arch->rms_eps, arch->head_dim, head, false);
+    job->rotate(head, angles + row * arch->rope_dim, arch->rope_dim / 2);
+}
+
+/* The vector, with zeros behind it as far as the cache's rows go. */
+static const float *pad(const float *x, int dim, int padded_dim, float *padded) {
+    if (dim == padded_dim)
+        return x;
+    memcpy(padded, x, (size_t)dim * sizeof *x);
+    memset(padded + dim, 0, (size_t)(padded_dim - dim) * sizeof *x);
+    return padded;
 }
 
 static void place_head(const step_job *job, long row, int head_kv) {
-    const hn_model *model = job->model;
-    const hn_arch *arch = &model->arch;
-    const hn_layer *layer = &model->layers[job->layer];
-    const hn_scratch *s = model->scratch;
-    int dim = arch->head_dim, group = arch->n_head / arch->n_head_kv;
-    const float *angles = s->rope[hn_arch_layer_is_local(arch, job->layer)] + row * arch->rope_dim;
-    for (int h = head_kv * group; h < (head_kv + 1) * group; h++) {
-        float *q = s->q + (row * arch->n_head + h) * dim;
-        if (layer->q_norm)
-            norm_row(q, layer->q_norm, arch->rms_eps, dim, q, false);
-        rotate(q, angles, arch->rope_dim, arch->rope_style);
-    }
+    const hn_arch *arch = &job->model->arch;
+    const hn_layer *layer = &job->model->layers[job->layer];
+    const hn_scratch *s = job->model->scratch;
+    const hn_kv *kv = job->kv;
+    const int dim = arch->head_dim, group = arch->n_head / arch->n_head_kv;
+    for (int h = head_kv * group; h < (head_kv + 1) * group; h++)
+        turn_head(job, row, layer->q_norm, s->q + (row * arch->n_head + h) * dim);
     float *k = s->k + (row * arch->n_head_kv + head_kv) * dim;
-    if (layer->k_norm)
-        norm_row(k, layer->k_norm, arch->rms_eps, dim, k, false);
-    rotate(k, angles, arch->rope_dim, arch->rope_style);
-    int32_t position = s->places[row].position, slot = position % HN_KV_BLOCK;
-    int32_t block = job->kv->seqs[s->places[row].seq].blocks[position / HN_KV_BLOCK];
+    turn_head(job, row, layer->k_norm, k);
     const float *v = s->v + (row * arch->n_head_kv + head_kv) * dim;
+    const int32_t position = s->places[row].position, slot = position % HN_KV_BLOCK;
+    const int32_t block = kv->seqs[s->places[row].seq].blocks[position / HN_KV_BLOCK];
     float padded[HN_ARCH_MAX_HEAD_DIM];
-    int padded_dim = job->kv->padded_dim;
-    memset(padded + dim, 0, (size_t)(padded_dim - dim) * sizeof *padded);
-    memcpy(padded, k, (size_t)dim * sizeof *k);
-    job->codec->put_k(hn_kv_k(job->kv, block, job->layer, head_kv), padded, padded_dim, slot);
-    memcpy(padded, v, (size_t)dim * sizeof *v);
-    job->codec->put_v(hn_kv_v(job->kv, block, job->layer, head_kv), padded, padded_dim, slot);
+    job->codec->put_k(hn_kv_k(kv, block, job->layer, head_kv), pad(k, dim, kv->padded_dim, padded),
+                      kv->padded_dim, slot);
+    job->codec->put_v(hn_kv_v(kv, block, job->layer, head_kv), pad(v, dim, kv->padded_dim, padded),
+                      kv->padded_dim, slot);
 }
 
 static void place_share(void *arg, int thread, int n_threads) {
@@ -101,10 +101,13 @@ static void place_share(void *arg, int thread, int n_threads) {
 }
 
 void hn_step_place(hn_model *model, const hn_kv *kv, int layer, int n_rows) {
-    const hn_attention_kernels *kernels = hn_attention_kernels_get(hn_compute_isa(model->compute));
+    const hn_isa isa = hn_compute_isa(model->compute);
+    const hn_row_kernels *rows = hn_row_kernels_get(isa);
     step_job job = {.model = model,
                     .kv = kv,
-                    .codec = &kernels->codecs[kv->type],
+                    .codec = &hn_attention_kernels_get(isa)->codecs[kv->type],
+                    .rotate = model->arch.rope_style == HN_ROPE_PAIRS ? rows->rotate_pairs
+                                                                      : rows->rotate_halves,
                     .layer = layer,
                     .n_rows = n_rows};
     hn_pool_run(hn_compute_pool(model->compute), place_share, &job);

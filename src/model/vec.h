@@ -142,3 +142,30 @@ INLINE void transpose_vf(const vf in[LANES], vf out[LANES]) {
     out[3] = PAIR(b, d, 2, 3, 6, 7);
 #endif
 }
+
+/* The lanes with even or with odd numbers of a, then of b. */
+INLINE vf evens_vf(vf a, vf b) {
+#if VECTOR_LANES == 8
+    return PAIR(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+    return PAIR(a, b, 0, 2, 4, 6);
+#endif
+}
+INLINE vf odds_vf(vf a, vf b) {
+#if VECTOR_LANES == 8
+    return PAIR(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    return PAIR(a, b, 1, 3, 5, 7);
+#endif
+}
+
+/* Puts at x what evens_vf and odds_vf took apart. */
+INLINE void store_mixed_vf(float *x, vf even, vf odd) {
+#if VECTOR_LANES == 8
+    store_vf(x, PAIR(even, odd, 0, 8, 1, 9, 2, 10, 3, 11));
+    store_vf(x + LANES, PAIR(even, odd, 4, 12, 5, 13, 6, 14, 7, 15));
+#else
+    store_vf(x, PAIR(even, odd, 0, 4, 1, 5));
+    store_vf(x + LANES, PAIR(even, odd, 2, 6, 3, 7));
+#endif
+}

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/model.h"
+#include "model/rows.h"
 #include "support/check.h"
 #include "support/stories.h"
 
@@ -559,9 +560,37 @@ static void test_steps_allocate_nothing(void **state) {
     remove(path);
 }
 
+/* Each level's loops give the formula's bits for any number of pairs, and touch nothing else. */
+static void check_rotation(const hn_row_kernels *kernels, hn_rng *rng, int n, bool side_by_side) {
+    float x[2 * 40 + 1], before[2 * 40 + 1], angles[2 * 40];
+    for (int i = 0; i <= 2 * n; i++)
+        x[i] = before[i] = hn_rng_float(rng) - 0.5f;
+    for (int i = 0; i < 2 * n; i++)
+        angles[i] = hn_rng_float(rng) - 0.5f;
+    (side_by_side ? kernels->rotate_pairs : kernels->rotate_halves)(x, angles, n);
+    for (int i = 0; i < n; i++) {
+        const int at = side_by_side ? 2 * i : i, other = side_by_side ? at + 1 : at + n;
+        const float c = angles[2 * i], s = angles[2 * i + 1];
+        assert_true(x[at] == before[at] * c - before[other] * s);
+        assert_true(x[other] == before[at] * s + before[other] * c);
+    }
+    assert_true(x[2 * n] == before[2 * n]);
+}
+
+static void test_rotations(void **state) {
+    (void)state;
+    hn_rng rng = hn_rng_new(15, 0);
+    for (int isa = 0; isa < HN_ISA_COUNT; isa++)
+        for (int n = 1; n <= 40 && hn_cpu_supports((hn_isa)isa); n++) {
+            check_rotation(hn_row_kernels_get((hn_isa)isa), &rng, n, true);
+            check_rotation(hn_row_kernels_get((hn_isa)isa), &rng, n, false);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
+        cmocka_unit_test(test_rotations),
         cmocka_unit_test(test_peft_adapter),
         cmocka_unit_test(test_adapter_round_trip),
         cmocka_unit_test(test_new_adapter_changes_nothing),

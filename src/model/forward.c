@@ -181,18 +181,6 @@ static hn_status run_layers(pass *p, const hn_batch_row *rows) {
     return HN_OK;
 }
 
-static void embed(const pass *p, const hn_batch_row *rows) {
-    const hn_model *model = p->model;
-    int n_embd = model->arch.n_embd;
-    for (int i = 0; i < p->n; i++) {
-        float *x = model->scratch->x + (size_t)i * (size_t)n_embd;
-        hn_matrix_row(&model->embed, rows[i].token, x);
-        if (model->arch.embd_scale != 1.0f)
-            for (int d = 0; d < n_embd; d++)
-                x[d] *= model->arch.embd_scale;
-    }
-}
-
 static hn_status write_outputs(const pass *p, const uint64_t *wanted, int n_wanted, float *logits,
                                float *hidden) {
     hn_model *model = p->model;
@@ -263,8 +251,7 @@ static hn_status forward(hn_model *model, hn_kv *kv, const hn_adapter *const *ad
         int n = n_rows - first < chunk ? n_rows - first : chunk;
         pass p = {.model = model, .kv = kv, .adapters = adapters, .n = n, .err = err};
         HN_GO(append_rows(&p, rows + first));
-        embed(&p, rows + first);
-        hn_step_angles(model, n);
+        hn_step_begin(model, rows + first, n);
         HN_GO(run_layers(&p, rows + first));
         HN_GO(write_outputs(&p, wanted, n_wanted, logits, hidden));
         n_wanted = n_wanted > p.n ? n_wanted - p.n : 0;

@@ -1,4 +1,4 @@
-/* Rotary positions, cache writes, activation and norms of the forward pass. */
+/* Embeddings, rotary positions, cache writes, activation and norms of the forward pass. */
 #include "model/steps.h"
 
 #include "model/attention.h"
@@ -13,35 +13,48 @@ typedef struct step_job {
     const hn_kv *kv;
     const hn_kv_codec *codec;
     void (*rotate)(float *x, const float *angles, int n);
+    const hn_batch_row *rows;
     int layer, n_rows;
     const float *x, *weight;
     float *out;
     bool accumulate;
 } step_job;
 
-static void angles_share(void *arg, int thread, int n_threads) {
-    const step_job *job = arg;
-    const hn_model *model = job->model;
-    const float *tables[2] = {model->rope_inv_freq, model->rope_inv_freq_local};
-    int half = model->arch.rope_dim / 2;
-    long first, last;
-    hn_pool_share(job->n_rows, 1, thread, n_threads, &first, &last);
-    for (int t = 0; t < 2 && tables[t]; t++) {
-        for (long row = first; row < last; row++) {
-            float *out = model->scratch->rope[t] + row * 2 * half;
-            float position = (float)model->scratch->places[row].position;
-            for (int i = 0; i < half; i++) {
-                float angle = position * tables[t][i];
-                out[2 * i] = cosf(angle);
-                out[2 * i + 1] = sinf(angle);
-            }
-        }
+static void embed_row(const hn_model *model, int32_t token, float *x) {
+    const float scale = model->arch.embd_scale;
+    hn_matrix_row(&model->embed, token, x);
+    if (scale != 1.0f)
+        for (int d = 0; d < model->arch.n_embd; d++)
+            x[d] *= scale;
+}
+
+static void find_angles(const float *inv_freq, int half, float position, float *out) {
+    for (int i = 0; i < half; i++) {
+        float angle = position * inv_freq[i];
+        out[2 * i] = cosf(angle);
+        out[2 * i + 1] = sinf(angle);
     }
 }
 
-void hn_step_angles(hn_model *model, int n_rows) {
-    step_job job = {.model = model, .n_rows = n_rows};
-    hn_pool_run(hn_compute_pool(model->compute), angles_share, &job);
+static void begin_share(void *arg, int thread, int n_threads) {
+    const step_job *job = arg;
+    const hn_model *model = job->model;
+    const hn_scratch *s = model->scratch;
+    const float *tables[2] = {model->rope_inv_freq, model->rope_inv_freq_local};
+    const int half = model->arch.rope_dim / 2;
+    long first, last;
+    hn_pool_share(job->n_rows, 1, thread, n_threads, &first, &last);
+    for (long row = first; row < last; row++) {
+        embed_row(model, job->rows[row].token, s->x + row * model->arch.n_embd);
+        for (int t = 0; t < 2 && tables[t]; t++)
+            find_angles(tables[t], half, (float)s->places[row].position,
+                        s->rope[t] + row * 2 * half);
+    }
+}
+
+void hn_step_begin(hn_model *model, const hn_batch_row *rows, int n_rows) {
+    step_job job = {.model = model, .n_rows = n_rows, .rows = rows};
+    hn_pool_run(hn_compute_pool(model->compute), begin_share, &job);
 }
 
 static void norm_row(const float *x, const float *weight, float eps, int n, float *out,

@@ -1,12 +1,14 @@
-/* The steps of the forward pass between the products: rotary positions, cache writes, activation,
- * norms, adapters. Each is one parallel region; a row's result never depends on the other rows. */
+/* The steps of the forward pass between the products: embeddings, rotary positions, cache writes,
+ * activation, norms, adapters. Each is one parallel region; a row's result never depends on the
+ * other rows. */
 #pragma once
 
 #include "model/kv.h"
 #include "model/scratch.h"
 
-/* Fills rope[] for the rows' positions: (row, rope_dim / 2) pairs of cosine and sine. */
-void hn_step_angles(hn_model *model, int n_rows);
+/* Fills x with the tokens' embeddings, and rope[] for the rows' positions: (row, rope_dim / 2)
+ * pairs of cosine and sine. */
+void hn_step_begin(hn_model *model, const hn_batch_row *rows, int n_rows);
 
 /* Norms the heads of q and k where the family does, rotates them, and writes k and v to the cache
  * at the rows' positions. */

@@ -110,24 +110,37 @@ double hn_log_sum_exp(const float *x, long n) {
     return (double)max + log(hn_sum_exp(x, n, max));
 }
 
-/* The largest value first, in lanes that don't wait for one another, then where it is. A NaN is
- * never larger; where it comes first, nothing is larger than it. */
-long hn_argmax(const float *x, long n) {
+/* The largest of x and `least`, in lanes that don't wait for one another. A NaN is never larger. */
+static float largest_of(const float *x, long n, float least) {
     enum { SLOTS = 16 };
     float lanes[SLOTS];
     long i = 0;
     for (int j = 0; j < SLOTS; j++)
-        lanes[j] = x[0];
+        lanes[j] = least;
     for (; i + SLOTS <= n; i += SLOTS)
         for (int j = 0; j < SLOTS; j++)
             lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
     for (; i < n; i++)
         lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-    float max = lanes[0];
     for (int j = 1; j < SLOTS; j++)
-        max = lanes[j] > max ? lanes[j] : max;
-    for (i = 0; i < n; i++)
-        if (x[i] == max)
-            return i;
-    return 0;
+        lanes[0] = lanes[j] > lanes[0] ? lanes[j] : lanes[0];
+    return lanes[0];
+}
+
+/* The largest value first and the piece that it is in, then where it is there. Nothing is larger
+ * than a NaN that comes first. */
+long hn_argmax(const float *x, long n) {
+    enum { PIECE = 1024 };
+    float largest = x[0];
+    long at = 0;
+    for (long i = 0; i < n; i += PIECE) {
+        const float in_piece = largest_of(x + i, n - i < PIECE ? n - i : PIECE, largest);
+        if (in_piece > largest) {
+            largest = in_piece;
+            at = i;
+        }
+    }
+    while (at < n && x[at] != largest)
+        at++;
+    return at < n ? at : 0;
 }

@@ -31,24 +31,25 @@ def rows_of(args, work, name):
 def run_hone(args, name, work, numerics):
     """A sample: tokens a second, peak memory, rows computed a token."""
     steps, rows = rows_of(args, work, "hone")
+    pairs = work.get("pairs", False)
     with tempfile.TemporaryDirectory() as out:
-        command = [args.hone, args.model, os.path.join(out, "run"), "-b", str(work["batch"]), "-n", str(steps),
-                   "-t", str(args.threads), *shlex.split(args.hone_args)]
+        command = [args.hone, args.model, os.path.join(out, "run"), "-b", str(work["batch"]),
+                   "-n", str(steps * work.get("epochs", 1)), "-t", str(args.threads), *shlex.split(args.hone_args)]
         command += ["-i"] if numerics == "int8" else []
-        command += ["-P"] if name == "dpo" else []
+        command += ["-P"] if pairs else []
         if name == "dense":
             command += ["-l", str(works.DENSE["tokens"])]
         else:
             path = os.path.join(out, "rows.jsonl")
             with open(path, "w", encoding="utf-8") as file:
                 for row in rows:
-                    file.write(json.dumps(row if name == "dpo" else {"messages": row["prompt"] + row["completion"]}))
+                    file.write(json.dumps(row if pairs else {"messages": row["prompt"] + row["completion"]}))
                     file.write("\n")
             command += ["-d", path]
         said = run(command)
         with open(os.path.join(out, "run", "metrics.jsonl"), encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
-    if name == "dpo":
+    if pairs:
         return with_reference(lines, said)
     return sample(lines, said)
 
@@ -66,8 +67,8 @@ def run_trl(args, name, work):
     with tempfile.TemporaryDirectory() as out:
         path = os.path.join(out, "work.json")
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows, "steps": steps, "batch": work["batch"], "max_length": 1024, "dpo": name == "dpo"},
-                      file)
+            json.dump({"rows": rows, "steps": steps * work.get("epochs", 1), "batch": work["batch"],
+                       "max_length": 1024, "dpo": work.get("pairs", False)}, file)
         said = run([args.python, os.path.join(HERE, "trl_peer.py"), args.folder, path, str(args.threads)])
     return sample(said["steps"], said)
 

@@ -3,11 +3,14 @@
  *
  *     bench-train MODEL OUT [options]      usage() lists them
  *
- * OUT/metrics.jsonl has a line a step; standard output says the memory as JSON. */
-#include "train/train.h"
+ * OUT/metrics.jsonl has a line a step; the last line of standard output says the memory as JSON. */
+#include "products.h"
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "eval/limits.h"
+#include "train/train.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -18,7 +21,7 @@
 typedef struct settings {
     const char *rows, *system;
     int length; /* of random documents, the last quarter of which is learned */
-    bool dpo, pad;
+    bool dpo, pad, watch;
     hn_supervise supervise;
     hn_model_options model;
     hn_train_options train;
@@ -49,6 +52,7 @@ static void usage(void) {
           "  -t N      threads; 0 = all\n"
           "  -m N      MiB kept for the backward pass; 0 = as hone sft\n"
           "  -i        forward pass in int8\n"
+          "  -w        says what the f32 products reach, from the second step on, and the most\n"
           "what saves work, left out:\n"
           "  -p        rows padded to the longest of their step\n"
           "  -c        common beginnings computed with each row\n"
@@ -73,7 +77,7 @@ static settings parse(int argc, char **argv) {
     s.train.shuffle = false;
     s.train.resume = false;
     s.model.numerics = HN_NUMERICS_F32;
-    for (int option; (option = getopt(argc, argv, "d:l:s:Pb:n:t:m:ipcaf")) != -1;)
+    for (int option; (option = getopt(argc, argv, "d:l:s:Pb:n:t:m:iwpcaf")) != -1;)
         switch (option) {
         case 'd':
             s.rows = optarg;
@@ -101,6 +105,9 @@ static settings parse(int argc, char **argv) {
             break;
         case 'i':
             s.model.numerics = HN_NUMERICS_INT8;
+            break;
+        case 'w':
+            s.watch = true;
             break;
         case 'p':
             s.pad = true;
@@ -174,9 +181,30 @@ static void pad(const settings *s, hn_documents *docs) {
     }
 }
 
-/* Both return the seconds of the whole run, without reading the rows; *until_step: of these, of the
- * reference and the first step. */
-static double run_sft(const settings *s, hn_model *model) {
+/* When the reference was begun, and when the first step was reported. */
+typedef struct step_clock {
+    double began, first_step;
+} step_clock;
+
+static void clock_note(void *context, const char *text) {
+    step_clock *c = context;
+    if (strstr(text, "reference"))
+        c->began = hn_clock_seconds();
+}
+
+/* The first step, in which memory is had, doesn't count among the products. */
+static void clock_update(void *context, const char *label, uint64_t done, uint64_t total,
+                         const char *unit, const char *detail) {
+    step_clock *c = context;
+    (void)label, (void)done, (void)total, (void)unit, (void)detail;
+    if (c->first_step != 0)
+        return;
+    c->first_step = hn_clock_seconds();
+    products_reset();
+}
+
+/* Both return the seconds of the whole run, without reading the rows. */
+static double run_sft(const settings *s, hn_model *model, step_clock *clock) {
     hn_documents docs;
     hn_records records;
     hn_train_result result;
@@ -193,32 +221,14 @@ static double run_sft(const settings *s, hn_model *model) {
     if (s->pad)
         pad(s, &docs);
     double began = hn_clock_seconds();
-    check(hn_train_sft(model, &docs, NULL, &s->train, NULL, &result, &err), &err);
+    hn_progress progress = {.context = clock, .update = clock_update};
+    check(hn_train_sft(model, &docs, NULL, &s->train, &progress, &result, &err), &err);
     double seconds = hn_clock_seconds() - began;
     hn_documents_done(&docs);
     return seconds;
 }
 
-/* When the reference was begun, and when the first step was reported. */
-typedef struct reference_clock {
-    double began, first_step;
-} reference_clock;
-
-static void clock_note(void *context, const char *text) {
-    reference_clock *c = context;
-    if (strstr(text, "reference"))
-        c->began = hn_clock_seconds();
-}
-
-static void clock_update(void *context, const char *label, uint64_t done, uint64_t total,
-                         const char *unit, const char *detail) {
-    reference_clock *c = context;
-    (void)label, (void)done, (void)total, (void)unit, (void)detail;
-    if (c->first_step == 0)
-        c->first_step = hn_clock_seconds();
-}
-
-static double run_dpo(const settings *s, hn_model *model, double *until_step) {
+static double run_dpo(const settings *s, hn_model *model, step_clock *clock) {
     hn_pairs pairs;
     hn_records records;
     hn_train_result result;
@@ -229,13 +239,38 @@ static double run_dpo(const settings *s, hn_model *model, double *until_step) {
           &err);
     hn_records_done(&records);
     double began = hn_clock_seconds();
-    reference_clock clock = {0};
-    hn_progress progress = {.context = &clock, .update = clock_update, .note = clock_note};
+    hn_progress progress = {.context = clock, .update = clock_update, .note = clock_note};
     check(hn_train_dpo(model, &pairs, NULL, &options, &s->train, &progress, &result, &err), &err);
     double seconds = hn_clock_seconds() - began;
-    *until_step = clock.first_step - clock.began;
     hn_pairs_done(&pairs);
     return seconds;
+}
+
+/* Multiply-adds a second of all threads in registers: a neighbour can spoil a single look. */
+static double most_mac(hn_model *model, double before) {
+    hn_limits limits = {.compute = model->compute};
+    const double now = hn_limits_mac(&limits, HN_NUMERICS_F32);
+    return now > before ? now : before;
+}
+
+static double share(double multiply_adds, double seconds, double most) {
+    return seconds > 0 ? multiply_adds / seconds / most : 0;
+}
+
+/* A line before the one that says the memory. `most`: multiply-adds a second of all threads;
+ * `wall`: seconds that the steps took. */
+static void print_products(hn_model *model, double most, double wall) {
+    const double thousand_million = 1e9;
+    const int threads = hn_pool_threads(hn_compute_pool(model->compute));
+    const products p = products_sum();
+    const double seconds = p.seconds + p.other_seconds, each = most / threads;
+    printf("{\"most_gmac_s\": %.1f, \"weights_gmac\": %.1f, \"weights_share\": %.4f, "
+           "\"unpacking_s\": %.3f, \"all_gmac\": %.1f, \"all_share\": %.4f, "
+           "\"products_s\": %.3f, \"threads_s\": %.3f}\n",
+           most / thousand_million, p.multiply_adds / thousand_million,
+           share(p.multiply_adds, p.seconds, each), p.unpacking,
+           (p.multiply_adds + p.other_multiply_adds) / thousand_million,
+           share(p.multiply_adds + p.other_multiply_adds, seconds, each), seconds, wall * threads);
 }
 
 int main(int argc, char **argv) {
@@ -243,12 +278,19 @@ int main(int argc, char **argv) {
     hn_error err;
     hn_model *model;
     check(hn_model_open(&model, argv[optind], &s.model, &err), &err);
-    double until_step = 0, seconds = s.dpo ? run_dpo(&s, model, &until_step) : run_sft(&s, model);
+    const double most = s.watch ? most_mac(model, 0) : 0;
+    if (s.watch)
+        products_watch(model->compute);
+    step_clock clock = {0};
+    double seconds = s.dpo ? run_dpo(&s, model, &clock) : run_sft(&s, model, &clock);
+    double steps = hn_clock_seconds() - clock.first_step;
+    if (s.watch)
+        print_products(model, most_mac(model, most), steps);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("{\"seconds\": %.3f, \"until_step_s\": %.3f, \"peak_mb\": %.1f, \"isa\": \"%s\"}\n",
-           seconds, until_step, (double)usage.ru_maxrss * 1024 / 1e6,
-           hn_isa_name(hn_compute_isa(model->compute)));
+           seconds, s.dpo ? clock.first_step - clock.began : 0,
+           (double)usage.ru_maxrss * 1024 / 1e6, hn_isa_name(hn_compute_isa(model->compute)));
     hn_model_free(model);
     return 0;
 }

@@ -52,11 +52,15 @@ def oasst1(data, n):
                                          for side in ("chosen", "rejected")}} for row in rows]
 
 
-# name: rows a step, how many steps each program makes (TRL's are long), where the rows come from
+# name: rows a step, how many steps each program makes (TRL's are long), where the rows come from; whether they are
+# preferences, and how often the steps' rows are gone over
 WORKS = {
     "dense": {"batch": DENSE["rows"], "steps": {"hone": 4, "trl": 3}, "rows": dense},
     "gsm8k": {"batch": 8, "steps": {"hone": 3, "trl": 2}, "rows": gsm8k},
     "clinc150-8": {"batch": 8, "steps": {"hone": 6, "trl": 4}, "rows": clinc150},
     "clinc150-32": {"batch": 32, "steps": {"hone": 4, "trl": 3}, "rows": clinc150},
-    "dpo": {"batch": 2, "steps": {"hone": 3, "trl": 3}, "rows": oasst1},
+    "dpo": {"batch": 2, "steps": {"hone": 3, "trl": 3}, "rows": oasst1, "pairs": True},
+    "dpo-4": {"batch": 4, "steps": {"hone": 3, "trl": 2}, "rows": oasst1, "pairs": True},
+    # As long as TRL trains by itself: hone computes the reference in the first epoch alone.
+    "dpo-epochs": {"batch": 2, "steps": {"hone": 3, "trl": 3}, "rows": oasst1, "pairs": True, "epochs": 3},
 }

@@ -25,6 +25,7 @@ static void fill_table(hn_kernels *table, hn_isa isa) {
     }
     if (hn_isa_includes(isa, HN_ISA_AVX512VNNI)) {
         hn_k_f32_init_avx512(table);
+        hn_k_unpack_init_avx512(table);
         hn_k_i8_init_avx512vnni(table);
         hn_k_round_init_avx512vnni(table);
         hn_k_peak_init_avx512vnni(table);

@@ -133,6 +133,7 @@ void hn_k_peak_init_avx2(hn_kernels *table);
 void hn_k_i8_init_avxvnni(hn_kernels *table);
 void hn_k_peak_init_avxvnni(hn_kernels *table);
 void hn_k_f32_init_avx512(hn_kernels *table);
+void hn_k_unpack_init_avx512(hn_kernels *table); /* over the level below */
 void hn_k_i8_init_avx512vnni(hn_kernels *table);
 void hn_k_round_init_avx512vnni(hn_kernels *table);
 void hn_k_peak_init_avx512vnni(hn_kernels *table);

@@ -7,6 +7,7 @@ void hn_k_i8_init_avxvnni_emulated(hn_kernels *table);
 void hn_k_i8_init_avx512vnni_emulated(hn_kernels *table);
 void hn_k_round_init_avx512vnni_emulated(hn_kernels *table);
 void hn_k_f32_init_avx512_emulated(hn_kernels *table);
+void hn_k_unpack_init_avx512_emulated(hn_kernels *table);
 void hn_k_bf16_init_avx512bf16_emulated(hn_kernels *table);
 void hn_k_i8_init_amx_emulated(hn_kernels *table);
 void hn_k_bf16_init_amx_emulated(hn_kernels *table);
@@ -22,6 +23,7 @@ bool emulated_table(hn_isa isa, hn_kernels *table) {
         hn_k_i8_init_avxvnni_emulated(table);
     if (hn_isa_includes(isa, HN_ISA_AVX512VNNI)) {
         hn_k_f32_init_avx512_emulated(table);
+        hn_k_unpack_init_avx512_emulated(table);
         hn_k_i8_init_avx512vnni_emulated(table);
         hn_k_round_init_avx512vnni_emulated(table);
     }

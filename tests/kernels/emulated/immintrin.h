@@ -30,6 +30,13 @@ static inline simde__m512i hn_emulated_cvtepi8_epi32(__m128i x) {
     return simde__m512i_from_private(r);
 }
 
+static inline simde__m512i hn_emulated_cvtepu8_epi32(__m128i x) {
+    simde__m512i_private r;
+    r.m256i[0] = _mm256_cvtepu8_epi32(x);
+    r.m256i[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8));
+    return simde__m512i_from_private(r);
+}
+
 static inline simde__m512i hn_emulated_cvtps_epi32(simde__m512 x) {
     simde__m512_private p = simde__m512_to_private(x);
     simde__m512i_private r;
@@ -68,10 +75,12 @@ static inline __m256i hn_emulated_cvtneps_pbh(simde__m512 x) {
 #undef _mm512_cvtps_epi32
 #define _mm512_cvtps_epi32 hn_emulated_cvtps_epi32
 #undef _mm512_cvtepi8_epi32
+#undef _mm512_cvtepu8_epi32
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtepi32_ps
 #undef _mm512_fmadd_ps
 #define _mm512_cvtepi8_epi32 hn_emulated_cvtepi8_epi32
+#define _mm512_cvtepu8_epi32 hn_emulated_cvtepu8_epi32
 #define _mm512_cvtph_ps hn_emulated_cvtph_ps
 #define _mm512_cvtepi32_ps hn_emulated_cvtepi32_ps
 #define _mm512_fmadd_ps hn_emulated_fmadd_ps

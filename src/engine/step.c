@@ -9,7 +9,8 @@ enum {
     MIN_PIECE = 16,   /* of prompts a step at least, so that they get on */
     SPEED_ROWS = 128, /* rows from which on more aren't quicker for each */
     FIRST_MIXED = 32, /* rows of a mixed step before its time is known */
-    MIN_MIXED = 24,
+    MIN_MIXED = 24,   /* fewer take longer each */
+    SPREAD_STEPS = 16, /* over which short prompts that came together start */
 };
 
 int hn_engine_adapter(hn_engine *engine, const hn_adapter *adapter) {
@@ -26,6 +27,7 @@ int hn_engine_adapter(hn_engine *engine, const hn_adapter *adapter) {
 /* What is left of the pass that is being planned. */
 typedef struct budget {
     int rows;                        /* of prompts */
+    int full;                        /* as many as fill the time of a step */
     int guesses;                     /* rows of logits besides one a slot */
     int tokens, logits, prompt_rows; /* planned so far */
     int answers;                     /* being written */
@@ -124,6 +126,26 @@ static int rows_for_short(const hn_engine *engine, const leader *first, int rows
     return wanted < rows / 2 ? wanted : rows / 2;
 }
 
+/* Rows of all prompts. */
+static int prompt_backlog(const hn_engine *engine) {
+    int rows = 0;
+    for (int i = 0; i < engine->n_busy; i++)
+        if (is_prompt(engine->by_age[i]))
+            rows += hn_writer_pending(&engine->by_age[i]->job->writer);
+    return rows;
+}
+
+/* Rows for prompts beside answers. What starts in one step ends in one step as well and is followed
+ * by new prompts together, which wait for one another: so about one starts at a time, or as many as
+ * keep the last one from waiting for long. */
+static int rows_beside_answers(const hn_engine *engine, int full) {
+    const int spread = prompt_backlog(engine) / SPREAD_STEPS;
+    int rows = find_leader(engine).pending;
+    rows = rows > spread ? rows : spread;
+    rows = rows > MIN_MIXED ? rows : MIN_MIXED;
+    return rows < full && !engine->options.stepped ? rows : full;
+}
+
 /* Plans at most `most` tokens of the prompt; false when the slot is idle now. */
 static bool plan_prompt(hn_engine *engine, hn_slot *slot, budget *b, int most) {
     const int seq = hn_engine_seq(engine, slot);
@@ -174,8 +196,9 @@ static void plan_pass(hn_engine *engine, budget *b) {
     engine->n_batch = 0;
     engine->reserved = 0;
     plan_answers(engine, b);
-    b->rows = b->answers ? mixed_rows(engine) - b->tokens : engine->options.step_tokens;
-    b->rows = b->rows > MIN_PIECE ? b->rows : MIN_PIECE;
+    b->full = b->answers ? mixed_rows(engine) - b->tokens : engine->options.step_tokens;
+    b->full = b->full > MIN_PIECE ? b->full : MIN_PIECE;
+    b->rows = b->answers ? rows_beside_answers(engine, b->full) : b->full;
     plan_prompts(engine, b);
     /* Nobody has blocks left: who goes last makes room for who goes first. */
     while (engine->n_batch == 0 && b->blocked && engine->n_busy > 1) {
@@ -299,7 +322,7 @@ static void learn(hn_engine *engine, const budget *b, uint64_t ns) {
     if (b->prompt_rows == 0 || engine->options.stepped)
         return;
     const float factor = target / (float)ns;
-    if (b->answers && (b->rows <= 0 || factor < 1)) {
+    if (b->answers && (b->prompt_rows >= b->full || factor < 1)) {
         engine->mixed_rows = (float)mixed_rows(engine) * (factor > most    ? most
                                                           : factor < least ? least
                                                                            : factor);

@@ -6,10 +6,10 @@
 #include <string.h>
 
 enum {
-    MIN_PIECE = 16,   /* of prompts a step at least, so that they get on */
-    SPEED_ROWS = 128, /* rows from which on more aren't quicker for each */
-    FIRST_MIXED = 32, /* rows of a mixed step before its time is known */
-    MIN_MIXED = 24,   /* fewer take longer each */
+    MIN_PIECE = 16,    /* of prompts a step at least, so that they get on */
+    SPEED_ROWS = 128,  /* rows from which on more aren't quicker for each */
+    FIRST_MIXED = 32,  /* rows of a mixed step before its time is known */
+    MIN_MIXED = 24,    /* fewer take longer each */
     SPREAD_STEPS = 16, /* over which short prompts that came together start */
 };
 

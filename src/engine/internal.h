@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "model/kv.h"
 #include "model/prefix.h"
+#include "model/row_cost.h"
 #include "model/scratch.h"
 
 #include <pthread.h>
@@ -68,8 +69,9 @@ struct hn_engine {
     hn_candidate *candidates;    /* HN_CANDIDATES(n_vocab), scratch of the samplers */
     const hn_adapter **adapters; /* (n_slots) of the step's jobs, each once */
     int n_adapters;
-    float *hidden;    /* (HN_EMBED_ROWS, n_embd) from the first embedding on */
-    float mixed_rows; /* rows a step may have while answers are streaming */
+    float *hidden;        /* (HN_EMBED_ROWS, n_embd) from the first embedding on */
+    float mixed_rows;     /* rows a step may have while answers are streaming */
+    hn_row_cost row_cost; /* of passes over answers alone */
 
     pthread_t thread;
     pthread_mutex_t lock;

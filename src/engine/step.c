@@ -53,7 +53,7 @@ static hn_status plan_slot(hn_engine *engine, hn_slot *slot, budget *b, int rows
                                  .positions = engine->options.n_context};
     slot->plan = (hn_plan){.tokens = b->tokens};
     if (slot->speculator)
-        hn_speculator_share(slot->speculator, b->answers);
+        hn_speculator_share(slot->speculator, b->answers, hn_row_cost_extra(&engine->row_cost));
     HN_TRY(hn_writer_next(w, &room, engine->tokens + b->tokens, &slot->plan.rows, b->err));
     const hn_writer_rows *r = &slot->plan.rows;
     slot->plan.restricted = r->n_logits > 0 && r->n_wanted >= r->n_logits;
@@ -228,10 +228,12 @@ static void add_wanted(hn_engine *engine, const uint64_t *wanted) {
         engine->wanted[i] |= wanted[i];
 }
 
-/* The rows of the slots, those first whose logits a grammar restricts; *n_wanted of logits. */
-static int build_rows(hn_engine *engine, hn_slot *const *slots, int n_slots, int *n_wanted) {
-    int n = 0, n_logits = 0;
-    *n_wanted = 0;
+/* The rows of the slots, those first whose logits a grammar restricts; *n_logits want logits, and
+ * *n_wanted of these only some tokens'. */
+static int build_rows(hn_engine *engine, hn_slot *const *slots, int n_slots, int *n_logits,
+                      int *n_wanted) {
+    int n = 0;
+    *n_logits = *n_wanted = 0;
     engine->n_adapters = 0;
     memset(engine->wanted, 0,
            ((size_t)engine->model->arch.n_vocab + 63) / 64 * sizeof *engine->wanted);
@@ -241,12 +243,12 @@ static int build_rows(hn_engine *engine, hn_slot *const *slots, int n_slots, int
             if (slot->plan.restricted != restricted)
                 continue;
             n = add_rows(engine, slot, n);
-            slot->plan.first = n_logits;
-            n_logits += slot->plan.rows.n_logits;
+            slot->plan.first = *n_logits;
+            *n_logits += slot->plan.rows.n_logits;
             if (!restricted)
                 continue;
             add_wanted(engine, slot->job->writer.wanted);
-            *n_wanted = n_logits;
+            *n_wanted = *n_logits;
         }
     return n;
 }
@@ -292,15 +294,15 @@ static void take_slot(hn_engine *engine, hn_slot *slot) {
 
 /* One pass over the planned rows of these slots. */
 static hn_status run(hn_engine *engine, hn_slot *const *slots, int n_slots, hn_error *err) {
-    int n_wanted;
-    const int n = build_rows(engine, slots, n_slots, &n_wanted);
+    int n_logits, n_wanted;
+    const int n = build_rows(engine, slots, n_slots, &n_logits, &n_wanted);
     const uint64_t began = hn_clock_ns();
     HN_TRY(hn_forward_wanted(engine->model, engine->kv, engine->adapters, engine->n_adapters,
                              engine->rows, n, engine->wanted, n_wanted, engine->logits, NULL, err));
     const uint64_t ns = hn_clock_ns() - began;
     hn_engine_count_pass(engine, n, ns);
-    if (n_slots == 1)
-        hn_writer_time(&slots[0]->job->writer, ns);
+    if (n_logits == n && n_wanted == 0) /* answers alone, and their whole head */
+        hn_row_cost_learn(&engine->row_cost, n, ns);
     for (int i = 0; i < n_slots; i++)
         take_slot(engine, slots[i]);
     return HN_OK;

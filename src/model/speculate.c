@@ -2,6 +2,7 @@
 #include "model/speculate.h"
 
 #include "base/mem.h"
+#include "model/row_cost.h"
 
 /* Guesses of a kind that came true and that were tried, older ones counting less; the assumed
  * chance weighs as much as PRIOR_WEIGHT tries. */
@@ -13,7 +14,7 @@ struct hn_speculator {
     hn_drafter drafter;
     chance chances[HN_DRAFT_KINDS + 1]; /* the last of what a grammar forces */
     int kind;                           /* of the last guesses */
-    float single_ns;                    /* a pass of one row; 0 = not seen yet */
+    hn_row_cost cost;                   /* of passes that computed this text alone */
     float extra_cost;                   /* of a row more, in passes of one row */
     int n_rows;                         /* of the pass at hand without guesses */
 };
@@ -31,9 +32,6 @@ static const float FORCED_CHANCE = 0.7f;
 /* Where a grammar forces what comes, a pass without guesses reads little of the head: it is quicker
  * than those that were measured by about this, so that a guess counts as dearer. */
 static const float FORCED_COST = 0.15f;
-/* Before anything was measured: what the products' rows cost on the machines at hand. */
-static const float ASSUMED_EXTRA_COST = 0.3f;
-enum { TIMES_KEPT = 8 /* passes that a measured time is averaged over */ };
 
 hn_status hn_speculator_new(hn_speculator **out, const hn_drafter *drafter, hn_error *err) {
     hn_speculator *s = hn_calloc(1, sizeof *s);
@@ -43,7 +41,7 @@ hn_status hn_speculator_new(hn_speculator **out, const hn_drafter *drafter, hn_e
         return hn_fail_no_memory(err, sizeof *s);
     }
     s->drafter = *drafter;
-    s->extra_cost = ASSUMED_EXTRA_COST;
+    s->extra_cost = hn_row_cost_extra(&s->cost);
     s->n_rows = 1;
     *out = s;
     return HN_OK;
@@ -74,8 +72,9 @@ static float share_of(const hn_speculator *s, float c) {
     return n * c / (1 + s->extra_cost * (n - 1));
 }
 
-void hn_speculator_share(hn_speculator *s, int n_rows) {
+void hn_speculator_share(hn_speculator *s, int n_rows, float extra_cost) {
     s->n_rows = n_rows > 1 ? n_rows : 1;
+    s->extra_cost = extra_cost;
 }
 
 /* The number of guesses with the most tokens for the time: 1 + p + ... + p^k of them in
@@ -135,22 +134,7 @@ void hn_speculator_learn(hn_speculator *s, int judged, int accepted) {
     }
 }
 
-static float blend(float old, float x) {
-    return old + (x - old) / TIMES_KEPT;
-}
-
 void hn_speculator_time(hn_speculator *s, int n_rows, uint64_t ns) {
-    const float time = (float)ns;
-    if (n_rows == 1) {
-        /* An interrupted pass says nothing about the machine. */
-        s->single_ns = s->single_ns > 0 && time < 2 * s->single_ns ? blend(s->single_ns, time)
-                       : s->single_ns > 0 ? blend(s->single_ns, 2 * s->single_ns)
-                                          : time;
-        return;
-    }
-    if (s->single_ns <= 0)
-        return;
-    float extra = (time / s->single_ns - 1) / (float)(n_rows - 1);
-    extra = extra < 0.01f ? 0.01f : extra > 1 ? 1 : extra;
-    s->extra_cost = blend(s->extra_cost, extra);
+    hn_row_cost_learn(&s->cost, n_rows, ns);
+    s->extra_cost = hn_row_cost_extra(&s->cost);
 }

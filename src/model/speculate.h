@@ -52,13 +52,14 @@ void hn_speculator_start(hn_speculator *speculator);
 HN_MUST_CHECK hn_status hn_speculator_draft(hn_speculator *speculator, const int32_t *text,
                                             int n_text, int max, int32_t tokens[HN_DRAFT_MAX],
                                             int *n, hn_error *err);
-/* The next pass computes so many rows without guesses, this text's one among them: what a guess
- * costs is a share of that pass. 1 until it is told. */
-void hn_speculator_share(hn_speculator *speculator, int n_rows);
+/* The next pass computes so many rows without guesses, this text's one among them, each row more
+ * costing so many passes of one row: what a guess costs is a share of that pass. 1 row until it is
+ * told. */
+void hn_speculator_share(hn_speculator *speculator, int n_rows, float extra_cost);
 /* How many of `found` guesses that a grammar leaves little choice about are worth it. */
 int hn_speculator_forced(hn_speculator *speculator, int found);
 /* What became of the last guesses: the first `accepted` of `drafted` came true, those from
  * `judged` on were never put to the test. */
 void hn_speculator_learn(hn_speculator *speculator, int judged, int accepted);
-/* A pass over so many rows took this long. */
+/* A pass over so many rows, all of this text, took this long. */
 void hn_speculator_time(hn_speculator *speculator, int n_rows, uint64_t ns);

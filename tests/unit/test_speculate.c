@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "model/constraint.h"
 #include "model/generate.h"
+#include "model/row_cost.h"
 #include "model/sampling.h"
 #include "support/check.h"
 #include "support/stories.h"
@@ -507,6 +508,28 @@ done:
     return status;
 }
 
+/* Of passes of 3 ms and half a millisecond a row the share is learned, from any sizes that differ,
+ * and passes that were interrupted don't change it much. */
+static void test_row_cost(void **state) {
+    (void)state;
+    hn_row_cost cost = {0};
+    const float assumed = hn_row_cost_extra(&cost), right = 0.5f / 3.5f;
+    for (int i = 0; i < 40; i++)
+        hn_row_cost_learn(&cost, 16, 11000000);
+    assert_float_equal(hn_row_cost_extra(&cost), assumed, 0); /* one size tells nothing */
+    for (int i = 0; i < 200; i++)
+        hn_row_cost_learn(&cost, 10 + i % 5, (uint64_t)(3000000 + 500000 * (10 + i % 5)));
+    assert_float_equal(hn_row_cost_extra(&cost), right, 0.002);
+    hn_row_cost_learn(&cost, 12, 900000000);
+    assert_true(hn_row_cost_extra(&cost) < 2 * right && hn_row_cost_extra(&cost) > right / 2);
+    for (int i = 0; i < 200; i++)
+        hn_row_cost_learn(&cost, 1 + i % 16, 5000000);
+    assert_true(hn_row_cost_extra(&cost) < 0.02f); /* rows that cost nothing */
+    for (int i = 0; i < 200; i++)
+        hn_row_cost_learn(&cost, 1 + i % 16, (uint64_t)(1 + i % 16) * 5000000);
+    assert_true(hn_row_cost_extra(&cost) > 0.9f); /* and as much as the first */
+}
+
 static void test_every_allocation_fails(void **state) {
     (void)state;
     hn_kv *kv = new_kv(64);
@@ -540,6 +563,7 @@ int main(void) {
         cmocka_unit_test(test_other_vocabulary),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_base),
+        cmocka_unit_test(test_row_cost),
         cmocka_unit_test(test_every_allocation_fails),
     };
     return cmocka_run_group_tests_name("speculate", tests, open_story, close_story);

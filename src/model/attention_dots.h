@@ -16,7 +16,7 @@ enum {
 /* What is known of a tile's queries. Rows lie close together: three that are far apart make each
  * other's cache lines slow to find. */
 typedef struct tile_state {
-    float q[MAX_DIM * HN_ATTENTION_QUERIES];          /* (dim, HN_ATTENTION_QUERIES) */
+    float q[HN_ATTENTION_QUERIES * MAX_DIM];          /* (queries, dim) */
     float p[HN_ATTENTION_QUERIES][HN_ATTENTION_PART]; /* the part's scores, then weights */
     float acc[HN_ATTENTION_QUERIES * MAX_DIM];        /* of the part, as max and sum are */
     float max[HN_ATTENTION_QUERIES], sum[HN_ATTENTION_QUERIES];
@@ -70,7 +70,7 @@ INLINE wf load_value(const int type, const uint8_t *codes, int at, int c) {
     }
 }
 
-/* s[i] += q[i] . K over dimensions first..end-1; q (dim, HN_ATTENTION_QUERIES). */
+/* s[i] += q[i] . K over dimensions first..end-1; q (n, b->dim). */
 INLINE void score_dims(const int type, const float *q, const int n, const tile_block *b, int first,
                        int end, int part, wf s[][WIDE]) {
     for (int d = first; d < end; d++) {
@@ -78,7 +78,7 @@ INLINE void score_dims(const int type, const float *q, const int n, const tile_b
         for (int c = 0; c < WIDE; c++) {
             wf k = load_key(type, b->codes, d, part + c);
             for (int i = 0; i < n; i++)
-                s[i][c] = fma_wf(splat_wf(q[d * HN_ATTENTION_QUERIES + i]), k, s[i][c]);
+                s[i][c] = fma_wf(splat_wf(q[i * b->dim + d]), k, s[i][c]);
         }
     }
 }
@@ -94,7 +94,7 @@ INLINE void score_group_q4(const float *q, const int n, const tile_block *b, int
             for (int c = 0; c < WIDE; c++) {
                 wf k = wf_of_q4(codes + c * WIDE_LANES, high);
                 for (int i = 0; i < n; i++)
-                    s[i][c] = fma_wf(splat_wf(q[d * HN_ATTENTION_QUERIES + i]), k, s[i][c]);
+                    s[i][c] = fma_wf(splat_wf(q[i * b->dim + d]), k, s[i][c]);
             }
         }
     }
@@ -120,7 +120,7 @@ INLINE void store_scores(float (*p)[HN_ATTENTION_PART], const int n, const tile_
  * on. */
 INLINE void score_part(const int type, tile_state *state, int at, const int n, const tile_block *b,
                        int part) {
-    const float *q = state->q + at;
+    const float *q = state->q + at * b->dim;
     wf s[QUERIES_AT_ONCE][WIDE];
     int group = b->scales ? HN_KV_GROUP : b->dim;
     for (int first = 0; first < b->dim; first += group) {

@@ -296,18 +296,17 @@ static void fetch_queries(const hn_attention_tile *tile) {
 
 static void start_query(const hn_attention_tile *tile, tile_state *state, int i) {
     const float log2_e = 1.44269504f;
-    float q[MAX_DIM];
+    const int dim = tile->kv->padded_dim;
+    float *q = state->q + i * dim;
     for (int d = 0; d < tile->head_dim; d++)
         q[d] = tile->q[i][d] * (tile->scale * log2_e);
-    for (int d = tile->head_dim; d < tile->kv->padded_dim; d++)
+    for (int d = tile->head_dim; d < dim; d++)
         q[d] = 0;
     if (CODECS[tile->kv->type].turn)
-        CODECS[tile->kv->type].turn(q, tile->kv->padded_dim);
-    for (int d = 0; d < tile->kv->padded_dim; d++)
-        state->q[d * HN_ATTENTION_QUERIES + i] = q[d];
+        CODECS[tile->kv->type].turn(q, dim);
     state->total_max[i] = MASKED;
     state->total_sum[i] = 0;
-    clear(state->total + i * tile->kv->padded_dim, tile->kv->padded_dim);
+    clear(state->total + i * dim, dim);
 }
 
 /* The blocks that some query of the tile sees, in its part where it has one. */

@@ -47,6 +47,13 @@ bool hn_out_write(hn_out *out, const void *data, size_t n_bytes);
 bool hn_out_printf(hn_out *out, const char *fmt, ...) HN_PRINTF(2, 3);
 /* Zero bytes up to the next multiple of `align`. */
 bool hn_out_pad(hn_out *out, size_t align);
+/* *path: where what was written so far can be read. HN_UNSUPPORTED where that is a device or a
+ * pipe.
+ */
+HN_MUST_CHECK hn_status hn_out_read_back(hn_out *out, const char **path, hn_error *err);
+/* Other bytes in the place of some that were written; not for a device or a pipe. */
+HN_MUST_CHECK hn_status hn_out_overwrite(hn_out *out, uint64_t offset, const void *data,
+                                         size_t n_bytes, hn_error *err);
 /* Publishes the file, or removes the temporary one and reports why. Ends the hn_out either way. */
 HN_MUST_CHECK hn_status hn_out_commit(hn_out *out, hn_error *err);
 /* Removes the temporary file. Harmless after commit. */

@@ -120,6 +120,13 @@ HN_MUST_CHECK hn_status hn_gguf_writer_add_tensor(hn_gguf_writer *writer, const 
 HN_MUST_CHECK hn_status hn_gguf_writer_begin(hn_gguf_writer *writer, hn_error *err);
 HN_MUST_CHECK hn_status hn_gguf_writer_data(hn_gguf_writer *writer, const void *data, uint64_t size,
                                             hn_error *err);
+/* When all tensors have come: what can be read at *path until the writer ends, the file before it
+ * is published. HN_UNSUPPORTED where what is written is a device or a pipe. */
+HN_MUST_CHECK hn_status hn_gguf_writer_read_back(hn_gguf_writer *writer, const char **path,
+                                                 hn_error *err);
+/* Then: other bytes for a tensor, all of them. */
+HN_MUST_CHECK hn_status hn_gguf_writer_change(hn_gguf_writer *writer, const char *name,
+                                              const void *data, uint64_t size, hn_error *err);
 /* Bytes given to the file so far. */
 uint64_t hn_gguf_writer_size(const hn_gguf_writer *writer);
 /* Publishes the file (all tensors must have come, each with its size) and frees the writer. */

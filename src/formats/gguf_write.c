@@ -31,8 +31,9 @@ struct hn_gguf_writer {
     hn_out out;
     bool begun;
     uint32_t alignment;
-    size_t current;   /* tensor whose bytes come next */
-    uint64_t written; /* of the current tensor */
+    uint64_t data_start; /* where the first tensor lies */
+    size_t current;      /* tensor whose bytes come next */
+    uint64_t written;    /* of the current tensor */
 };
 
 hn_status hn_gguf_writer_new(hn_gguf_writer **writer, const char *path, hn_error *err) {
@@ -250,6 +251,7 @@ hn_status hn_gguf_writer_begin(hn_gguf_writer *w, hn_error *err) {
         write_u64(&w->out, t->offset);
     }
     hn_out_pad(&w->out, w->alignment);
+    w->data_start = w->out.size;
     return HN_OK;
 }
 
@@ -270,16 +272,36 @@ hn_status hn_gguf_writer_data(hn_gguf_writer *w, const void *data, uint64_t size
     return HN_OK;
 }
 
+static hn_status check_complete(const hn_gguf_writer *w, hn_error *err) {
+    if (w->begun && w->current == w->n_tensors)
+        return HN_OK;
+    return hn_fail(err, HN_USAGE, "%s: tensor '%s' is still missing data", w->path,
+                   w->current < w->n_tensors ? w->tensors[w->current].name : "?");
+}
+
+hn_status hn_gguf_writer_read_back(hn_gguf_writer *w, const char **path, hn_error *err) {
+    HN_TRY(check_complete(w, err));
+    return hn_out_read_back(&w->out, path, err);
+}
+
+hn_status hn_gguf_writer_change(hn_gguf_writer *w, const char *name, const void *data,
+                                uint64_t size, hn_error *err) {
+    HN_TRY(check_complete(w, err));
+    for (size_t i = 0; i < w->n_tensors; i++)
+        if (!strcmp(w->tensors[i].name, name) && w->tensors[i].size_bytes == size)
+            return hn_out_overwrite(&w->out, w->data_start + w->tensors[i].offset, data,
+                                    (size_t)size, err);
+    return hn_fail(err, HN_USAGE, "%s: no tensor '%s' of %llu bytes is written there", w->path,
+                   name, (unsigned long long)size);
+}
+
 uint64_t hn_gguf_writer_size(const hn_gguf_writer *w) {
     return w->begun ? w->out.size : 0;
 }
 
 hn_status hn_gguf_writer_commit(hn_gguf_writer *w, hn_error *err) {
-    hn_status status;
-    if (!w->begun || w->current != w->n_tensors)
-        status = hn_fail(err, HN_USAGE, "%s: tensor '%s' is still missing data", w->path,
-                         w->current < w->n_tensors ? w->tensors[w->current].name : "?");
-    else
+    hn_status status = check_complete(w, err);
+    if (status == HN_OK)
         status = hn_out_commit(&w->out, err);
     hn_gguf_writer_abort(w);
     return status;

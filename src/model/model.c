@@ -229,6 +229,7 @@ void hn_model_free(hn_model *model) {
     hn_matrix_done(&model->embed);
     hn_matrix_done(&model->head);
     hn_weights_done(&model->weights);
+    hn_weights_done(&model->vectors);
     hn_weights_map_close(&model->mapped);
     if (!model->thawed)
         hn_free(model->output_norm);

@@ -46,7 +46,8 @@ typedef struct hn_model {
     const hn_observer *observer;                /* borrowed; NULL = nobody looks */
     hn_turns turns;                             /* who may use compute and scratch */
     struct hn_scratch *scratch;                 /* activations of hn_forward, grown at first use */
-    bool thawed;                                /* norms and biases lie in `weights` too (thaw.h) */
+    bool thawed;          /* norms and biases lie in `weights` too, or in `vectors` (thaw.h) */
+    hn_weights vectors;   /* after hn_model_thaw_vectors */
     float *tensor_values; /* what ckpt's tensors point to after hn_model_to_tensors, or NULL */
 } hn_model;
 

@@ -101,13 +101,18 @@ static hn_status take_layer_matrices(walk *w, int l, hn_error *err) {
     return HN_OK;
 }
 
-static hn_status walk_all(walk *w, walk_mode mode, size_t *n_vectors, hn_error *err) {
-    hn_model *model = w->model;
+/* Norms and biases, and the walk begins anew. */
+static void walk_vectors(walk *w, walk_mode mode) {
     w->mode = mode;
     w->used = 0;
-    for (int l = 0; l < model->arch.n_layer; l++)
+    for (int l = 0; l < w->model->arch.n_layer; l++)
         take_layer_vectors(w, l);
-    take_vector(w, &model->output_norm, model->arch.n_embd);
+    take_vector(w, &w->model->output_norm, w->model->arch.n_embd);
+}
+
+static hn_status walk_all(walk *w, walk_mode mode, size_t *n_vectors, hn_error *err) {
+    hn_model *model = w->model;
+    walk_vectors(w, mode);
     *n_vectors = w->used;
     for (int l = 0; l < model->arch.n_layer; l++)
         HN_TRY(take_layer_matrices(w, l, err));
@@ -160,6 +165,23 @@ done:
     return status;
 }
 
+hn_status hn_model_thaw_vectors(hn_model *model, float **values, size_t *n, hn_error *err) {
+    walk w = {.model = model, .shared = 1};
+    walk_vectors(&w, MEASURE);
+    size_t bytes = w.used * sizeof(float);
+    w.values = hn_alloc_aligned(bytes);
+    if (!w.values)
+        return hn_fail_no_memory(err, bytes);
+    memset(w.values, 0, bytes);
+    walk_vectors(&w, COPY);
+    walk_vectors(&w, BIND);
+    model->vectors = (hn_weights){w.values, bytes};
+    model->thawed = true;
+    *values = w.values;
+    *n = w.used;
+    return HN_OK;
+}
+
 /* A tensor's values as its file has them: vectors less what is added on load. */
 static void tensor_from(hn_tensor *tensor, const hn_matrix *matrix, const float *vector,
                         float *out) {
@@ -200,6 +222,13 @@ static bool find_weight(hn_model *model, const hn_tensor *tensor, const hn_matri
         return true;
     }
     return false;
+}
+
+const float *hn_model_vector(hn_model *model, const hn_tensor *tensor) {
+    const hn_matrix *matrix;
+    const float *vector;
+    find_weight(model, tensor, &matrix, &vector);
+    return vector;
 }
 
 hn_status hn_model_to_tensors(hn_model *model, hn_error *err) {

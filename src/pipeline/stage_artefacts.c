@@ -124,6 +124,10 @@ static hn_status write_report(const hn_stage *stage, const hn_quantise_report *r
         json_object_set_new(value, "output_share", json_real(r->output_share));
         json_object_set_new(value, "output_error", json_real(r->output_error));
     }
+    if (value && isfinite(r->kl_before)) {
+        json_object_set_new(value, "kl_before", json_real(r->kl_before));
+        json_object_set_new(value, "kl_after", json_real(r->kl_after));
+    }
     return hn_stage_write_json(stage, "quantise.json", value, err);
 }
 

@@ -34,8 +34,9 @@ struct hn_calibration {
     const hn_adapter *adapter;
     hn_adapter *fitted; /* of an adapter with DoRA: read again, to be fitted to the model here */
     const hn_progress *progress;
-    hn_kv *kv;           /* sequence 0 holds the common beginning */
-    hn_ids ids, own_ids; /* of text; of what the model wrote */
+    const hn_documents *rows; /* given, or NULL */
+    hn_kv *kv;                /* sequence 0 holds the common beginning */
+    hn_ids ids, own_ids;      /* of text; of what the model wrote */
     sequence *sequences;
     size_t n_sequences;
     group given, own;
@@ -92,12 +93,21 @@ static void add_sequence(hn_calibration *c, const int32_t *ids, int32_t n) {
     c->sequences[c->n_sequences++] = (sequence){ids, n < 2 * CONTEXT ? n : 2 * CONTEXT};
 }
 
-/* Rows, or pieces of the text, spread evenly over all of them. */
-static void add_given(hn_calibration *c, const hn_documents *rows) {
-    size_t n = rows ? rows->n : c->ids.size / CONTEXT;
-    uint64_t n_tokens = rows ? rows->n_tokens : c->ids.size;
-    double step = n_tokens > MAX_TOKENS ? (double)n_tokens / MAX_TOKENS : 1;
-    for (double at = 0; (size_t)at < n; at += step) {
+static size_t n_given(const hn_calibration *c) {
+    return c->rows ? c->rows->n : c->ids.size / CONTEXT;
+}
+
+/* Of rows, or pieces of the text, each so-manieth makes n_tokens, spread evenly over all of them.
+ */
+static double spread(const hn_calibration *c, uint64_t n_tokens) {
+    uint64_t all = c->rows ? c->rows->n_tokens : c->ids.size;
+    return all > n_tokens ? (double)all / (double)n_tokens : 1;
+}
+
+static void add_given(hn_calibration *c) {
+    const hn_documents *rows = c->rows;
+    const double step = spread(c, MAX_TOKENS);
+    for (double at = 0; (size_t)at < n_given(c); at += step) {
         size_t i = (size_t)at;
         if (rows)
             add_sequence(c, rows->items[i].ids, rows->items[i].n);
@@ -128,11 +138,11 @@ static hn_status choose(hn_calibration *c, const hn_calibration_data *data, hn_e
     if (data->own_text)
         HN_TRY(
             hn_self_text(c->model, MAX_TOKENS / CONTEXT, CONTEXT, c->progress, &c->own_ids, err));
-    size_t most = (data->rows ? data->rows->n : 0) + (c->ids.size + c->own_ids.size) / CONTEXT;
+    size_t most = n_given(c) + c->own_ids.size / CONTEXT;
     c->sequences = hn_calloc(most + 1, sizeof *c->sequences);
     if (!c->sequences)
         return hn_fail_no_memory(err, most * sizeof *c->sequences);
-    add_given(c, data->rows);
+    add_given(c);
     c->given.end = c->own.first = c->n_sequences;
     for (size_t i = 0; i < c->own_ids.size / CONTEXT; i++)
         add_sequence(c, c->own_ids.data + i * CONTEXT, CONTEXT);
@@ -158,6 +168,7 @@ hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
     if (!c)
         return hn_fail_no_memory(err, sizeof *c);
     c->adapter = adapter;
+    c->rows = data->rows;
     c->progress = progress;
     HN_GO(hn_model_open(&c->model, ckpt->path, &options, err));
     if (adapter && adapter->dora) {
@@ -178,6 +189,37 @@ hn_status hn_calibration_new(hn_calibration **out, const hn_checkpoint *ckpt,
 done:
     hn_calibration_free(c);
     return status;
+}
+
+hn_model *hn_calibration_model(const hn_calibration *c, const hn_adapter **adapter) {
+    *adapter = c->adapter;
+    return c->model;
+}
+
+/* Piece i of a text, whose every token has the next one for a label. */
+static hn_document piece_of(const hn_ids *text, size_t i) {
+    int32_t *ids = text->data + i * CONTEXT;
+    return (hn_document){
+        .ids = ids, .labels = ids + 1, .n = CONTEXT - 1, .n_supervised = CONTEXT - 1};
+}
+
+hn_status hn_calibration_documents(const hn_calibration *c, uint64_t n_tokens, hn_document **out,
+                                   size_t *given, size_t *own, hn_error *err) {
+    const double step = spread(c, n_tokens);
+    size_t n = n_given(c), most = n + c->own_ids.size / CONTEXT + 1;
+    hn_document *list = hn_calloc(most, sizeof *list);
+    if (!list)
+        return hn_fail_no_memory(err, most * sizeof *list);
+    *given = 0;
+    for (double at = 0; (size_t)at < n; at += step) {
+        size_t i = (size_t)at;
+        list[(*given)++] = c->rows ? c->rows->items[i] : piece_of(&c->ids, i);
+    }
+    *own = c->own_ids.size / CONTEXT;
+    for (size_t i = 0; i < *own; i++)
+        list[*given + i] = piece_of(&c->own_ids, i);
+    *out = list;
+    return HN_OK;
 }
 
 hn_compute *hn_calibration_compute(const hn_calibration *c) {

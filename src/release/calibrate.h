@@ -32,5 +32,14 @@ hn_compute *hn_calibration_compute(const hn_calibration *calibration);
 HN_MUST_CHECK hn_status hn_calibration_gram(hn_calibration *calibration, int layer,
                                             hn_module module, float **gram, int64_t *cols,
                                             hn_error *err);
+/* The model that the data runs through, in f32, and its adapter, fitted to it, or NULL. */
+hn_model *hn_calibration_model(const hn_calibration *calibration, const hn_adapter **adapter);
+/* What can be learned from the data: *given rows of it as they were supervised, or pieces of text
+ * with all their tokens, spread evenly over it and of about n_tokens in all, or as many as there
+ * are; after them *own pieces that the model wrote. The list is the caller's (hn_free), what it
+ * points to is not. */
+HN_MUST_CHECK hn_status hn_calibration_documents(const hn_calibration *calibration,
+                                                 uint64_t n_tokens, hn_document **out,
+                                                 size_t *given, size_t *own, hn_error *err);
 /* One number a kind: modules of the same kind share their inputs. */
 int hn_calibration_kind(hn_module module);

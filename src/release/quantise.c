@@ -6,6 +6,7 @@
 #include "kernels/matrix.h"
 #include "release/calibrate.h"
 #include "release/grid.h"
+#include "release/norm_tuning.h"
 #include "release/quantise_meta.h"
 #include "release/rounding.h"
 #include "release/survival.h"
@@ -371,6 +372,7 @@ hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter, cons
     hn_error local;
     job j = {.ckpt = ckpt, .progress = progress, .err = err ? err : &local};
     hn_quantise_report result = {0};
+    hn_norm_tuning_result tuned;
     hn_status status = HN_OK;
     HN_GO(hn_pool_new(&j.pool, options->n_threads, j.err));
     j.n_threads = hn_pool_threads(j.pool);
@@ -383,6 +385,9 @@ hn_status hn_quantise(const hn_checkpoint *ckpt, const hn_adapter *adapter, cons
     HN_GO(start_calibration(&j, adapter, options));
     HN_GO(write_tensors(&j));
     HN_GO(check_survival(&j, adapter, options, &result));
+    HN_GO(hn_norm_tuning_of_file(j.writer, j.calibration, options->n_threads, progress, &tuned,
+                                 j.err));
+    hn_norm_tuning_report(&tuned, &result.kl_before, &result.kl_after);
     result.size_bytes = hn_gguf_writer_size(j.writer);
     hn_gguf_writer *writer = j.writer;
     j.writer = NULL;

@@ -60,6 +60,10 @@ typedef struct hn_quantise_report {
      * matrices: the share of it that is there, and the error beside it (1 = as large as the
      * change). NaN without an adapter or without calibration. */
     double output_share, output_error;
+    /* KL to the float model, a token of calibration data (of the rows or text that were given, else
+     * of own text) that nothing was learned from, before and after norms were tuned. NaN without
+     * calibration. */
+    double kl_before, kl_after;
 } hn_quantise_report;
 
 /* Writes `path` from the checkpoint's weights with `adapter` (may be NULL) merged in f32.

@@ -324,7 +324,7 @@ static hn_status prepare(distill *d, hn_task *task, const hn_train_options *trai
     if (o->stored)
         HN_TRY(hn_kd_teacher_of_file(&d->teacher, o->stored, d->docs, o->temperature, err));
     else
-        HN_TRY(hn_kd_teacher_new(&d->teacher, o->teacher, err));
+        HN_TRY(hn_kd_teacher_new(&d->teacher, o->teacher, NULL, err));
     task->n_extra = (size_t)(d->n_layers * d->projection_floats);
     task->data_hash = hash_run(d);
     return HN_OK;

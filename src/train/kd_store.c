@@ -202,7 +202,7 @@ hn_status hn_kd_store(hn_model *teacher, const hn_documents *docs,
     store s = {.teacher = teacher,
                .o = options,
                .ops = hn_train_ops_get(hn_compute_isa(teacher->compute))};
-    HN_TRY(hn_kd_teacher_new(&s.runner, teacher, err));
+    HN_TRY(hn_kd_teacher_new(&s.runner, teacher, NULL, err));
     hn_status status = hn_out_open(&s.out, path, err);
     if (status == HN_OK) {
         status = write_file(&s, docs, progress, err);

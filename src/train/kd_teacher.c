@@ -13,7 +13,7 @@ struct hn_kd_teacher {
     uint64_t *first;   /* (docs->n) record of each document's first learned token */
     uint64_t *records; /* (targets of the pass) */
     size_t n_records;  /* room */
-    hn_params params;  /* none */
+    hn_params params;  /* its adapter's, or none */
     hn_net *net;
     float *logits; /* grown to the largest tile */
     size_t logits_bytes;
@@ -47,13 +47,15 @@ hn_status hn_kd_teacher_check(const hn_model *student, const hn_model *teacher, 
     return HN_OK;
 }
 
-hn_status hn_kd_teacher_new(hn_kd_teacher **out, hn_model *model, hn_error *err) {
+hn_status hn_kd_teacher_new(hn_kd_teacher **out, hn_model *model, const hn_adapter *adapter,
+                            hn_error *err) {
     hn_status status = HN_OK;
     hn_kd_teacher *teacher = hn_calloc(1, sizeof *teacher);
     if (!teacher)
         return hn_fail_no_memory(err, sizeof *teacher);
     teacher->model = model;
-    HN_GO(hn_params_none(&teacher->params, model->arch.n_layer, err));
+    HN_GO(adapter ? hn_params_new(&teacher->params, adapter, 0, err)
+                  : hn_params_none(&teacher->params, model->arch.n_layer, err));
     HN_GO(hn_net_new(&teacher->net, model, &teacher->params, 0, 0, err));
     *out = teacher;
     teacher = NULL;

@@ -12,8 +12,9 @@ typedef struct hn_kd_teacher hn_kd_teacher;
 /* HN_BAD_INPUT unless both models have the same tokens. */
 HN_MUST_CHECK hn_status hn_kd_teacher_check(const hn_model *student, const hn_model *teacher,
                                             hn_error *err);
-/* Borrows the model. */
-HN_MUST_CHECK hn_status hn_kd_teacher_new(hn_kd_teacher **out, hn_model *model, hn_error *err);
+/* Borrows the model, and the adapter until this returns; adapter NULL = the model alone. */
+HN_MUST_CHECK hn_status hn_kd_teacher_new(hn_kd_teacher **out, hn_model *model,
+                                          const hn_adapter *adapter, hn_error *err);
 /* Borrows the file and the documents, all of which must be in it, made at this temperature: by name
  * HN_BAD_INPUT and HN_USAGE otherwise. Passes are of these documents; there are no states. */
 HN_MUST_CHECK hn_status hn_kd_teacher_of_file(hn_kd_teacher **out, const hn_kd_file *file,

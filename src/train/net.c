@@ -299,13 +299,15 @@ static hn_status backward_layers(hn_net *net, const hn_pass *pass, hn_net_loss *
         if (pass->final && net->sums)
             hn_sums_layer(net->sums, l);
     }
-    if (net->params->full)
+    if (net->params->full && !net->params->vectors)
         hn_net_full_embed(net);
     return HN_OK;
 }
 
 hn_status hn_net_forward(hn_net *net, const hn_tree *tree, hn_error *err) {
     HN_TRY(hn_net_prepare(net, tree, false, err));
+    if (net->params->dora)
+        HN_TRY(hn_net_dora_update(net, err));
     HN_TRY(forward(net, false, err));
     hn_net_output_norm(net);
     return HN_OK;

@@ -46,6 +46,8 @@ hn_status hn_net_full_linear(hn_net *net, const hn_matrix *w, const float *bias,
         sum_job job = {net, NULL, dy, n, w->rows, hn_params_grad(net->params, bias)};
         hn_pool_run(net->pool, sum_share, &job);
     }
+    if (net->params->vectors)
+        return HN_OK;
     return hn_matrix_gradient(net->model->compute, w, dy, n, w->rows, x, w->cols,
                               hn_params_grad(net->params, w->packed), err);
 }

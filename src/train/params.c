@@ -114,6 +114,25 @@ hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared, hn_err
     return status;
 }
 
+hn_status hn_params_of_vectors(hn_params *out, hn_model *model, hn_error *err) {
+    hn_params p = {.n_layer = model->arch.n_layer, .full = true, .vectors = true};
+    p.slots = hn_calloc((size_t)p.n_layer, sizeof *p.slots);
+    hn_status status = p.slots ? HN_OK : hn_fail_no_memory(err, sizeof *p.slots);
+    if (status == HN_OK)
+        status = hn_model_thaw_vectors(model, &p.values, &p.n, err);
+    if (status == HN_OK) {
+        p.n_undecayed = p.n;
+        p.grads = hn_alloc_aligned(p.n * sizeof *p.grads);
+        if (!p.grads)
+            status = hn_fail_no_memory(err, p.n * sizeof *p.grads);
+    }
+    if (status == HN_OK)
+        *out = p;
+    else
+        hn_params_done(&p);
+    return status;
+}
+
 hn_status hn_params_none(hn_params *out, int n_layer, hn_error *err) {
     hn_params p = {.n_layer = n_layer, .lowest = n_layer};
     p.slots = hn_calloc((size_t)n_layer, sizeof *p.slots);

@@ -40,6 +40,7 @@ typedef struct hn_params {
     /* The model's own weights instead of an adapter: no slot is in use, `values` belong to the
      * model, and a weight's gradient lies in grads where it lies in values (hn_params_grad). */
     bool full;
+    bool vectors; /* with full: of these norms and biases alone, the matrices stay as they are */
     size_t n_undecayed; /* the first values, norms and biases, which weight decay leaves alone */
     bool dora;
     hn_span *bs; /* [n_layer] where Bs and magnitudes lie, in ascending order; may be empty */
@@ -55,6 +56,8 @@ HN_MUST_CHECK hn_status hn_params_new(hn_params *out, const hn_adapter *adapter,
 /* Thaws the model (model/thaw.h): all its weights are trained. */
 HN_MUST_CHECK hn_status hn_params_of_model(hn_params *out, hn_model *model, int shared,
                                            hn_error *err);
+/* Norms and biases of a model (model/thaw.h) whose matrices may be of any type. */
+HN_MUST_CHECK hn_status hn_params_of_vectors(hn_params *out, hn_model *model, hn_error *err);
 /* No parameter at all, for a model that only runs forward. */
 HN_MUST_CHECK hn_status hn_params_none(hn_params *out, int n_layer, hn_error *err);
 void hn_params_done(hn_params *params);

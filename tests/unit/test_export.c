@@ -299,7 +299,7 @@ static void make_adapter(const char *from, const char *to) {
 static void test_calibrated_rows(void **state) {
     (void)state;
     enum { N_ROWS = 30, LENGTH = 24, COMMON = 9 };
-    static int32_t ids[N_ROWS][LENGTH];
+    static int32_t ids[N_ROWS][LENGTH + 1]; /* each token is the label of the one before it */
     hn_document items[N_ROWS];
     char from[256], adapter[256], plain[256], calibrated[256];
     hn_error err;
@@ -309,9 +309,12 @@ static void test_calibrated_rows(void **state) {
     path_of(from, MODELS, "llama");
     make_adapter(from, path_of(adapter, test_folder, "lora.gguf"));
     for (int r = 0; r < N_ROWS; r++) {
-        for (int i = 0; i < LENGTH; i++)
+        for (int i = 0; i <= LENGTH; i++)
             ids[r][i] = i < COMMON ? i + 5 : (13 * i + 31 * r + i * r) % 200;
-        items[r] = (hn_document){.ids = ids[r], .n = LENGTH - r % 3};
+        items[r] = (hn_document){.ids = ids[r],
+                                 .labels = ids[r] + 1,
+                                 .n = LENGTH - r % 3,
+                                 .n_supervised = LENGTH - r % 3};
     }
     hn_documents rows = {.items = items, .n = N_ROWS, .n_tokens = N_ROWS * LENGTH};
     must(quantise(from, adapter, path_of(plain, test_folder, "rp.gguf"), options, &report, &err),

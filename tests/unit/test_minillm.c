@@ -26,7 +26,7 @@ static void check_run(const char *family) {
     assert_int_equal(hn_adapter_open(&adapter, path, &student->arch, &err), HN_OK);
     assert_int_equal(hn_params_new(&params, adapter, 0, &err), HN_OK);
     assert_int_equal(hn_net_new(&net, student, &params, 0, 0, &err), HN_OK);
-    assert_int_equal(hn_kd_teacher_new(&m.teacher, taught_by, &err), HN_OK);
+    assert_int_equal(hn_kd_teacher_new(&m.teacher, taught_by, NULL, &err), HN_OK);
     m.options = (hn_minillm_options){
         (float)json_number_value(json_object_get(g.values, "gamma")),
         (float)json_number_value(json_object_get(g.values, "single_step")),
